@@ -1,0 +1,1 @@
+from cifl_tf import _compat

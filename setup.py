@@ -1,0 +1,59 @@
+"""Packaging of cifl_tf; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "cifl_tf" / "_version.py").read_text(), re.MULTILINE
+).group(1)
+
+TEST = [
+    "pytest>=8",
+    "ruff>=0.9",
+    "mypy>=1.11",
+]
+
+setup(
+    name="cifl_tf",
+    version=VERSION,
+    description="Contrast-invariant feature learning (CIFL) for medical images, in TensorFlow",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
+    package_data={"cifl_tf": ["py.typed"]},
+    install_requires=[
+        "tensorflow>=2.16,<2.22",
+        "tf-keras>=2.16,<2.22",
+        # Later releases of both are PyTorch only, and voxelmorph 0.2 does not exclude them.
+        "neurite==0.2",
+        "voxelmorph==0.2",
+        # neurite and voxelmorph 0.2 import these without all of them asking for it.
+        "h5py",
+        "matplotlib",
+        "scipy",
+        "nibabel>=5",
+        "nilearn>=0.11",
+        "numpy>=1.26",
+        "tensorboard",
+        "tqdm",
+        "typer>=0.12",
+    ],
+    extras_require={
+        "test": TEST,
+        "notebooks": ["jupytext", "nbclient", "ipykernel"],
+        "gpu": ["tensorflow[and-cuda]>=2.16,<2.22"],
+    },
+    entry_points={"console_scripts": ["cifl = cifl_tf.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
