@@ -1,0 +1,104 @@
+"""Encoders: networks from an image to contrast-invariant features on the same grid."""
+
+from cifl_tf._compat import keras
+from cifl_tf.layers import CropTo, L2Normalize, PadToMultiple
+
+NUM_CONVOLUTIONS = 8
+UNET_LEVELS = 3
+ARCHITECTURES = ("plain", "unet")
+
+
+def build_encoder(
+    ndim: int = 2,
+    num_features: int = 16,
+    num_filters: int = 32,
+    architecture: str = "plain",
+    name: str = "encoder",
+) -> keras.Model:
+    """Build an encoder for images of any size.
+
+    ``plain`` is the paper's: eight convolutions of size 3 (Chua & Dalca, section 2), here with
+    leaky ReLU between them. ``unet`` has ten convolutions on three resolutions and sees about 22
+    voxels far instead of 8. Both end in ``L2Normalize``.
+
+    Args:
+        ndim: 2 for slices, 3 for volumes.
+        num_features: number C of feature channels.
+        num_filters: channels of the hidden layers (at full resolution, for ``unet``).
+        architecture: "plain" or "unet".
+        name: name of the Keras model.
+
+    Input and output shape:
+        image (batch, *spatial, 1), intensities in [0, 1]; features (batch, *spatial, C)
+
+    Raises:
+        ValueError: an unknown architecture, or a number that makes no network.
+    """
+    if ndim not in (2, 3):
+        raise ValueError(f"ndim is {ndim}; give 2 for slices or 3 for volumes")
+    if num_features < 2 or num_filters < 1:
+        raise ValueError(
+            f"num_features is {num_features} and num_filters {num_filters}; give at least two "
+            "features (the loss compares channels) and one filter"
+        )
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture is {architecture!r}; choose from {ARCHITECTURES}")
+    image = keras.Input((*[None] * ndim, 1), name="image")
+    body = _plain if architecture == "plain" else _unet
+    hidden = body(image, ndim, num_filters)
+    features = _convolution(ndim, num_features, "features", activation=None)(hidden)
+    if architecture == "unet":
+        features = CropTo(name="crop")([features, image])
+    return keras.Model(image, L2Normalize(name="l2_normalize")(features), name=name)
+
+
+def receptive_radius(architecture: str) -> int:
+    """How many voxels away from a feature the farthest voxel is that it depends on."""
+    if architecture == "plain":
+        return NUM_CONVOLUTIONS
+    # Down and up: two convolutions each per level, on voxels of 2**level, only two at the bottom;
+    # a voxel of a coarse level holds its own 2**level voxels.
+    strides = [2**level for level in range(UNET_LEVELS)]
+    return 4 * sum(strides) - 2 * strides[-1] + strides[-1] - 1
+
+
+def _convolution(ndim, filters, name, activation="leaky_relu"):
+    layer = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[ndim]
+    if activation == "leaky_relu":
+        activation = keras.layers.LeakyReLU(0.2)
+    return layer(
+        filters,
+        3,
+        padding="same",
+        activation=activation,
+        kernel_initializer="he_normal" if activation else "glorot_uniform",
+        name=name,
+    )
+
+
+def _plain(image, ndim, num_filters):
+    hidden = image
+    for index in range(NUM_CONVOLUTIONS - 1):
+        hidden = _convolution(ndim, num_filters, f"conv_{index}")(hidden)
+    return hidden
+
+
+def _unet(image, ndim, num_filters):
+    pool = {2: keras.layers.MaxPooling2D, 3: keras.layers.MaxPooling3D}[ndim]
+    upsample = {2: keras.layers.UpSampling2D, 3: keras.layers.UpSampling3D}[ndim]
+    hidden = PadToMultiple(2 ** (UNET_LEVELS - 1), name="pad")(image)
+    skipped = []
+    for level in range(UNET_LEVELS):
+        if level:
+            skipped.append(hidden)
+            hidden = pool(name=f"pool_{level}")(hidden)
+        for index in range(2):
+            width = num_filters * 2**level
+            hidden = _convolution(ndim, width, f"down_{level}_{index}")(hidden)
+    for level in reversed(range(UNET_LEVELS - 1)):
+        hidden = upsample(name=f"upsample_{level}")(hidden)
+        hidden = keras.layers.Concatenate(name=f"skip_{level}")([skipped[level], hidden])
+        # The last convolution, to the features, is the second one of level 0.
+        for index in range(2 if level else 1):
+            hidden = _convolution(ndim, num_filters * 2**level, f"up_{level}_{index}")(hidden)
+    return hidden
