@@ -41,7 +41,7 @@ setup(
         "numpy>=1.26",
         "tensorboard",
         "tqdm",
-        "typer>=0.12",
+        "typer>=0.19",
     ],
     extras_require={
         "test": TEST,

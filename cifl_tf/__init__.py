@@ -3,10 +3,13 @@
 from cifl_tf._version import __version__  # isort: skip
 from cifl_tf import _compat  # noqa: F401  isort: skip  (selects legacy Keras before any other)
 from cifl_tf.encoder import build_encoder, receptive_radius
-from cifl_tf.layers import L2Normalize
+from cifl_tf.export import export_saved_model
+from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.layers import L2Normalize, RescaleIntensity
 from cifl_tf.losses import ContrastiveLoss, contrastive_loss
 from cifl_tf.model import CIFL
 from cifl_tf.synthesis import Appearance, PairSynthesizer, shape_maps
+from cifl_tf.volumes import Volume, read_volume, rescale_intensity, write_features
 
 __all__ = [
     "CIFL",
@@ -14,9 +17,17 @@ __all__ = [
     "ContrastiveLoss",
     "L2Normalize",
     "PairSynthesizer",
+    "RescaleIntensity",
+    "Volume",
     "__version__",
     "build_encoder",
     "contrastive_loss",
+    "export_saved_model",
+    "features_of",
+    "load_encoder",
+    "read_volume",
     "receptive_radius",
+    "rescale_intensity",
     "shape_maps",
+    "write_features",
 ]

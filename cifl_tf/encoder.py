@@ -1,11 +1,14 @@
 """Encoders: networks from an image to contrast-invariant features on the same grid."""
 
+from typing import Literal, get_args
+
 from cifl_tf._compat import keras
 from cifl_tf.layers import CropTo, L2Normalize, PadToMultiple
 
 NUM_CONVOLUTIONS = 8
 UNET_LEVELS = 3
-ARCHITECTURES = ("plain", "unet")
+Architecture = Literal["plain", "unet"]
+ARCHITECTURES = get_args(Architecture)
 
 
 def build_encoder(

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from cifl_tf._compat import keras
+from cifl_tf.volumes import LOWER, UPPER
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -76,3 +77,47 @@ class CropTo(keras.layers.Layer):
         sizes = tf.concat([[-1], tf.shape(reference)[1:-1], [-1]], axis=0)
         cropped = tf.slice(image, tf.zeros_like(sizes), sizes)
         return tf.ensure_shape(cropped, [*reference.shape[:-1], image.shape[-1]])
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class RescaleIntensity(keras.layers.Layer):
+    """``volumes.rescale_intensity`` of each image of a batch, in the TensorFlow graph.
+
+    Args:
+        lower: percentile of the voxels of an image that becomes 0.
+        upper: percentile that becomes 1.
+
+    Input and output shape:
+        (batch, *spatial, 1), any intensities; the same in [0, 1]
+    """
+
+    def __init__(self, lower: float = LOWER, upper: float = UPPER, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.lower = lower
+        self.upper = upper
+
+    def call(self, inputs):
+        """Rescaled inputs."""
+        ranked = tf.sort(tf.reshape(inputs, [tf.shape(inputs)[0], -1]), axis=1)
+        low, high = self._percentile(ranked, self.lower), self._percentile(ranked, self.upper)
+        # So few voxels differ that the percentiles miss them: the extremes do not.
+        same = high == low
+        low, high = tf.where(same, ranked[:, 0], low), tf.where(same, ranked[:, -1], high)
+        ones = [1] * (inputs.shape.rank - 1)
+        low, high = tf.reshape(low, [-1, *ones]), tf.reshape(high, [-1, *ones])
+        return tf.clip_by_value(tf.math.divide_no_nan(inputs - low, high - low), 0.0, 1.0)
+
+    @staticmethod
+    def _percentile(ranked, percentile):
+        last = tf.cast(tf.shape(ranked)[1] - 1, tf.float64)
+        position = percentile / 100 * last
+        index = tf.cast(tf.floor(position), tf.int32)
+        following = tf.minimum(index + 1, tf.shape(ranked)[1] - 1)
+        weight = tf.cast(position - tf.floor(position), tf.float32)
+        below, above = ranked[:, index], ranked[:, following]
+        return below + weight * (above - below)
+
+    def get_config(self):
+        """Arguments that build this layer again."""
+        return {**super().get_config(), "lower": self.lower, "upper": self.upper}

@@ -97,8 +97,8 @@ def contrastive_loss(
                sum_c exp(f^c(x1).f^c(x2) / tau_beta)
                    + sum_c sum_{c' != c} exp(f^c(x1).f^c'(x1) / tau_gamma)
 
-    The defaults of ``crop`` and ``window`` are the paper's literal form, which a network can satisfy
-    with a signal at the border alone; see ``ContrastiveLoss``.
+    The defaults of ``crop`` and ``window`` are the paper's literal form, which a network can
+    satisfy with a signal at the border alone; see ``ContrastiveLoss``.
 
     Args:
         features_1: (batch, *spatial, channels), of any scale; channels are normalised here.

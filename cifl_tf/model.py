@@ -21,9 +21,9 @@ class CIFL(keras.Model):
     - ``unrelated_similarity``: absolute similarity of a channel in two unrelated images of the
       batch. Near ``pair_similarity``, the features ignore the image: a collapse. Not a number for
       batches of one.
-    - ``border_energy``: mean square of the features in the border that the loss leaves out (8 voxels
-      where it leaves out none), relative to the whole image. Far above 1, the features carry the
-      padding instead of the image: a collapse.
+    - ``border_energy``: mean square of the features in the border that the loss leaves out (8
+      voxels where it leaves out none), relative to the whole image. Far above 1, the features carry
+      the padding instead of the image: a collapse.
 
     Args:
         encoder: a network from (batch, *spatial, 1) to (batch, *spatial, C); see
@@ -34,7 +34,9 @@ class CIFL(keras.Model):
         image (batch, *spatial, 1), intensities in [0, 1]; features (batch, *spatial, C)
     """
 
-    def __init__(self, encoder: keras.Model, synthesizer: keras.layers.Layer | None = None, **kwargs):
+    def __init__(
+        self, encoder: keras.Model, synthesizer: keras.layers.Layer | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.synthesizer = synthesizer

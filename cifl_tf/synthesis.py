@@ -73,7 +73,7 @@ def _coarse_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
 
 
 def _interpolation_matrix(size: int, coarse_size: int) -> np.ndarray:
-    """(size, coarse_size) weights of linear interpolation between points at both ends and between."""
+    """Weights (size, coarse_size) of linear interpolation; the outermost points coincide."""
     position = np.linspace(0, coarse_size - 1, size)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(coarse_size))).astype("float32")
 
@@ -301,12 +301,13 @@ class PairSynthesizer(keras.layers.Layer):
 
     def call(self, label_maps):
         """Two views of each label map; see the class."""
-        if tuple(label_maps.shape[1:]) != (*self.shape, 1):
+        expected = (None, *self.shape, 1)
+        if not label_maps.shape.is_compatible_with(expected):
             raise ValueError(
                 f"label maps have shape {tuple(label_maps.shape)}, but this synthesizer was built "
                 f"for (batch, {', '.join(map(str, self.shape))}, 1)"
             )
-        warped = self.warp(label_maps)
+        warped = self.warp(tf.ensure_shape(label_maps, expected))
         return tf.split(self.render(tf.concat([warped, warped], axis=0)), 2)
 
     def get_config(self):

@@ -1,0 +1,114 @@
+"""Keras callbacks that keep a training folder complete and readable at any moment."""
+
+import csv
+from pathlib import Path
+
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf.figures import feature_figure, figure_pixels
+from cifl_tf.files import written_whole
+
+
+class HistoryCSV(keras.callbacks.Callback):
+    """Write one row of logs per epoch to a CSV file, going on from the rows of an earlier run.
+
+    Args:
+        path: the file; rows of epochs that are now trained again are replaced.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = Path(path)
+        self.rows: list[dict] | None = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Read the rows of earlier epochs, once."""
+        if self.rows is None:
+            self.rows = [row for row in read_history(self.path) if int(row["epoch"]) < epoch]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add a row and write the file."""
+        step = int(self.model.optimizer.iterations.numpy())
+        values = {name: f"{value:.6g}" for name, value in (logs or {}).items()}
+        if self.rows is None:
+            raise RuntimeError("HistoryCSV saw the end of an epoch without its beginning")
+        self.rows.append({"epoch": epoch, "step": step, **values})
+        with written_whole(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.rows[-1], restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def read_history(path) -> list[dict[str, str]]:
+    """Rows of a history file; none when there is no file."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class SaveEncoder(keras.callbacks.Callback):
+    """Save the encoder of a ``CIFL`` model after every epoch, whole or not at all.
+
+    Args:
+        path: a .keras file.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = Path(path)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save the encoder."""
+        with written_whole(self.path) as temporary:
+            self.model.encoder.save(temporary)
+
+
+class StopAtStep(keras.callbacks.Callback):
+    """Stop once the optimizer has made a number of steps, also in the middle of an epoch.
+
+    Args:
+        steps: the number of steps, over all runs.
+    """
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stop when the last step is made."""
+        if int(self.model.optimizer.iterations.numpy()) >= self.steps:
+            self.model.stop_training = True
+
+
+class FeaturePictures(keras.callbacks.Callback):
+    """Show the features of a fixed pair of views in TensorBoard after every epoch.
+
+    Args:
+        log_dir: TensorBoard folder.
+        views: (2, *spatial, 1), two contrasts; of volumes, the middle slice of the last axis shows.
+    """
+
+    def __init__(self, log_dir, views):
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(log_dir))
+        self.views = views
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Draw the features and write them."""
+        features = self.model.encoder(self.views)
+        images, features = (self._slices(values) for values in (self.views, features))
+        names = ("contrast 1", "contrast 2")
+        figure = feature_figure(
+            dict(zip(names, images[..., 0], strict=True)), dict(zip(names, features, strict=True))
+        )
+        with self.writer.as_default():
+            tf.summary.image("features of a pair", figure_pixels(figure)[None], step=epoch)
+        self.writer.flush()
+
+    @staticmethod
+    def _slices(values):
+        values = values.numpy()
+        return values if values.ndim == 4 else values[:, :, :, values.shape[3] // 2]

@@ -1,0 +1,189 @@
+"""The ``cifl`` command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tensorflow as tf
+import typer
+from tqdm import tqdm
+
+from cifl_tf._version import __version__
+from cifl_tf.demo import run_demo
+from cifl_tf.encoder import Architecture
+from cifl_tf.export import export_saved_model
+from cifl_tf.image_files import READABLE
+from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.training import TrainingConfig, train
+from cifl_tf.volumes import PlaneName, save_image
+
+DEMO_STEPS = 600
+DEFAULT = TrainingConfig()
+
+
+class _OneLineErrors(typer.core.TyperGroup):
+    """Print what the user can mend as one line on standard error and exit with status 1."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, MemoryError, tf.errors.OpError) as error:
+            message = " ".join(str(error).split()) or type(error).__name__
+            typer.echo(f"cifl: {message}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Contrast-invariant features of medical images (CIFL).",
+)
+
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
+ModelFolder = Annotated[
+    Path,
+    typer.Option("--model", help="Folder of `cifl train`, or a .keras file.", show_default=False),
+]
+
+
+def _print_version(value: bool):
+    if value:
+        typer.echo(f"cifl_tf {__version__} (TensorFlow {tf.__version__})")
+        raise typer.Exit
+
+
+@app.callback()
+def _cifl(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+):
+    """Options of the command itself."""
+
+
+@app.command("train")
+def train_command(
+    out: OutFolder,
+    ndim: Annotated[int, typer.Option(help="2 for slices, 3 for volumes.")] = DEFAULT.ndim,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of the training images in voxels, such as 96,96.  [96,96 or 40,40,40]"
+        ),
+    ] = None,
+    num_features: Annotated[int, typer.Option(help="Channels.")] = DEFAULT.num_features,
+    num_filters: Annotated[int, typer.Option(help="Hidden channels.")] = DEFAULT.num_filters,
+    architecture: Annotated[
+        Architecture, typer.Option(help="The paper's eight convolutions, or a small U-Net.")
+    ] = "plain",
+    steps: Annotated[int, typer.Option(help="Optimisation steps in all.")] = DEFAULT.steps,
+    batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = DEFAULT.batch_size,
+    tau_alpha: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_alpha,
+    tau_beta: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_beta,
+    tau_gamma: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_gamma,
+    learning_rate: Annotated[float, typer.Option(help="At the start.")] = DEFAULT.learning_rate,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULT.seed,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Folder of segmentations to take instead of random shapes."),
+    ] = None,
+):
+    """Train an encoder on random shapes; the same command goes on after an interruption."""
+    config = TrainingConfig(
+        ndim=ndim,
+        shape=_parse_sizes(shape) if shape else (),
+        num_features=num_features,
+        num_filters=num_filters,
+        architecture=architecture,
+        steps=steps,
+        batch_size=batch_size,
+        tau_alpha=tau_alpha,
+        tau_beta=tau_beta,
+        tau_gamma=tau_gamma,
+        learning_rate=learning_rate,
+        seed=seed,
+        labels=str(labels.resolve()) if labels else None,
+    )
+    train(out, config)
+    typer.echo(f"The encoder is in {out}.")
+
+
+@app.command("features")
+def features_command(
+    images: Annotated[list[Path], typer.Argument(help="NIfTI or MGZ files.", show_default=False)],
+    out: OutFolder,
+    model: ModelFolder,
+    plane: Annotated[PlaneName, typer.Option(help="Slices for a 2D encoder.")] = "coronal",
+    voxel_size: Annotated[
+        float | None, typer.Option(help="Resample to this size in mm before.")
+    ] = None,
+    frame: Annotated[int | None, typer.Option(help="Which image of a 4D file.")] = None,
+):
+    """Write the features of images as 4D NIfTI files on the images' own grids."""
+    encoder = load_encoder(model)
+    targets: dict[Path, Path] = {}
+    for image in images:
+        target = out / f"{_stem(image)}_features.nii.gz"
+        if target in targets:
+            raise ValueError(
+                f"{targets[target]} and {image} would both become {target}; run them one by one "
+                "with different --out"
+            )
+        targets[target] = image
+    for target, image in tqdm(targets.items(), unit="image", disable=len(targets) < 2):
+        features = features_of(
+            image, encoder, plane, voxel_size=voxel_size, frame=frame, progress=True
+        )
+        save_image(features, target)
+        tqdm.write(str(target))
+
+
+@app.command("export")
+def export_command(model: ModelFolder, out: OutFolder):
+    """Write an encoder as a SavedModel that needs TensorFlow only."""
+    export_saved_model(load_encoder(model), out)
+    typer.echo(f"The SavedModel is in {out}.")
+
+
+@app.command("demo")
+def demo_command(
+    out: OutFolder,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Trained encoder; without it, a small one is trained in three minutes."),
+    ] = None,
+):
+    """Compare the features of the MNI152 brain in four contrasts, in numbers and pictures."""
+    if model is None:
+        config = TrainingConfig(steps=DEMO_STEPS)
+        encoder = train(out / "model", config)
+    else:
+        encoder = load_encoder(model)
+    typer.echo(run_demo(encoder, out))
+    typer.echo(f"See {out / 'features.png'} and {out / 'synthesis.png'}.")
+
+
+def _parse_sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ValueError(f"--shape is {text!r}; give whole numbers, such as 96,96") from None
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without the ending of an image."""
+    endings = [ending for ending in READABLE if path.name.endswith(ending)]
+    return path.name.removesuffix(max(endings, key=len, default=""))
+
+
+def main():
+    """Run the command."""
+    app(prog_name="cifl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Images and label maps to work on: a user's segmentations, and the MNI152 brain."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf.image_files import READABLE
+from cifl_tf.volumes import plane_axis, read_labels, rescale_intensity
+
+
+def segmentation_maps(
+    folder, shape, plane: str = "coronal", seed: int = 0, start: int = 0
+) -> tuple[tf.data.Dataset, int]:
+    """Endless dataset of label maps from a folder of segmentations, in place of random shapes.
+
+    The labels that occur in any of the files are remapped to 0..K-1 in ascending order. Each map is
+    a random slice along ``plane`` (two sizes in ``shape``) or a whole volume (three), of a random
+    subject, at a random position where the shape is smaller than the segmentation and padded with
+    the lowest label where it is larger. Slices of a single label are passed over.
+
+    Args:
+        folder: holds .nii, .nii.gz, .mgh or .mgz label maps, at any depth.
+        shape: two or three sizes in voxels.
+        plane: "sagittal", "coronal" or "axial"; for slices only.
+        seed: the same seed gives the same maps.
+        start: index of the first map, to go on where an earlier run ended.
+
+    Returns:
+        Dataset of int32 tensors (*shape, 1), and the number K of labels.
+
+    Raises:
+        ValueError: no segmentation is there, one is not of whole numbers, or only one label occurs.
+    """
+    shape = tuple(shape)
+    files = sorted(path for path in Path(folder).rglob("*") if path.name.endswith(READABLE))
+    if not files:
+        raise ValueError(f"{folder} holds no segmentation; give a folder of {', '.join(READABLE)}")
+    label_maps = [read_labels(path) for path in files]
+    values = np.unique(np.concatenate([np.unique(labels) for labels in label_maps]))
+    if len(values) < 2:
+        raise ValueError(f"the segmentations in {folder} hold one label only, {values}; give two")
+    label_maps = [np.searchsorted(values, labels).astype(np.int32) for labels in label_maps]
+    axis = plane_axis(plane)
+
+    def draw_map(index):
+        random = np.random.default_rng((seed, int(index)))
+        labels = label_maps[random.integers(len(label_maps))]
+        if len(shape) == 2:
+            several = np.flatnonzero([np.ptp(part) > 0 for part in np.moveaxis(labels, axis, 0)])
+            labels = labels.take(random.choice(several), axis)
+        for dim, size in enumerate(shape):
+            excess = labels.shape[dim] - size
+            if excess > 0:
+                first = random.integers(excess + 1)
+                labels = labels.take(range(first, first + size), dim)
+            else:
+                pad = [(0, 0)] * labels.ndim
+                pad[dim] = (-excess // 2, -excess - -excess // 2)
+                labels = np.pad(labels, pad)
+        return labels[..., None]
+
+    def draw_tensor(index):
+        labels = tf.numpy_function(draw_map, [index], tf.int32, stateful=False)
+        return tf.ensure_shape(labels, (*shape, 1))
+
+    dataset = tf.data.Dataset.counter(start)
+    return dataset.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)
+
+
+def mni152_slice(plane: str = "coronal") -> tuple[np.ndarray, np.ndarray]:
+    """Middle slice of the skull-stripped MNI152 T1 brain that nilearn carries, at 1 mm.
+
+    Returns:
+        float32 intensities (x, y) in [0, 1], and the boolean brain mask.
+    """
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    axis = plane_axis(plane)
+    brain, mask = (
+        np.take(image.get_fdata(), image.shape[axis] // 2, axis)
+        for image in (load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1))
+    )
+    return rescale_intensity(brain), mask > 0
+
+
+# Contrasts of a contrast: intensities in [0, 1] to intensities in [0, 1].
+REMAPPINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "inverted": lambda x: 1 - x,
+    "gamma 0.4": lambda x: x**0.4,
+    "folded": lambda x: np.abs(2 * x - 1),
+}
+
+
+def remap_contrast(image: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
+    """Another contrast of an image: its intensities remapped inside the mask, zero outside.
+
+    Args:
+        image: intensities in [0, 1].
+        mask: booleans of the same shape.
+        name: a key of ``REMAPPINGS``; "folded" is not monotone, |2x - 1|.
+    """
+    if name not in REMAPPINGS:
+        raise ValueError(f"there is no contrast {name!r}; choose from {list(REMAPPINGS)}")
+    return np.where(mask, REMAPPINGS[name](image), 0).astype(np.float32)

@@ -1,0 +1,183 @@
+"""Train an encoder in a folder, so that the same call goes on after a kill."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf._version import __version__
+from cifl_tf.callbacks import FeaturePictures, HistoryCSV, SaveEncoder, StopAtStep, read_history
+from cifl_tf.datasets import segmentation_maps
+from cifl_tf.encoder import build_encoder, receptive_radius
+from cifl_tf.files import written_whole
+from cifl_tf.inference import ENCODER_FILE, load_encoder
+from cifl_tf.losses import ContrastiveLoss
+from cifl_tf.model import CIFL
+from cifl_tf.synthesis import PairSynthesizer, shape_maps
+
+CONFIG_FILE, HISTORY_FILE, BACKUP_FOLDER, LOG_FOLDER = (
+    "config.json",
+    "history.csv",
+    "checkpoints",
+    "logs",
+)
+STEPS_PER_EPOCH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """What a training folder was made with.
+
+    Attributes:
+        ndim: 2 or 3.
+        shape: sizes of the training images in voxels; empty for 96 x 96 or 40 x 40 x 40.
+        num_features: channels of the features.
+        num_filters: channels of the hidden layers.
+        architecture: see ``build_encoder``.
+        steps: optimisation steps in all.
+        batch_size: pairs per step.
+        tau_alpha, tau_beta, tau_gamma: temperatures of the loss.
+        window: size of the loss's windows in voxels.
+        learning_rate: of Adam at the start; it falls to zero along a cosine.
+        seed: of weights, shapes and contrasts.
+        labels: folder of segmentations to take instead of random shapes, or None.
+    """
+
+    ndim: int = 2
+    shape: tuple[int, ...] = ()
+    num_features: int = 16
+    num_filters: int = 32
+    architecture: str = "plain"
+    steps: int = 2000
+    batch_size: int = 6
+    tau_alpha: float = 0.3
+    tau_beta: float = 0.3
+    tau_gamma: float = 0.1
+    window: int = 20
+    learning_rate: float = 1e-3
+    seed: int = 0
+    labels: str | None = None
+
+    def __post_init__(self):
+        if self.ndim not in (2, 3):
+            raise ValueError(f"ndim is {self.ndim}; give 2 or 3")
+        shape = tuple(self.shape or ((96, 96) if self.ndim == 2 else (40, 40, 40)))
+        if len(shape) != self.ndim:
+            raise ValueError(f"shape is {shape}, but ndim is {self.ndim}; give one size per axis")
+        object.__setattr__(self, "shape", shape)
+        smallest = 2 * receptive_radius(self.architecture) + 4
+        if min(shape) < smallest:
+            raise ValueError(
+                f"shape is {shape}, but the {self.architecture} encoder needs at least {smallest} "
+                "voxels along each axis: the loss leaves the border out"
+            )
+        for name in ("steps", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a positive number")
+
+
+def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
+    """Train an encoder in a folder, or go on with it, or load it when it is complete.
+
+    The folder holds ``config.json``, ``encoder.keras``, ``history.csv``, ``checkpoints`` (of model,
+    optimizer and epoch) and ``logs`` (TensorBoard). After a kill at any moment, the same call goes
+    on from the last complete epoch and ends with the same number of steps.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration.
+        config: what to train.
+        verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+
+    Returns:
+        The trained encoder.
+
+    Raises:
+        ValueError: the folder holds something else, or was made with another configuration.
+    """
+    out = Path(out)
+    _claim_folder(out, config)
+    epochs = -(-config.steps // STEPS_PER_EPOCH)
+    done = len(read_history(out / HISTORY_FILE))
+    keras.utils.set_random_seed(config.seed)
+    seen = done * STEPS_PER_EPOCH * config.batch_size
+    maps, num_labels = _label_maps(config, start=seen)
+    synthesizer = PairSynthesizer(config.shape, num_labels)
+    model = build_model(config, synthesizer)
+    fixed_maps, _ = _label_maps(config, start=0)
+    fixed_pair = tf.concat(synthesizer(next(iter(fixed_maps.batch(1)))), 0)
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
+    model.fit(
+        maps.batch(config.batch_size).prefetch(2),
+        steps_per_epoch=STEPS_PER_EPOCH,
+        epochs=epochs,
+        verbose=verbose,
+        callbacks=[
+            StopAtStep(config.steps),
+            HistoryCSV(out / HISTORY_FILE),
+            SaveEncoder(out / ENCODER_FILE),
+            keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False),
+            FeaturePictures(out / LOG_FOLDER / "pictures", fixed_pair),
+            # Last, so that the other files of an epoch are there once the epoch counts as done.
+            keras.callbacks.BackupAndRestore(out / BACKUP_FOLDER, delete_checkpoint=False),
+        ],
+    )
+    return load_encoder(out)
+
+
+def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:
+    """The compiled model of a configuration."""
+    encoder = build_encoder(
+        config.ndim, config.num_features, config.num_filters, config.architecture
+    )
+    model = CIFL(encoder, synthesizer)
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    loss = ContrastiveLoss(
+        config.tau_alpha,
+        config.tau_beta,
+        config.tau_gamma,
+        crop=receptive_radius(config.architecture),
+        window=config.window,
+    )
+    model.compile(keras.optimizers.Adam(schedule), loss)
+    return model
+
+
+def _label_maps(config, start):
+    if config.labels is not None:
+        return segmentation_maps(config.labels, config.shape, seed=config.seed, start=start)
+    num_labels = 16
+    return shape_maps(config.shape, num_labels, seed=config.seed, start=start), num_labels
+
+
+def _claim_folder(out, config):
+    """Write the configuration to a new folder, or compare it with the one that is there."""
+    file = out / CONFIG_FILE
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    if not file.exists():
+        # Hidden names are temporary files of a run that was killed.
+        if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise ValueError(
+                f"{out} holds files but no {CONFIG_FILE}: it is not a training folder; "
+                "give a new or empty one"
+            )
+        with written_whole(file) as temporary:
+            text = json.dumps({"version": __version__, **fields}, indent=2)
+            temporary.write_text(text + "\n")
+        return
+    try:
+        found = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); give another folder") from error
+    differing = [name for name in fields if found.get(name) != fields[name]]
+    if differing:
+        changes = ", ".join(
+            f"{name} {found.get(name)!r} there, {fields[name]!r} asked" for name in differing
+        )
+        raise ValueError(
+            f"{out} was made with another configuration ({changes}); "
+            "give the same options to go on, or another folder"
+        )

@@ -1,0 +1,587 @@
+import gzip
+import math
+import os
+import stat
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from nibabel.orientations import aff2axcodes, axcodes2ornt, ornt_transform
+
+from cifl_tf import volumes
+from cifl_tf.volumes import (
+    plane_axis,
+    read_volume,
+    rescale_intensity,
+    save_image,
+    to_original,
+    write_features,
+)
+
+RAW_HEADS = Path(__file__).parents[3] / "shared" / "data" / "raw"
+SHAPE = (7, 9, 11)
+
+
+def oblique_affine(zooms=(1.0, 1.5, 2.0), tilt=0.2):
+    cos, sin = math.cos(tilt), math.sin(tilt)
+    about_x = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    about_z = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    return from_matvec(about_x @ about_z @ np.diag(zooms), [-31.5, 12.25, 40.0])
+
+
+def make_image(codes="RAS", shape=SHAPE, tilt=0.2, data=None):
+    if data is None:
+        data = np.random.default_rng(0).normal(100, 20, shape).astype(np.float32)
+    image = nibabel.Nifti1Image(data, oblique_affine(tilt=tilt))
+    return image.as_reoriented(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes)))
+
+
+def blob_image(codes="PIR", shape=(24, 22, 20), zooms=(1.0, 1.2, 1.4)):
+    affine = oblique_affine(zooms)
+    centre = np.array([13.3, 9.6, 8.2])
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    data = np.exp(-((((grid - centre) * zooms) / 3.0) ** 2).sum(-1)).astype(np.float32)
+    image = nibabel.Nifti1Image(data, affine)
+    image = image.as_reoriented(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes)))
+    return image, apply_affine(affine, centre)
+
+
+def centre_of_mass(data, affine):
+    grid = np.stack(np.meshgrid(*map(np.arange, data.shape), indexing="ij"), axis=-1)
+    return apply_affine(affine, (grid * data[..., None]).sum((0, 1, 2)) / data.sum())
+
+
+def saved(image, path):
+    nibabel.save(image, path)
+    return path
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("tilt", [0, 0.2, 0.7], ids=["straight", "oblique", "very oblique"])
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "LPS", "PIR", "ASL", "SRP"])
+def test_round_trip_is_exact(tmp_path, codes, tilt):
+    image = make_image(codes, tilt=tilt)
+    path = saved(image, tmp_path / "image.nii.gz")
+    volume = read_volume(path)
+    canonical = nibabel.as_closest_canonical(nibabel.load(path))
+    np.testing.assert_array_equal(volume.data, canonical.get_fdata())
+    np.testing.assert_array_equal(volume.affine, canonical.affine)
+    assert "".join(aff2axcodes(volume.affine)) == "RAS"
+    assert volume.data.dtype == np.float32
+    assert volume.data.flags.c_contiguous
+
+    features = np.stack([volume.data, -volume.data], axis=-1)
+    write_features(tmp_path / "features.nii.gz", features, volume)
+    back = nibabel.load(tmp_path / "features.nii.gz")
+    data = image.get_fdata(dtype=np.float32)
+    np.testing.assert_array_equal(back.get_fdata(), np.stack([data, -data], axis=-1))
+    np.testing.assert_array_equal(back.affine, nibabel.load(path).affine)
+    assert back.get_data_dtype() == np.float32
+
+
+@pytest.mark.parametrize(("sform_code", "qform_code"), [(4, 1), (0, 1), (2, 0), (0, 0)])
+def test_codes_and_units_of_the_input_are_kept(tmp_path, sform_code, qform_code):
+    image = make_image("PIR")
+    image.header.set_xyzt_units("micron", "sec")
+    image.header["cal_max"] = 7
+    image.set_qform(oblique_affine(tilt=0.1), qform_code)
+    image.set_sform(image.affine if sform_code else None, sform_code)
+    image = nibabel.load(saved(image, tmp_path / "image.nii"))
+    volume = read_volume(image)
+    save_image(to_original(volume.data[..., None], volume), tmp_path / "back.nii")
+    back = nibabel.load(tmp_path / "back.nii")
+    np.testing.assert_array_equal(back.affine, image.affine)
+    np.testing.assert_array_equal(back.get_sform(), image.get_sform())
+    np.testing.assert_array_equal(back.header["pixdim"][:4], image.header["pixdim"][:4])
+    if qform_code:
+        np.testing.assert_array_equal(back.get_qform(), image.get_qform())
+    assert (back.header["sform_code"], back.header["qform_code"]) == (sform_code, qform_code)
+    assert back.header.get_xyzt_units() == ("micron", "unknown")
+    assert back.header["cal_max"] == 0
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 1), (6, 8, 1, 1)])
+@pytest.mark.parametrize("codes", ["RAS", "PIR"])
+def test_slice(tmp_path, shape, codes):
+    affine = make_image(codes).affine
+    data = np.arange(48, dtype=np.int16).reshape(shape)
+    volume = read_volume(saved(nibabel.Nifti1Image(data, affine), tmp_path / "slice.nii"))
+    assert sorted(volume.data.shape) == [1, 6, 8]
+    back = to_original(volume.data, volume)
+    np.testing.assert_array_equal(back.get_fdata(), data.reshape(shape[:3]))
+    assert to_original(volume.data[..., None], volume).shape == (6, 8, 1, 1)
+
+
+def test_slice_keeps_its_thickness():
+    image = make_image("PIR", shape=(1, 12, 14))
+    volume = read_volume(image, voxel_size=0.75)
+    assert volume.data.shape == (1, 24, 37)
+    np.testing.assert_allclose(voxel_sizes(volume.affine), [1.0, 0.75, 0.75])
+    assert to_original(volume.data, volume).shape == image.shape
+
+
+@pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
+def test_mgh(tmp_path, suffix):
+    image = make_image("LIA")
+    path = saved(
+        nibabel.MGHImage(image.get_fdata(dtype=np.float32), image.affine),
+        tmp_path / f"image{suffix}",
+    )
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.affine, nibabel.as_closest_canonical(image).affine, atol=1e-4)
+    save_image(to_original(volume.data, volume), tmp_path / "back.nii.gz")
+    back = nibabel.load(tmp_path / "back.nii.gz")
+    np.testing.assert_array_equal(back.get_fdata(), image.get_fdata())
+    np.testing.assert_allclose(back.affine, nibabel.load(path).affine, atol=1e-5)
+    np.testing.assert_allclose(back.get_qform(), back.affine, atol=1e-4)
+    assert back.header.get_xyzt_units()[0] == "mm"
+
+
+@pytest.mark.parametrize("image_class", [nibabel.Nifti2Image, nibabel.Spm99AnalyzeImage])
+def test_other_images_in_memory(image_class):
+    image = image_class(make_image().get_fdata(dtype=np.float32), make_image().affine)
+    volume = read_volume(image)
+    back = to_original(volume.data, volume)
+    assert type(back) is nibabel.Nifti1Image
+    np.testing.assert_array_equal(back.get_fdata(), image.get_fdata())
+    np.testing.assert_array_equal(back.affine, image.affine)
+
+
+def test_integers_with_scaling(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), oblique_affine())
+    image.header.set_slope_inter(0.5, -3)
+    path = saved(image, tmp_path / "scaled.nii")
+    expected = nibabel.load(path).get_fdata()
+    np.testing.assert_allclose(read_volume(path).data, expected, rtol=1e-6)
+
+
+def test_volume_does_not_share_memory_with_its_input(tmp_path):
+    image = make_image()
+    before = image.get_fdata().copy()
+    read_volume(image).data[:] = 0
+    np.testing.assert_array_equal(image.get_fdata(), before)
+    path = saved(image, tmp_path / "image.nii")
+    assert not isinstance(read_volume(path).data.base, np.memmap)
+
+
+# Frames
+
+
+def test_frames(tmp_path):
+    data = np.random.default_rng(1).normal(size=(*SHAPE, 3)).astype(np.float32)
+    path = saved(make_image("LPS", data=data), tmp_path / "frames.nii.gz")
+    volume = read_volume(path, frame=1)
+    np.testing.assert_array_equal(volume.data, data[..., 1])
+    assert to_original(volume.data, volume).shape == SHAPE
+    assert read_volume(make_image(data=data[..., :1])).data.shape == SHAPE
+    with pytest.raises(ValueError, match=r"has 3 frames.*pass frame=0 to frame=2"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("frame", [-1, 3, 0.0, "0"])
+def test_frame_out_of_range(frame):
+    data = np.random.default_rng(1).normal(size=(*SHAPE, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"frame is .*, but the image has 3: pass 0 to 2"):
+        read_volume(make_image(data=data), frame=frame)
+    with pytest.raises(ValueError, match="but the image has 1: pass 0 to 0"):
+        read_volume(make_image(), frame=1)
+
+
+# Files that cannot be read
+
+
+def check_single_line(caught):
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing.nii does not exist: give a .nii or"):
+        read_volume(tmp_path / "nothing.nii")
+
+
+def test_wrong_name(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"image.png does not end in .nii or .nii.gz or .mgh"):
+        read_volume(path)
+
+
+def test_folder(tmp_path):
+    (tmp_path / "x.nii").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        read_volume(tmp_path / "x.nii")
+
+
+def test_array_instead_of_image():
+    with pytest.raises(ValueError, match=r"got a ndarray.*nibabel.Nifti1Image"):
+        read_volume(np.zeros((3, 3, 3)))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgh", ".mgz"])
+@pytest.mark.parametrize("content", [b"", b"This is text and no image. " * 100])
+def test_wrong_content(tmp_path, suffix, content):
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"text.* no NIfTI or MGH image.*convert") as caught:
+        read_volume(path)
+    check_single_line(caught)
+
+
+def test_plain_file_named_as_compressed(tmp_path):
+    path = saved(make_image(), tmp_path / "image.nii")
+    with pytest.raises(ValueError, match=r"in spite of its name.*Not a gzipped file"):
+        read_volume(path.rename(tmp_path / "image.nii.gz"))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgh", ".mgz"])
+@pytest.mark.parametrize("share", [0.003, 0.1, 0.5, 0.9])
+def test_truncated(tmp_path, suffix, share):
+    image = make_image()
+    image = nibabel.MGHImage(image.dataobj, image.affine) if "mg" in suffix else image
+    path = saved(image, tmp_path / f"image{suffix}")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"image.* is truncated or damaged.*copy") as caught:
+        read_volume(path)
+    check_single_line(caught)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
+def test_damaged_voxels_of_a_compressed_file(tmp_path, suffix):
+    image = make_image()
+    image = nibabel.MGHImage(image.dataobj, image.affine) if "mg" in suffix else image
+    path = saved(image, tmp_path / f"image{suffix}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_volume(path)
+
+
+def test_header_that_claims_more_than_any_memory(tmp_path):
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float64)
+    header.set_data_shape((30000, 30000, 30000))
+    path = tmp_path / "huge.nii"
+    path.write_bytes(header.binaryblock[:344] + b"n+1\0" + bytes(100))
+    with pytest.raises(ValueError, match=r"truncated or damaged.*\(MemoryError\)"):
+        read_volume(path)
+
+
+# Images that cannot be used
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 3, 3, 1, 2)])
+def test_number_of_axes(shape):
+    image = nibabel.Nifti1Image(np.ones(shape, np.float32), np.eye(4))
+    with pytest.raises(ValueError, match=rf"the image has {len(shape)} axes"):
+        read_volume(image)
+
+
+@pytest.mark.parametrize("shape", [(4, 0, 4), (4, 4, 4, 0)])
+def test_empty(shape):
+    with pytest.raises(ValueError, match="is empty, its shape is"):
+        read_volume(nibabel.Nifti1Image(np.ones(shape, np.float32), np.eye(4)))
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (1, 1, 1)])
+def test_constant(tmp_path, shape):
+    path = saved(nibabel.Nifti1Image(np.full(shape, 3, np.int16), np.eye(4)), tmp_path / "c.nii")
+    with pytest.raises(ValueError, match=r"c.nii is constant, all 3.0: give"):
+        read_volume(path)
+
+
+def test_not_finite():
+    data = np.arange(60.0).reshape(3, 4, 5)
+    data[0, 0, :2] = np.nan
+    data[1, 1, :3] = np.inf, -np.inf, 1e300
+    with pytest.raises(ValueError, match=r"2 NaN and 3 infinite voxels .* of 60: .*nan_to_num"):
+        read_volume(nibabel.Nifti1Image(data, np.eye(4)))
+
+
+def test_colours_and_complex(tmp_path):
+    rgb = np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(ValueError, match=r"are colours \(RGB\): give an image with one real"):
+        read_volume(saved(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "rgb.nii"))
+    with pytest.raises(ValueError, match="are of type complex64: give an image with one real"):
+        read_volume(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.complex64), np.eye(4)))
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf])
+def test_affine(tmp_path, value):
+    header = nibabel.Nifti1Header()
+    header["sform_code"] = 1
+    header["srow_x"], header["srow_y"], header["srow_z"] = np.eye(4)[:3]
+    header["srow_z"][2] = value
+    data = make_image().get_fdata(dtype=np.float32)
+    path = saved(nibabel.Nifti1Image(data, None, header), tmp_path / "image.nii")
+    with pytest.raises(ValueError, match=r"affine of .*image.nii is singular or not finite"):
+        read_volume(path)
+
+
+def test_no_affine():
+    with pytest.raises(ValueError, match="affine of the image is singular or not finite"):
+        read_volume(nibabel.Nifti1Image(make_image().get_fdata(), None))
+
+
+# Voxel size
+
+
+@pytest.mark.parametrize("voxel_size", [2.0, 0.8, (1.0, 1.2, 2.5)], ids=str)
+@pytest.mark.parametrize("codes", ["RAS", "PIR", "LSA"])
+def test_resampling_keeps_physical_positions(codes, voxel_size):
+    image, position = blob_image(codes)
+    volume = read_volume(image, voxel_size=voxel_size)
+    wanted = np.broadcast_to(voxel_size, 3)
+    np.testing.assert_allclose(voxel_sizes(volume.affine), wanted)
+    half = 0.5 * wanted.min()
+    assert np.abs(centre_of_mass(volume.data, volume.affine) - position).max() < half / 5
+    peak = np.unravel_index(volume.data.argmax(), volume.data.shape)
+    inverse = np.linalg.inv(volume.affine)
+    assert np.abs(apply_affine(inverse, position) - peak).max() < 0.75
+
+    back = to_original(np.stack([volume.data] * 2, axis=-1), volume)
+    assert back.shape == (*image.shape, 2)
+    np.testing.assert_array_equal(back.affine, image.affine)
+    restored = np.asarray(back.dataobj)[..., 1]
+    assert np.abs(centre_of_mass(restored, back.affine) - position).max() < half / 5
+    assert np.corrcoef(restored.ravel(), image.get_fdata().ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("voxel_size", [0.7, 1.9, 3.0, 100.0])
+def test_field_of_view(voxel_size):
+    image = make_image("PIR")
+    volume = read_volume(image, voxel_size=voxel_size)
+    old = np.array(nibabel.as_closest_canonical(image).shape) * oblique_zooms(volume)
+    new = np.array(volume.data.shape) * voxel_size
+    assert (np.abs(old - new) <= np.maximum(voxel_size / 2, voxel_size - old) + 1e-9).all()
+    old_centre = apply_affine(image.affine, (np.array(image.shape) - 1) / 2)
+    new_centre = apply_affine(volume.affine, (np.array(volume.data.shape) - 1) / 2)
+    np.testing.assert_allclose(old_centre, new_centre)
+
+
+def oblique_zooms(volume):
+    sizes = voxel_sizes(volume.original.affine)
+    axes = nibabel.io_orientation(volume.original.affine)[:, 0].astype(int)
+    return sizes[np.argsort(axes)]
+
+
+@pytest.mark.filterwarnings("ignore:Resampling binary images")
+@pytest.mark.parametrize("voxel_size", [0.6, 1.7, 2.9, 4.1])
+def test_no_ring_at_the_border(voxel_size):
+    data = np.full((12, 14, 16), -1000, np.float32)
+    data[5:8, 6:9, 7:10] = 40
+    volume = read_volume(make_image("LPS", data=data), voxel_size=voxel_size)
+    border = np.ones(volume.data.shape, bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    np.testing.assert_allclose(volume.data[border], -1000, atol=60)
+    back = to_original(np.ones((*volume.data.shape, 2)), volume)
+    np.testing.assert_allclose(back.get_fdata(), 1, atol=1e-5)
+
+
+def test_same_voxel_size_changes_nothing():
+    image = make_image("PIR")
+    volume = read_volume(image, voxel_size=(1.0, 1.5, 2.0))
+    np.testing.assert_array_equal(volume.data, read_volume(image).data)
+    np.testing.assert_array_equal(to_original(volume.data, volume).get_fdata(), image.get_fdata())
+
+
+@pytest.mark.parametrize("voxel_size", [0, -1, np.nan, (1, 1), "big"])
+def test_voxel_size_error(voxel_size):
+    with pytest.raises(ValueError, match=r"voxel_size is|could not convert"):
+        read_volume(make_image(), voxel_size=voxel_size)
+
+
+# Back to the original grid
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [(bool, np.int32), (np.uint8, np.uint8), (np.int16, np.int16), (np.int64, np.int32)],
+)
+@pytest.mark.parametrize("voxel_size", [None, 0.9])
+def test_labels(tmp_path, dtype, stored, voxel_size):
+    image, _ = blob_image("ASL")
+    volume = read_volume(image, voxel_size=voxel_size)
+    labels = (volume.data > 0.3).astype(dtype)
+    back = to_original(labels, volume, order="nearest")
+    save_image(back, tmp_path / "labels.nii.gz")
+    back = nibabel.load(tmp_path / "labels.nii.gz")
+    assert back.get_data_dtype() == stored
+    assert back.shape == image.shape
+    expected = image.get_fdata() > 0.3
+    found = np.asarray(back.dataobj)
+    assert set(np.unique(found)) == {0, 1}
+    dice = 2 * (found * expected).sum() / (found.sum() + expected.sum())
+    assert dice == 1 if voxel_size is None else dice > 0.85
+
+
+def test_array_that_does_not_fit(tmp_path):
+    volume = read_volume(make_image())
+    for shape in [(7, 9), (7, 9, 12), (7, 9, 11, 1, 1)]:
+        with pytest.raises(ValueError, match=r"the array has shape .*the volume has \(7, 9, 11\)"):
+            to_original(np.zeros(shape), volume)
+    with pytest.raises(ValueError, match=r"order is 'cubic': choose"):
+        to_original(volume.data, volume, order="cubic")
+    with pytest.raises(ValueError, match="give four axes"):
+        write_features(tmp_path / "features.nii", volume.data, volume)
+    with pytest.raises(ValueError, match=r"features.mgz does not end in .nii or .nii.gz"):
+        write_features(tmp_path / "features.mgz", volume.data[..., None], volume)
+    assert not list(tmp_path.iterdir())
+
+
+# Saving
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_save(tmp_path, suffix):
+    path = tmp_path / "new" / "folder" / f"image.v1{suffix}"
+    save_image(make_image(), path)
+    save_image(make_image(), str(path))
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    np.testing.assert_array_equal(nibabel.load(path).get_fdata(), make_image().get_fdata())
+    assert (path.read_bytes()[:2] == b"\x1f\x8b") == (suffix == ".nii.gz")
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("existing", [True, False])
+def test_interrupted_save_leaves_what_was_there(tmp_path, monkeypatch, error, existing):
+    path = tmp_path / "image.nii.gz"
+    if existing:
+        save_image(make_image(), path)
+    before = {entry: entry.read_bytes() for entry in tmp_path.iterdir()}
+
+    def save_half(image, name):
+        Path(name).write_bytes(gzip.compress(b"half"))
+        raise error
+
+    monkeypatch.setattr(volumes.nibabel, "save", save_half)
+    with pytest.raises(type(error)):
+        save_image(make_image("PIR"), path)
+    assert {entry: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["image.mgz", "image.nii.bz2", "image", "image.gz"])
+def test_save_under_another_name(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name} does not end in .nii or .nii.gz"):
+        save_image(make_image(), tmp_path / name)
+
+
+def test_image_may_be_saved_over_its_own_file(tmp_path):
+    path = saved(make_image(), tmp_path / "image.nii")
+    save_image(nibabel.load(path), path)
+    np.testing.assert_array_equal(nibabel.load(path).get_fdata(), make_image().get_fdata())
+    assert os.listdir(tmp_path) == ["image.nii"]
+
+
+# Intensities
+
+
+def slow_percentile(values, percent):
+    ranked = sorted(float(value) for value in values)
+    position = percent / 100 * (len(ranked) - 1)
+    below = math.floor(position)
+    above = min(below + 1, len(ranked) - 1)
+    return ranked[below] + (position - below) * (ranked[above] - ranked[below])
+
+
+def random_images():
+    generator = np.random.default_rng(3)
+    yield "normal", generator.normal(50, 10, (9, 10, 11)).astype(np.float32)
+    yield "skewed", generator.exponential(300, 1501).astype(np.float32)
+    yield "integers", generator.integers(0, 255, (20, 30)).astype(np.uint8)
+    yield "negative", generator.normal(-1000, 1, (8, 8)).astype(np.float32)
+    yield "two voxels", np.array([4.0, 2.0], np.float32)
+
+
+IMAGES = dict(random_images())
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(0.1, 99.9), (0, 100), (2, 98), (10, 60)])
+@pytest.mark.parametrize("name", IMAGES)
+def test_rescale_against_sorted_list(name, lower, upper):
+    image = IMAGES[name]
+    low, high = (slow_percentile(image.ravel(), percent) for percent in (lower, upper))
+    expected = [min(max((float(x) - low) / (high - low), 0), 1) for x in image.ravel()]
+    result = rescale_intensity(image, lower, upper)
+    assert result.dtype == np.float32
+    assert result.shape == image.shape
+    np.testing.assert_allclose(result.ravel(), expected, atol=2e-5)
+    assert result.min() == 0
+    assert result.max() == 1
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(0.1, 99.9), (5, 95)])
+@pytest.mark.parametrize("name", IMAGES)
+def test_rescale_of_an_inverted_image_is_the_inverse(name, lower, upper):
+    image = IMAGES[name].astype(np.float32)
+    inverted = image.max() + image.min() - image
+    expected = 1 - rescale_intensity(image, lower, upper)
+    np.testing.assert_allclose(rescale_intensity(inverted, lower, upper), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_rescale_ignores_unit_and_offset(name):
+    image = IMAGES[name].astype(np.float32)
+    expected = rescale_intensity(image)
+    np.testing.assert_allclose(rescale_intensity(4 * image + 64), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0, -1024, 1e30])
+def test_rescale_constant(value):
+    result = rescale_intensity(np.full((3, 4, 5), value))
+    np.testing.assert_array_equal(result, np.zeros((3, 4, 5), np.float32))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rescale_sparse_image_falls_back_to_its_range(sign):
+    image = np.zeros((20, 20, 20), np.float32)
+    image[3, 4, 5:8] = sign * np.array([1, 2, 4])
+    expected = np.full(image.shape, 0 if sign == 1 else 1, np.float32)
+    expected[3, 4, 5:8] = (0.25, 0.5, 1) if sign == 1 else (0.75, 0.5, 0)
+    np.testing.assert_allclose(rescale_intensity(image), expected)
+
+
+def test_rescale_errors():
+    for lower, upper in [(50, 50), (90, 10), (-1, 99), (1, 101), (math.nan, 99)]:
+        with pytest.raises(ValueError, match=r"percentiles are .*give 0 <= lower < upper <= 100"):
+            rescale_intensity(np.arange(5), lower, upper)
+    with pytest.raises(ValueError, match="the image has no voxels"):
+        rescale_intensity(np.zeros((0, 3)))
+
+
+# Planes
+
+
+def test_planes():
+    assert [plane_axis(plane) for plane in ("sagittal", "coronal", "axial")] == [0, 1, 2]
+    with pytest.raises(ValueError, match="plane is 'frontal': choose one of sagittal, coronal, ax"):
+        plane_axis("frontal")
+
+
+# Real heads
+
+
+@pytest.mark.skipif(not RAW_HEADS.is_dir(), reason=f"the real heads are not in {RAW_HEADS}")
+@pytest.mark.parametrize("name", ["Subj1_T1", "Subj1_FL"])
+def test_real_head(tmp_path, name):
+    path = RAW_HEADS / f"{name}.nii.gz"
+    image = nibabel.load(path)
+    volume = read_volume(path)
+    write_features(tmp_path / "features.nii", volume.data[..., None], volume)
+    back = nibabel.load(tmp_path / "features.nii")
+    np.testing.assert_array_equal(back.get_fdata()[..., 0], image.get_fdata(dtype=np.float32))
+    np.testing.assert_array_equal(back.affine, image.affine)
+    assert back.header["sform_code"] == image.header["sform_code"]
+
+    volume = read_volume(path, voxel_size=4)
+    back = to_original(volume.data, volume)
+    assert back.shape == image.shape
+    correlation = np.corrcoef(np.ravel(back.dataobj), np.ravel(image.get_fdata()))[0, 1]
+    assert correlation > 0.9
