@@ -134,7 +134,7 @@ def features_command(
                 "with different --out"
             )
         targets[target] = image
-    for target, image in tqdm(targets.items(), unit="image", disable=len(targets) < 2):
+    for target, image in tqdm(targets.items(), unit="image", disable=None):
         features = features_of(
             image, encoder, plane, voxel_size=voxel_size, frame=frame, progress=True
         )

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
@@ -110,13 +109,14 @@ def _slice_axis(shape, plane):
 def _run(array, encoder, ndim, axis, batch_size, progress):
     """Features (x, y, z, C) of an array (x, y, z)."""
     array = rescale_intensity(array)
-    run = tf.function(encoder, reduce_retracing=True)
     if ndim == 3:
-        return run(tf.constant(array[None, ..., None])).numpy()[0]
+        return encoder.predict_on_batch(array[None, ..., None])[0]
     slices = np.moveaxis(array, axis, 0)[..., None]
     features = np.empty((*slices.shape[:-1], encoder.output_shape[-1]), np.float32)
     starts = range(0, len(slices), batch_size)
-    for start in tqdm(starts, unit="batch", disable=not progress, leave=False):
+    # None: a bar in a terminal only.
+    disable = None if progress else True
+    for start in tqdm(starts, unit="batch", disable=disable, leave=False):
         batch = slice(start, start + batch_size)
-        features[batch] = run(tf.constant(slices[batch])).numpy()
+        features[batch] = encoder.predict_on_batch(slices[batch])
     return np.moveaxis(features, 0, axis)

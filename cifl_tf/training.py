@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ CONFIG_FILE, HISTORY_FILE, BACKUP_FOLDER, LOG_FOLDER = (
     "checkpoints",
     "logs",
 )
-STEPS_PER_EPOCH = 100
+MAX_STEPS_PER_EPOCH = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +100,11 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
     """
     out = Path(out)
     _claim_folder(out, config)
-    epochs = -(-config.steps // STEPS_PER_EPOCH)
+    epochs = math.ceil(config.steps / MAX_STEPS_PER_EPOCH)
+    steps_per_epoch = math.ceil(config.steps / epochs)
     done = len(read_history(out / HISTORY_FILE))
     keras.utils.set_random_seed(config.seed)
-    seen = done * STEPS_PER_EPOCH * config.batch_size
+    seen = done * steps_per_epoch * config.batch_size
     maps, num_labels = _label_maps(config, start=seen)
     synthesizer = PairSynthesizer(config.shape, num_labels)
     model = build_model(config, synthesizer)
@@ -112,7 +114,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         verbose = 1 if sys.stdout.isatty() else 2
     model.fit(
         maps.batch(config.batch_size).prefetch(2),
-        steps_per_epoch=STEPS_PER_EPOCH,
+        steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         verbose=verbose,
         callbacks=[
