@@ -44,8 +44,7 @@ def build_encoder(
             f"num_features is {num_features} and num_filters {num_filters}; give at least two "
             "features (the loss compares channels) and one filter"
         )
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture is {architecture!r}; choose from {ARCHITECTURES}")
+    _check_architecture(architecture)
     image = keras.Input((*[None] * ndim, 1), name="image")
     body = _plain if architecture == "plain" else _unet
     hidden = body(image, ndim, num_filters)
@@ -57,12 +56,18 @@ def build_encoder(
 
 def receptive_radius(architecture: str) -> int:
     """How many voxels away from a feature the farthest voxel is that it depends on."""
+    _check_architecture(architecture)
     if architecture == "plain":
         return NUM_CONVOLUTIONS
     # Down and up: two convolutions each per level, on voxels of 2**level, only two at the bottom;
     # a voxel of a coarse level holds its own 2**level voxels.
     strides = [2**level for level in range(UNET_LEVELS)]
     return 4 * sum(strides) - 2 * strides[-1] + strides[-1] - 1
+
+
+def _check_architecture(architecture):
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture is {architecture!r}; choose from {ARCHITECTURES}")
 
 
 def _convolution(ndim, filters, name, activation="leaky_relu"):

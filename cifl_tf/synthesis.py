@@ -231,8 +231,8 @@ class PairSynthesizer(keras.layers.Layer):
         if not isinstance(appearance, Appearance):
             appearance = Appearance(**(appearance or {}))
         self.appearance = appearance
-        self._integrate = vxm.layers.VecInt(int_steps=5)
-        self._transform = vxm.layers.SpatialTransformer(interp_method="nearest")
+        self._integrate = vxm.layers.VecInt(int_steps=5, dtype="float32")
+        self._transform = vxm.layers.SpatialTransformer(interp_method="nearest", dtype="float32")
         self._paint = self._build_painter()
 
     def _build_painter(self):

@@ -75,7 +75,8 @@ class TrainingConfig:
                 f"shape is {shape}, but the {self.architecture} encoder needs at least {smallest} "
                 "voxels along each axis: the loss leaves the border out"
             )
-        for name in ("steps", "batch_size", "learning_rate"):
+        positive = ("steps", "batch_size", "learning_rate", "window")
+        for name in (*positive, "tau_alpha", "tau_beta", "tau_gamma"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a positive number")
 

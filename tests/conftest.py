@@ -1,5 +1,6 @@
 """Fixtures for all tests. cifl_tf comes first: it selects legacy Keras before TensorFlow loads."""
 
+import numpy as np
 import pytest
 
 import cifl_tf
@@ -23,3 +24,9 @@ def mixed_bfloat16():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     yield
     keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def rng():
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(0)

@@ -1,0 +1,105 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cifl_tf
+from cifl_tf.callbacks import read_history
+from cifl_tf.training import TrainingConfig, train
+
+TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
+
+
+@pytest.fixture(autouse=True)
+def _short_epochs(monkeypatch):
+    monkeypatch.setattr("cifl_tf.training.MAX_STEPS_PER_EPOCH", 3)
+
+
+def test_folder_is_complete(tmp_path):
+    encoder = train(tmp_path / "model", TrainingConfig(steps=5, **TINY), verbose=0)
+    folder = tmp_path / "model"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "encoder.keras", "history.csv", "checkpoints", "logs"}
+    history = read_history(folder / "history.csv")
+    assert [(row["epoch"], row["step"]) for row in history] == [("0", "3"), ("1", "5")]
+    assert float(history[0]["loss"]) > 0
+    assert json.loads((folder / "config.json").read_text())["shape"] == [24, 24]
+    image = np.random.default_rng(0).random((30, 30))
+    np.testing.assert_array_equal(
+        cifl_tf.features_of(image, encoder),
+        cifl_tf.features_of(image, cifl_tf.load_encoder(folder)),
+    )
+    pictures = [
+        value
+        for file in (folder / "logs" / "pictures").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert len(pictures) == 2
+    pixels = tf.io.decode_png(pictures[0].tensor.string_val[2])
+    assert len(np.unique(pixels)) > 50
+
+
+def test_complete_folder_is_loaded_not_trained(tmp_path):
+    config = TrainingConfig(steps=4, **TINY)
+    train(tmp_path, config, verbose=0)
+    before = (tmp_path / "encoder.keras").read_bytes(), (tmp_path / "history.csv").read_text()
+    train(tmp_path, config, verbose=0)
+    assert ((tmp_path / "encoder.keras").read_bytes(), (tmp_path / "history.csv").read_text()) == (
+        before
+    )
+
+
+def test_another_configuration_is_refused(tmp_path):
+    train(tmp_path, TrainingConfig(steps=2, **TINY), verbose=0)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(ValueError, match="steps 2 there, 3 asked, seed 0 there, 1 asked"):
+        train(tmp_path, TrainingConfig(steps=3, seed=1, **TINY), verbose=0)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+
+
+def test_foreign_and_damaged_folders_are_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(ValueError, match="not a training folder"):
+        train(tmp_path, TrainingConfig(steps=1, **TINY), verbose=0)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        train(tmp_path, TrainingConfig(steps=1, **TINY), verbose=0)
+
+
+def test_temporary_files_of_a_killed_run_do_not_matter(tmp_path):
+    (tmp_path / ".1234.config.json").write_text("{")
+    train(tmp_path, TrainingConfig(steps=1, **TINY), verbose=0)
+    assert (tmp_path / "encoder.keras").exists()
+
+
+def test_volumes_and_own_segmentations(tmp_path):
+    labels = np.zeros((24, 24, 24), np.int16)
+    labels[4:15, 6:17, 8:19] = 3
+    labels[8:12, 9:12, 10:13] = 9
+    (tmp_path / "labels").mkdir()
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "labels" / "a.nii.gz")
+    config = TrainingConfig(
+        3, (20, 20, 20), 2, 2, steps=1, batch_size=1, labels=str(tmp_path / "labels")
+    )
+    encoder = train(tmp_path / "model", config, verbose=0)
+    assert encoder.output_shape == (None, None, None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"ndim": 4}, "ndim is 4"),
+        ({"shape": (96, 96, 96)}, "one size per axis"),
+        ({"shape": (96, 16)}, "at least 20 voxels"),
+        ({"steps": 0}, "steps is 0"),
+        ({"tau_gamma": -1.0}, "tau_gamma is -1.0"),
+        ({"window": 0}, "window is 0"),
+        ({"architecture": "transformer"}, "architecture is 'transformer'"),
+    ],
+)
+def test_wrong_configurations(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**wrong)
