@@ -233,7 +233,8 @@ class PairSynthesizer(keras.layers.Layer):
         self.appearance = appearance
         self._integrate = vxm.layers.VecInt(int_steps=5, dtype="float32")
         self._transform = vxm.layers.SpatialTransformer(interp_method="nearest", dtype="float32")
-        self._paint = self._build_painter()
+        # As a function: saving a layer that holds it as a model warns of neurite's lambdas.
+        self._paint = self._build_painter().__call__
 
     def _build_painter(self):
         """neurite's model of means, noise and background, with a batch of both views."""

@@ -57,34 +57,29 @@ def blind_encoder():
     return keras.Model(image, Position()(blind))
 
 
-@pytest.fixture
-def fitted(tiny_encoder):
-    model = compiled(tiny_encoder)
+@pytest.fixture(scope="module")
+def fitted():
+    """A model after two steps, shared: tests leave it as it is."""
+    model = compiled(build_encoder(num_features=4, num_filters=4))
     model.fit(label_maps(), steps_per_epoch=2, verbose=0)
     return model
 
 
 def test_fit_on_shapes_lowers_the_loss_and_logs_the_signals(tiny_encoder):
     model = compiled(tiny_encoder)
-    before = model.evaluate(label_maps(seed=1), steps=4, verbose=0, return_dict=True)
-    history = model.fit(label_maps(), steps_per_epoch=15, epochs=4, verbose=0).history
-    after = model.evaluate(label_maps(seed=1), steps=4, verbose=0, return_dict=True)
-    assert set(history) == set(after) == SIGNALS | {"loss"}
+    history = model.fit(
+        label_maps(),
+        steps_per_epoch=10,
+        epochs=4,
+        validation_data=label_maps(seed=1),
+        validation_steps=2,
+        verbose=0,
+    ).history
+    names = SIGNALS | {"loss"}
+    assert set(history) == names | {f"val_{name}" for name in names}
     assert all(len(values) == 4 and np.all(np.isfinite(values)) for values in history.values())
     assert history["loss"][-1] < history["loss"][0] - 0.3
-    assert after["loss"] < before["loss"] - 0.3
-
-
-def test_validation_has_the_signals_too(tiny_encoder):
-    history = compiled(tiny_encoder).fit(
-        label_maps(),
-        steps_per_epoch=1,
-        validation_data=label_maps(seed=1),
-        validation_steps=1,
-        verbose=0,
-    )
-    names = SIGNALS | {"loss"}
-    assert set(history.history) == names | {f"val_{name}" for name in names}
+    assert history["val_loss"][-1] < history["loss"][0] - 0.3
 
 
 def test_one_step_follows_the_gradient_of_the_loss(tiny_encoder):
@@ -109,7 +104,6 @@ def test_fit_on_given_pairs(tiny_encoder):
     history = model.fit(given_pairs().batch(3), epochs=8, verbose=0).history
     assert history["loss"][-1] < history["loss"][0] - 0.1
     assert set(history) == SIGNALS | {"loss"}
-    assert np.isfinite(model.evaluate(given_pairs().batch(3), verbose=0)).all()
 
 
 def test_fit_without_synthesizer_needs_pairs(tiny_encoder):
@@ -120,7 +114,8 @@ def test_fit_without_synthesizer_needs_pairs(tiny_encoder):
 
 def test_evaluate_does_not_train(fitted):
     weights = fitted.encoder.get_weights()
-    fitted.evaluate(label_maps(), steps=2, verbose=0)
+    logs = fitted.evaluate(label_maps(), steps=2, verbose=0, return_dict=True)
+    assert set(logs) == SIGNALS | {"loss"}
     for weight, before in zip(fitted.encoder.weights, weights, strict=True):
         np.testing.assert_array_equal(weight, before)
 
@@ -134,8 +129,9 @@ def test_call_and_predict_give_the_features_of_the_encoder(fitted):
     assert fitted(other_size).shape == (1, 17, 41, 4)
 
 
-def test_reload_goes_on_training(tmp_path, fitted):
+def test_reload_goes_on_training(tmp_path, fitted, recwarn):
     fitted.save(tmp_path / "model.keras")
+    assert [str(warning.message) for warning in recwarn if warning.category is UserWarning] == []
     restored = keras.models.load_model(tmp_path / "model.keras")
     images = random_images()
     assert type(restored) is CIFL
@@ -286,16 +282,17 @@ def test_two_devices(tmp_path):
         assert model.weights[0].values[0].device != model.weights[0].values[1].device
         images = np.random.default_rng(0).uniform(size=(4, {SHAPE[0]}, {SHAPE[1]}, 1))
         images = images.astype("float32")
-        single = keras.models.clone_model(model.encoder)
-        single.set_weights(model.encoder.get_weights())
-        # What two devices do to a batch of 4 must be what one does.
-        logs = model.fit(images, 1 - images, batch_size=4, verbose=0).history
-        one = cifl_tf.CIFL(single)
-        one.compile(keras.optimizers.SGD(0.1), cifl_tf.ContrastiveLoss(crop=8, window=6))
-        expected = one.fit(images, 1 - images, batch_size=4, verbose=0).history
-        np.testing.assert_allclose(logs["loss"], expected["loss"], rtol=1e-4)
-        for value, other in zip(model.encoder.get_weights(), single.get_weights(), strict=True):
-            np.testing.assert_allclose(value, other, rtol=1e-3, atol=1e-5)
+        with tf.GradientTape() as tape:
+            views = model.encoder(images), model.encoder(1 - images)
+            loss = cifl_tf.ContrastiveLoss(crop=8, window=6)(*views)
+        weights = [np.array(weight) for weight in model.encoder.trainable_variables]
+        gradients = tape.gradient(loss, model.encoder.trainable_variables)
+        # What two devices do with a batch of 4 is what one would do.
+        history = model.fit(images, 1 - images, batch_size=4, verbose=0).history
+        np.testing.assert_allclose(history["loss"], [loss], rtol=1e-4)
+        for weight, before, gradient in zip(model.encoder.weights, weights, gradients, strict=True):
+            expected = before - 0.1 * np.array(gradient)
+            np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
         with strategy.scope():
             model = cifl_tf.CIFL(model.encoder, cifl_tf.PairSynthesizer({SHAPE}, {NUM_LABELS}))

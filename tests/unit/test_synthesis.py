@@ -185,15 +185,15 @@ def test_without_warp_labels_stay_where_they_are():
 
 
 def test_warp_moves_every_map_by_its_own_strength():
-    maps = tf.repeat(some_maps(1, scales=(8,)), 16, axis=0)
+    maps = tf.repeat(some_maps(1, scales=(8,)), 12, axis=0)
     moved = PairSynthesizer(SHAPE, NUM_LABELS, warp_std=(0, 4)).warp(maps)
     assert moved.dtype == tf.int32
     assert set(np.unique(moved)) <= set(np.unique(maps))
     changed = np.mean(moved != maps, axis=(1, 2, 3))
-    assert len(set(changed)) > 12
+    assert len(set(changed)) > 8
     assert changed.min() < 0.1 < 0.2 < changed.max()
-    weak = PairSynthesizer(SHAPE, NUM_LABELS, warp_std=(1e-4, 1e-4)).warp(maps)
-    assert np.mean(weak != maps) < 0.01
+    weak = PairSynthesizer(SHAPE, NUM_LABELS, warp_std=(1e-4, 1e-4)).warp(maps[:2])
+    assert np.mean(weak != maps[:2]) < 0.01
 
 
 @pytest.mark.parametrize("shape", [(24, 31), (10, 12, 9)])
@@ -299,10 +299,10 @@ def test_noise_is_drawn_per_image():
 
 @pytest.mark.parametrize("shape", [(33, 24), (11, 12, 9)])
 def test_default_views_are_finite_float32_in_0_to_1(shape):
-    view_1, view_2 = PairSynthesizer(shape, NUM_LABELS)(some_maps(8, shape))
+    view_1, view_2 = PairSynthesizer(shape, NUM_LABELS)(some_maps(4, shape))
     for view in (view_1, view_2):
         assert view.dtype == tf.float32
-        assert view.shape == (8, *shape, 1)
+        assert view.shape == (4, *shape, 1)
         assert np.all(np.isfinite(view))
         np.testing.assert_array_equal(np.min(view, axis=(1, 2)).min(axis=1), 0)
         np.testing.assert_allclose(tf.reduce_max(view, list(range(1, view.shape.rank))), 1)

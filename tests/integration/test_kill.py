@@ -1,0 +1,37 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import cifl_tf
+from cifl_tf.callbacks import read_history
+
+STEPS = 650
+OPTIONS = ["--steps", STEPS, "--shape", "24,24", "--num-features", "3", "--num-filters", "2"]
+
+
+def test_training_survives_kills_at_random_moments(tmp_path):
+    folder = tmp_path / "model"
+    command = [sys.executable, "-m", "cifl_tf", "train", "--out", folder, *OPTIONS]
+    command = [str(part) for part in command]
+    history = folder / "history.csv"
+    done = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Somewhere in the first two epochs of this run, saving included.
+        while len(read_history(history)) <= done and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(random.SystemRandom().uniform(0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        done = len(read_history(history))
+        assert done > 0
+        cifl_tf.load_encoder(folder)  # complete at any moment
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    rows = read_history(history)
+    assert [int(row["epoch"]) for row in rows] == list(range(7))
+    steps = [int(row["step"]) for row in rows]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == STEPS
+    cifl_tf.load_encoder(folder)
