@@ -123,9 +123,7 @@ def benchmark_encoder(turns):
         for which in functions:
             command = [sys.executable, __file__, "--peak", which, "--ndim", str(ndim)]
             peaks[which] = float(subprocess.check_output(command, text=True))
-        print(
-            f"     peak memory over start: {peaks['encoder']:.0f} MB, bare {peaks['bare']:.0f} MB"
-        )
+        print(f"    peak memory: {peaks['encoder']:.0f} MB, bare {peaks['bare']:.0f} MB")
 
 
 def peak_memory():

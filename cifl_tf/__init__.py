@@ -2,7 +2,7 @@
 
 from cifl_tf._version import __version__  # isort: skip
 from cifl_tf import _compat  # noqa: F401  isort: skip  (selects legacy Keras before any other)
-from cifl_tf.datasets import segmentation_maps
+from cifl_tf.datasets import mni152_slice, segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius
 from cifl_tf.export import export_saved_model
 from cifl_tf.inference import features_of, load_encoder
@@ -26,6 +26,7 @@ __all__ = [
     "export_saved_model",
     "features_of",
     "load_encoder",
+    "mni152_slice",
     "read_volume",
     "receptive_radius",
     "rescale_intensity",

@@ -19,7 +19,8 @@ LAYERS = (
     {"callbacks"},
     {"demo", "training", "segmentation", "registration"},
     {"__init__"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 APART = [("synthesis", "model")]  # a script joins them: CIFL(encoder, synthesizer)

@@ -285,7 +285,7 @@ def test_two_devices(tmp_path):
         with tf.GradientTape() as tape:
             views = model.encoder(images), model.encoder(1 - images)
             loss = cifl_tf.ContrastiveLoss(crop=8, window=6)(*views)
-        weights = [np.array(weight) for weight in model.encoder.trainable_variables]
+        weights = model.encoder.get_weights()
         gradients = tape.gradient(loss, model.encoder.trainable_variables)
         # What two devices do with a batch of 4 is what one would do.
         history = model.fit(images, 1 - images, batch_size=4, verbose=0).history
@@ -295,7 +295,8 @@ def test_two_devices(tmp_path):
             np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
         with strategy.scope():
-            model = cifl_tf.CIFL(model.encoder, cifl_tf.PairSynthesizer({SHAPE}, {NUM_LABELS}))
+            synthesizer = cifl_tf.PairSynthesizer({SHAPE}, {NUM_LABELS}, (0, 0))
+            model = cifl_tf.CIFL(model.encoder, synthesizer)
             model.compile("adam", cifl_tf.ContrastiveLoss(crop=8, window=6))
         maps = cifl_tf.shape_maps({SHAPE}, {NUM_LABELS}).batch(4)
         history = model.fit(maps, steps_per_epoch=2, verbose=0).history
