@@ -35,10 +35,12 @@ setup(
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",
-        "scipy",
+        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.filters (surface-distance 0.1).
+        "scipy>=1.15,<2",
         "nibabel>=5",
         "nilearn>=0.11",
         "numpy>=1.26",
+        "surface-distance==0.1",
         "tensorboard",
         "tqdm",
         "typer>=0.19",

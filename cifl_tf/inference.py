@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
-from cifl_tf.volumes import plane_axis, read_volume, rescale_intensity, to_original
+from cifl_tf.volumes import Volume, plane_axis, read_volume, rescale_intensity, to_original
 
 ENCODER_FILE = "encoder.keras"
 
@@ -20,15 +20,24 @@ def load_encoder(path) -> keras.Model:
     """
     path = Path(path)
     file = path / ENCODER_FILE if path.is_dir() else path
-    if not file.is_file():
+    return load_network(file)
+
+
+def load_network(file) -> keras.Model:
+    """Load a .keras file of this package.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    if not Path(file).is_file():
         raise ValueError(
-            f"{file} does not exist; give a .keras file, or a folder that `cifl train` wrote and "
-            "finished at least one epoch in"
+            f"{file} does not exist; give a .keras file, or the folder of a training that finished "
+            "at least one epoch"
         )
     try:
         return keras.models.load_model(file, compile=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not an encoder in the Keras format: {error}") from error
+        raise ValueError(f"{file} is not a network in the Keras format: {error}") from error
 
 
 def features_of(
@@ -64,17 +73,37 @@ def features_of(
         FileNotFoundError: there is no such file.
     """
     encoder = getattr(encoder, "encoder", encoder)
-    ndim = len(encoder.input_shape) - 2
+    features, volume = apply_network(
+        image, encoder, plane, voxel_size, frame, batch_size, progress=progress
+    )
+    return features if volume is None else to_original(features, volume)
+
+
+def apply_network(
+    image,
+    network: keras.Model,
+    plane: str = "coronal",
+    voxel_size=None,
+    frame: int | None = None,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> tuple[np.ndarray, Volume | None]:
+    """Run a network from images to channels on an array or a file; see ``features_of``.
+
+    Returns:
+        For an array, float32 (*spatial, C) and None. For a file or a nibabel image, the channels
+        (x, y, z, C) in canonical orientation, and the volume that ``to_original`` needs.
+    """
+    ndim = len(network.input_shape) - 2
     if isinstance(image, str | os.PathLike) or hasattr(image, "dataobj"):
         volume = read_volume(image, frame=frame, voxel_size=voxel_size)
         axis = _slice_axis(volume.data.shape, plane)
         if ndim == 3 and min(volume.data.shape) == 1:
             raise ValueError(
-                f"{_name(image)} is a single slice, but the encoder is for volumes; "
-                "give a volume, or an encoder for slices"
+                f"{_name(image)} is a single slice, but the network is for volumes; "
+                "give a volume, or a network for slices"
             )
-        features = _run(volume.data, encoder, ndim, axis, batch_size, progress)
-        return to_original(features, volume)
+        return _run(volume.data, network, ndim, axis, batch_size, progress), volume
     if voxel_size is not None or frame is not None:
         raise ValueError(
             "voxel_size and frame are for files; an array has no voxel size and one frame"
@@ -82,7 +111,7 @@ def features_of(
     array = np.asarray(image, np.float32)
     if array.ndim not in (2, 3) or array.ndim < ndim:
         raise ValueError(
-            f"the array has shape {array.shape}, but the encoder takes {ndim}D images; give "
+            f"the array has shape {array.shape}, but the network takes {ndim}D images; give "
             f"{'(x, y) or (x, y, z)' if ndim == 2 else '(x, y, z)'} without batch and channel"
         )
     if not np.isfinite(array).all():
@@ -91,8 +120,8 @@ def features_of(
             "replace them"
         )
     if array.ndim == 2:
-        return _run(array[..., None], encoder, 2, 2, batch_size, progress)[..., 0, :]
-    return _run(array, encoder, ndim, plane_axis(plane), batch_size, progress)
+        return _run(array[..., None], network, 2, 2, batch_size, progress)[..., 0, :], None
+    return _run(array, network, ndim, plane_axis(plane), batch_size, progress), None
 
 
 def _name(image):
@@ -106,17 +135,17 @@ def _slice_axis(shape, plane):
     return single[0] if len(single) == 1 else axis
 
 
-def _run(array, encoder, ndim, axis, batch_size, progress):
-    """Features (x, y, z, C) of an array (x, y, z)."""
+def _run(array, network, ndim, axis, batch_size, progress):
+    """Channels (x, y, z, C) of an array (x, y, z)."""
     array = rescale_intensity(array)
     if ndim == 3:
-        return encoder.predict_on_batch(array[None, ..., None])[0]
+        return network.predict_on_batch(array[None, ..., None])[0]
     slices = np.moveaxis(array, axis, 0)[..., None]
-    features = np.empty((*slices.shape[:-1], encoder.output_shape[-1]), np.float32)
+    channels = np.empty((*slices.shape[:-1], network.output_shape[-1]), np.float32)
     starts = range(0, len(slices), batch_size)
     # None: a bar in a terminal only.
     disable = None if progress else True
     for start in tqdm(starts, unit="batch", disable=disable, leave=False):
         batch = slice(start, start + batch_size)
-        features[batch] = encoder.predict_on_batch(slices[batch])
-    return np.moveaxis(features, 0, axis)
+        channels[batch] = network.predict_on_batch(slices[batch])
+    return np.moveaxis(channels, 0, axis)

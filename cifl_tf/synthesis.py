@@ -68,7 +68,8 @@ def _checked_num_labels(num_labels: int) -> int:
     return int(num_labels)
 
 
-def _coarse_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
+def coarse_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
+    """Sizes of a grid whose points lie about ``scale`` voxels apart, at least two per axis."""
     return tuple(max(2, int(np.ceil(size / scale))) for size in shape)
 
 
@@ -167,12 +168,12 @@ def shape_maps(
         )
         noise = tf.add_n(
             upsample(
-                tf.random.stateless_normal((1, num_labels, *_coarse_shape(shape, scale)), key), half
+                tf.random.stateless_normal((1, num_labels, *coarse_shape(shape, scale)), key), half
             )
             for scale, key in zip(scales, tf.unstack(seeds)[1:], strict=True)
         )
         if warp_std:
-            coarse = _coarse_shape(shape, min(scales))
+            coarse = coarse_shape(shape, min(scales))
             warp = tf.random.stateless_normal((1, len(shape), *coarse), seeds[0])
             warp = upsample(warp * warp_std / 2, half)
             moved = vxm.utils.transform(_channels_last(noise)[0], _channels_last(warp)[0])
@@ -262,7 +263,7 @@ class PairSynthesizer(keras.layers.Layer):
     def _smooth_field(self, batch_size, channels, scale, std_range, shape):
         """Random smooth fields (batch, *shape, channels), each with its own SD from the range."""
         std = tf.random.uniform([batch_size] + [1] * (len(shape) + 1), *std_range)
-        coarse = _coarse_shape(self.shape, scale)
+        coarse = coarse_shape(self.shape, scale)
         noise = std * tf.random.normal([batch_size, channels, *coarse])
         return upsample(noise, shape)
 

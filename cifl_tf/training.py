@@ -1,31 +1,19 @@
 """Train an encoder in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
-import json
-import math
-import sys
 from pathlib import Path
 
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf._version import __version__
-from cifl_tf.callbacks import FeaturePictures, HistoryCSV, SaveEncoder, StopAtStep, read_history
+from cifl_tf.callbacks import FeaturePictures, SaveEncoder
 from cifl_tf.datasets import segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius
-from cifl_tf.files import written_whole
 from cifl_tf.inference import ENCODER_FILE, load_encoder
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
 from cifl_tf.synthesis import PairSynthesizer, shape_maps
-
-CONFIG_FILE, HISTORY_FILE, BACKUP_FOLDER, LOG_FOLDER = (
-    "config.json",
-    "history.csv",
-    "checkpoints",
-    "logs",
-)
-MAX_STEPS_PER_EPOCH = 100
+from cifl_tf.training_folder import LOG_FOLDER, claim_folder, fit_in_folder, steps_done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,33 +88,23 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         ValueError: the folder holds something else, or was made with another configuration.
     """
     out = Path(out)
-    _claim_folder(out, config)
-    epochs = math.ceil(config.steps / MAX_STEPS_PER_EPOCH)
-    steps_per_epoch = math.ceil(config.steps / epochs)
-    done = len(read_history(out / HISTORY_FILE))
+    claim_folder(out, dataclasses.asdict(config))
     keras.utils.set_random_seed(config.seed)
-    seen = done * steps_per_epoch * config.batch_size
+    seen = steps_done(out, config.steps) * config.batch_size
     maps, num_labels = _label_maps(config, start=seen)
     synthesizer = PairSynthesizer(config.shape, num_labels)
-    model = build_model(config, synthesizer)
     fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = tf.concat(synthesizer(next(iter(fixed_maps.batch(1)))), 0)
-    if verbose == "auto":
-        verbose = 1 if sys.stdout.isatty() else 2
-    model.fit(
+    fit_in_folder(
+        build_model(config, synthesizer),
         maps.batch(config.batch_size).prefetch(2),
-        steps_per_epoch=steps_per_epoch,
-        epochs=epochs,
-        verbose=verbose,
-        callbacks=[
-            StopAtStep(config.steps),
-            HistoryCSV(out / HISTORY_FILE),
+        config.steps,
+        out,
+        [
             SaveEncoder(out / ENCODER_FILE),
-            keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False),
             FeaturePictures(out / LOG_FOLDER / "pictures", fixed_pair),
-            # Last, so that the other files of an epoch are there once the epoch counts as done.
-            keras.callbacks.BackupAndRestore(out / BACKUP_FOLDER, delete_checkpoint=False),
         ],
+        verbose,
     )
     return load_encoder(out)
 
@@ -154,33 +132,3 @@ def _label_maps(config, start):
         return segmentation_maps(config.labels, config.shape, seed=config.seed, start=start)
     num_labels = 16
     return shape_maps(config.shape, num_labels, seed=config.seed, start=start), num_labels
-
-
-def _claim_folder(out, config):
-    """Write the configuration to a new folder, or compare it with the one that is there."""
-    file = out / CONFIG_FILE
-    fields = json.loads(json.dumps(dataclasses.asdict(config)))
-    if not file.exists():
-        # Hidden names are temporary files of a run that was killed.
-        if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise ValueError(
-                f"{out} holds files but no {CONFIG_FILE}: it is not a training folder; "
-                "give a new or empty one"
-            )
-        with written_whole(file) as temporary:
-            text = json.dumps({"version": __version__, **fields}, indent=2)
-            temporary.write_text(text + "\n")
-        return
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); give another folder") from error
-    differing = [name for name in fields if found.get(name) != fields[name]]
-    if differing:
-        changes = ", ".join(
-            f"{name} {found.get(name)!r} there, {fields[name]!r} asked" for name in differing
-        )
-        raise ValueError(
-            f"{out} was made with another configuration ({changes}); "
-            "give the same options to go on, or another folder"
-        )

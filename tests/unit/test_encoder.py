@@ -63,7 +63,9 @@ def test_plain_has_eight_convolutions_of_size_3(ndim):
 def test_unet_has_ten_convolutions_on_three_resolutions():
     encoder = build_encoder(num_features=6, num_filters=4, architecture="unet")
     layers = [layer for layer in encoder.layers if isinstance(layer, CONVOLUTIONS)]
+    inputs = [layer.kernel.shape[-2] for layer in layers]
     assert [layer.filters for layer in layers] == [4, 4, 8, 8, 16, 16, 8, 8, 4, 6]
+    assert inputs == [1, 4, 4, 8, 8, 16, 16 + 8, 8, 8 + 4, 4]  # sums: skip connections
     assert {layer.kernel_size for layer in layers} == {(3, 3)}
 
 

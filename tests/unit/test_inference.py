@@ -87,7 +87,7 @@ def test_zero_image_gives_finite_features(tiny_encoder):
 
 def test_errors(tiny_encoder, rng):
     volume_encoder = cifl_tf.build_encoder(ndim=3, num_features=2, num_filters=2)
-    with pytest.raises(ValueError, match=r"shape \(8, 8\), but the encoder takes 3D"):
+    with pytest.raises(ValueError, match=r"shape \(8, 8\), but the network takes 3D"):
         cifl_tf.features_of(np.ones((8, 8)), volume_encoder)
     slice_image = nibabel.Nifti1Image(rng.random((8, 8, 1)), np.eye(4))
     with pytest.raises(ValueError, match="single slice"):
@@ -115,5 +115,5 @@ def test_load_encoder(tmp_path, tiny_encoder, rng):
     with pytest.raises(ValueError, match="does not exist"):
         cifl_tf.load_encoder(tmp_path / "other.keras")
     (tmp_path / "damaged.keras").write_bytes((tmp_path / "encoder.keras").read_bytes()[:5000])
-    with pytest.raises(ValueError, match="not an encoder in the Keras format"):
+    with pytest.raises(ValueError, match="not a network in the Keras format"):
         cifl_tf.load_encoder(tmp_path / "damaged.keras")

@@ -280,10 +280,17 @@ def test_bias_scale_is_the_smoothness_of_the_bias_field():
 def test_gamma_is_drawn_per_image():
     maps = np.zeros((16, 48, 48, 1), np.int32)
     noise = {"mean": (128, 128), "noise_std": (20, 20)}
-    same = np.median(render(flat_but(**noise, gamma_std=0), maps), axis=(1, 2))
-    drawn = np.median(render(flat_but(**noise, gamma_std=0.8), maps), axis=(1, 2))
-    assert spread(same) < 0.15
-    assert spread(drawn) > 0.3
+
+    def exponents(gamma_std):
+        # The median of noise lies near the middle, before the exponent.
+        images = render(flat_but(**noise, gamma_std=gamma_std), maps)
+        return np.log(np.median(images, axis=(1, 2))) / np.log(0.5)
+
+    same, drawn = exponents(0), exponents(0.8)
+    assert spread(same) < 0.2
+    np.testing.assert_allclose(same.mean(), 1, atol=0.1)
+    assert spread(drawn) > 0.4
+    assert drawn.min() < 0.8 < 1.25 < drawn.max()
 
 
 def test_noise_is_drawn_per_image():

@@ -14,7 +14,7 @@ TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
 
 @pytest.fixture(autouse=True)
 def _short_epochs(monkeypatch):
-    monkeypatch.setattr("cifl_tf.training.MAX_STEPS_PER_EPOCH", 3)
+    monkeypatch.setattr("cifl_tf.training_folder.MAX_STEPS_PER_EPOCH", 3)
 
 
 def test_folder_is_complete(tmp_path):

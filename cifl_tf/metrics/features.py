@@ -1,4 +1,4 @@
-"""How alike features are; knows arrays only."""
+"""How alike features are."""
 
 import numpy as np
 

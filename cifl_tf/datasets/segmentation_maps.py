@@ -1,13 +1,12 @@
-"""Images and label maps to work on: a user's segmentations, and the MNI152 brain."""
+"""Label maps of a user's segmentations, to train on in place of random shapes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from cifl_tf.image_files import READABLE
-from cifl_tf.volumes import plane_axis, read_labels, rescale_intensity
+from cifl_tf.volumes import plane_axis, read_labels
 
 
 def segmentation_maps(
@@ -67,40 +66,3 @@ def segmentation_maps(
 
     dataset = tf.data.Dataset.counter(start)
     return dataset.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)
-
-
-def mni152_slice(plane: str = "coronal") -> tuple[np.ndarray, np.ndarray]:
-    """Middle slice of the skull-stripped MNI152 T1 brain that nilearn carries, at 1 mm.
-
-    Returns:
-        float32 intensities (x, y) in [0, 1], and the boolean brain mask.
-    """
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    axis = plane_axis(plane)
-    brain, mask = (
-        np.take(image.get_fdata(), image.shape[axis] // 2, axis)
-        for image in (load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1))
-    )
-    return rescale_intensity(brain), mask > 0
-
-
-# Contrasts of a contrast: intensities in [0, 1] to intensities in [0, 1].
-REMAPPINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "inverted": lambda x: 1 - x,
-    "gamma 0.4": lambda x: x**0.4,
-    "folded": lambda x: np.abs(2 * x - 1),
-}
-
-
-def remap_contrast(image: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
-    """Another contrast of an image: its intensities remapped inside the mask, zero outside.
-
-    Args:
-        image: intensities in [0, 1].
-        mask: booleans of the same shape.
-        name: a key of ``REMAPPINGS``; "folded" is not monotone, |2x - 1|.
-    """
-    if name not in REMAPPINGS:
-        raise ValueError(f"there is no contrast {name!r}; choose from {list(REMAPPINGS)}")
-    return np.where(mask, REMAPPINGS[name](image), 0).astype(np.float32)

@@ -1,0 +1,196 @@
+"""Cohorts: subjects with the same contrasts and labels, and slices of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cifl_tf.datasets.subjects import Subject
+from cifl_tf.volumes import plane_axis
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Subjects that share contrasts and a table of labels.
+
+    Attributes:
+        subjects: in the order of the dataset.
+        contrasts: those that every subject has; any may be derived from, as in "T1w:inverted".
+        label_names: names of the labels 1..K-1 that ``Subject.labels`` returns; 0 is background.
+        label_values: for each of 0..K-1 the value that the dataset's own files have, for writing.
+
+    Raises:
+        ValueError: two subjects have the same name.
+    """
+
+    subjects: tuple[Subject, ...] = field(repr=False)
+    contrasts: tuple[str, ...]
+    label_names: dict[int, str]
+    label_values: tuple[int, ...]
+
+    def __post_init__(self):
+        names = self.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"subjects {twice} occur more than once: give each name once")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the subjects."""
+        return tuple(subject.name for subject in self.subjects)
+
+    @property
+    def num_labels(self) -> int:
+        """Number K of labels, background included."""
+        return len(self.label_values)
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __iter__(self) -> Iterator[Subject]:
+        return iter(self.subjects)
+
+    def select(self, names: Sequence[str]) -> "Cohort":
+        """Return the subjects with these names, in this order.
+
+        Raises:
+            ValueError: there is no subject of that name.
+        """
+        found = {subject.name: subject for subject in self.subjects}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ValueError(f"there are no subjects {missing}: choose from {list(found)}")
+        return replace(self, subjects=tuple(found[name] for name in names))
+
+    def split(self, sizes: Sequence[int], seed: int = 0) -> tuple["Cohort", "Cohort", "Cohort"]:
+        """Share out the subjects at random among training, validation and test.
+
+        Args:
+            sizes: three numbers of subjects, as (232, 58, 100) in the paper; what is left over is
+                in none of the three.
+            seed: the same seed gives the same split of the same cohort.
+
+        Returns:
+            Training, validation and test cohort, each in the order of this cohort.
+
+        Raises:
+            ValueError: there are not three sizes, one is negative, or they ask for more subjects
+                than there are.
+        """
+        sizes = tuple(sizes)
+        if len(sizes) != 3 or min(sizes) < 0 or sum(sizes) > len(self):
+            raise ValueError(
+                f"sizes are {sizes}, of {len(self)} subjects: give three numbers from 0 that sum "
+                f"to {len(self)} at most"
+            )
+        order = np.random.default_rng(seed).permutation(len(self))
+        parts = np.split(order, np.cumsum(sizes))[:3]
+        train, validation, test = (
+            replace(self, subjects=tuple(self.subjects[i] for i in sorted(part))) for part in parts
+        )
+        return train, validation, test
+
+
+def make_cohort(subjects: Sequence[Subject], table: Mapping[int, str] | None = None) -> Cohort:
+    """Put subjects together into a cohort.
+
+    Args:
+        subjects: their ``label_values`` are ``(0, *table)``.
+        table: label names by the values in the segmentations, without background; their order is
+            that of the labels 1..K-1. None or empty for images without labels.
+
+    Raises:
+        ValueError: there are no subjects, no contrast is common to all, or a subject has other
+            label values.
+    """
+    if not subjects:
+        raise ValueError("there are no subjects: give one at least")
+    table = dict(table or {})
+    values = (0, *table)
+    other = [subject.name for subject in subjects if subject.label_values != values]
+    if other:
+        raise ValueError(f"subjects {other} have other label values than {values}: give them these")
+    contrasts = tuple(
+        name
+        for name in subjects[0].contrasts
+        if all(name in subject.contrasts for subject in subjects)
+    )
+    if not contrasts:
+        raise ValueError("no contrast is common to all subjects: leave out those that lack it")
+    names = dict(enumerate(table.values(), start=1))
+    return Cohort(tuple(subjects), contrasts, names, values)
+
+
+def slices(
+    cohort: Cohort,
+    contrast: str,
+    plane: str = "coronal",
+    count: int = 9,
+    around: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut neighbouring slices from every subject, the same ones whatever the contrast.
+
+    Subjects of one slice, as in two-dimensional neurite-OASIS, give this slice; ``plane``,
+    ``count`` and ``around`` say nothing then.
+
+    Args:
+        cohort: with labels; all subjects have the same shape.
+        contrast: as for ``Subject.image``, so "T1w:inverted" too.
+        plane: "sagittal", "coronal" or "axial".
+        count: slices per subject.
+        around: name of the label on whose centre of mass the slices are centred, in each subject;
+            None for the middle of the volume.
+
+    Returns:
+        Images, float32 (n, x, y, 1) in [0, 1]; labels, int32 (n, x, y); and names of the subjects,
+        (n,). Slices follow each other in space, subjects in the order of the cohort.
+
+    Raises:
+        ValueError: the cohort is empty, there is no such plane, contrast or label, a subject lacks
+            the label, its shape is different, or the slices reach beyond it.
+    """
+    axis = plane_axis(plane)
+    if not len(cohort) or count < 1:
+        raise ValueError(f"{count} slices of {len(cohort)} subjects: ask for one of one at least")
+    index = None
+    if around is not None:
+        index = {name: label for label, name in cohort.label_names.items()}.get(around)
+        if index is None:
+            raise ValueError(
+                f"there is no label {around!r}: choose from {list(cohort.label_names.values())}"
+            )
+    images, labels, names = [], [], []
+    shape = cohort.subjects[0].image(contrast).shape
+    for subject in cohort:
+        image, label_map = subject.image(contrast), subject.labels()
+        if image.shape != shape:
+            raise ValueError(
+                f"subject {subject.name} has the shape {image.shape}, {cohort.names[0]} {shape}: "
+                "bring all to one grid first, or select those that share one"
+            )
+        if shape.count(1) == 1:
+            axis, chosen = shape.index(1), range(1)
+        else:
+            chosen = _neighbours(subject, label_map, axis, count, index, around)
+        images.append(np.moveaxis(image.take(chosen, axis), axis, 0)[..., None])
+        labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0))
+        names += [subject.name] * len(chosen)
+    return np.concatenate(images), np.concatenate(labels), np.array(names)
+
+
+def _neighbours(subject, labels, axis, count, index, around):
+    """Return the positions of slices around the middle, or around the label with this index."""
+    size = labels.shape[axis]
+    centre = (size - 1) / 2
+    if index is not None:
+        positions = np.nonzero(labels == index)[axis]
+        if not positions.size:
+            raise ValueError(f"subject {subject.name} has no voxel of the label {around!r}")
+        centre = positions.mean()
+    start = round(centre - (count - 1) / 2)
+    if not 0 <= start <= size - count:
+        raise ValueError(
+            f"subject {subject.name} has {size} slices, of which {count} around {centre:.1f} "
+            "reach beyond the volume: ask for fewer"
+        )
+    return range(start, start + count)

@@ -1,0 +1,158 @@
+"""Segmentation: a frozen encoder and a neurite U-Net as one ordinary Keras model."""
+
+import contextlib
+import io
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._compat import keras, ne
+from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.layers import CropTo, PadToMultiple
+
+
+def build_segmenter(
+    encoder: keras.Model | None,
+    num_labels: int,
+    ndim: int = 2,
+    num_filters: int = 16,
+    num_levels: int = 4,
+    average_inverted: bool = False,
+) -> keras.Model:
+    """Build a network from an image of any size to label probabilities.
+
+    Image, frozen encoder, neurite U-Net (Ronneberger et al., MICCAI 2015), softmax. It pads to what
+    the U-Net needs and crops by itself. Only the U-Net has trainable weights.
+
+    Args:
+        encoder: see ``build_encoder``; None trains on intensities, the paper's baseline.
+        num_labels: labels, the background 0 included.
+        ndim: 2 or 3; that of the encoder.
+        num_filters: channels of the U-Net at full resolution, doubled at each level.
+        num_levels: resolutions of the U-Net.
+        average_inverted: see ``FrozenFeatures``.
+
+    Input and output shape:
+        image (batch, *spatial, 1), intensities in [0, 1]; probabilities
+        (batch, *spatial, num_labels)
+
+    Raises:
+        ValueError: the encoder has another number of dimensions, or there are too few labels.
+    """
+    if num_labels < 2:
+        raise ValueError(f"num_labels is {num_labels}; give at least 2, background included")
+    if encoder is not None and len(encoder.input_shape) - 2 != ndim:
+        raise ValueError(
+            f"the encoder is for {len(encoder.input_shape) - 2}D images, but ndim is {ndim}; "
+            "give an encoder of the same dimensions"
+        )
+    image = keras.Input((*[None] * ndim, 1), name="image")
+    extract = FrozenFeatures(encoder, average_inverted, name="features")
+    features = PadToMultiple(2 ** (num_levels - 1), name="pad")(extract(image))
+    # neurite prints the name of its last activation.
+    with contextlib.redirect_stdout(io.StringIO()):
+        unet = ne.models.unet(
+            num_filters,
+            (*[None] * ndim, extract.num_features),
+            num_levels,
+            3,
+            num_labels,
+            feat_mult=2,
+            nb_conv_per_level=2,
+            # neurite's softmax is a Lambda layer, which does not reload safely.
+            final_pred_activation="linear",
+            name="unet",
+        )
+    logits = CropTo(name="crop")([unet(features), image])
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model(image, probabilities, name="segmenter")
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class SegmentationLoss(keras.losses.Loss):
+    """Soft-Dice loss of the labels but the background, plus cross-entropy of all, per image.
+
+    ``1 - mean_l (2 sum(p_l y_l) + s) / (sum(p_l) + sum(y_l) + s) - mean_x log p_{y(x)}(x)`` with
+    s = 1 voxel, so that a label that is absent and not predicted costs nothing (Milletari et al.,
+    3DV 2016, without squares).
+
+    Call arguments:
+        y_true: integers (batch, *spatial, 1).
+        y_pred: probabilities (batch, *spatial, labels).
+    """
+
+    def __init__(self, reduction: str = "auto", name: str = "segmentation_loss"):
+        super().__init__(reduction=reduction, name=name)
+
+    def call(self, y_true, y_pred):
+        """One loss per image."""
+        y_pred = tf.cast(y_pred, tf.float32)
+        truth = tf.one_hot(tf.cast(y_true[..., 0], tf.int32), y_pred.shape[-1])
+        axes = list(range(1, y_pred.shape.rank - 1))
+        overlap = tf.reduce_sum(truth * y_pred, axes)
+        sizes = tf.reduce_sum(truth, axes) + tf.reduce_sum(y_pred, axes)
+        dice = (2 * overlap + 1) / (sizes + 1)
+        cross_entropy = -tf.reduce_sum(truth * tf.math.log(y_pred + 1e-7), axis=-1)
+        return 1 - tf.reduce_mean(dice[:, 1:], axis=-1) + tf.reduce_mean(cross_entropy, axes)
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class MeanDice(keras.metrics.Metric):
+    """Dice of the most probable labels, over all voxels seen, mean over labels but background.
+
+    Args:
+        num_labels: labels, the background 0 included.
+    """
+
+    def __init__(self, num_labels: int, name: str = "dice", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.num_labels = num_labels
+        self.confusion = self.add_weight(
+            name="confusion", shape=(num_labels, num_labels), initializer="zeros"
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Count the voxels of a batch."""
+        self.confusion.assign_add(
+            tf.math.confusion_matrix(
+                tf.reshape(y_true, [-1]),
+                tf.reshape(tf.argmax(y_pred, axis=-1), [-1]),
+                self.num_labels,
+                dtype=self.confusion.dtype,
+            )
+        )
+
+    def result(self):
+        """Mean Dice of the labels that were there or predicted."""
+        overlap = tf.linalg.diag_part(self.confusion)[1:]
+        sizes = (tf.reduce_sum(self.confusion, 0) + tf.reduce_sum(self.confusion, 1))[1:]
+        seen = tf.cast(sizes > 0, sizes.dtype)
+        dice = tf.math.divide_no_nan(2 * overlap, sizes)
+        return tf.math.divide_no_nan(tf.reduce_sum(dice * seen), tf.reduce_sum(seen))
+
+    def reset_state(self):
+        """Forget the voxels counted so far; Keras itself resets scalars only."""
+        self.confusion.assign(tf.zeros_like(self.confusion))
+
+    def get_config(self):
+        """Arguments that build this metric again."""
+        return {**super().get_config(), "num_labels": self.num_labels}
+
+
+def training_data(
+    images: np.ndarray, labels: np.ndarray, batch_size: int, augmentation=None, seed: int = 0
+) -> tf.data.Dataset:
+    """Endless, shuffled, augmented batches for ``fit``.
+
+    Args:
+        images: float32 (n, *spatial, 1) in [0, 1].
+        labels: integers (n, *spatial, 1).
+        batch_size: images per batch.
+        augmentation: a ``SpatialAugmentation``, or None.
+        seed: of the order.
+    """
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).repeat()
+    data = data.shuffle(min(len(images), 512), seed=seed).batch(batch_size)
+    if augmentation is not None:
+        data = data.map(augmentation, num_parallel_calls=tf.data.AUTOTUNE)
+    return data.prefetch(2)

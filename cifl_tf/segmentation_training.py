@@ -1,0 +1,210 @@
+"""Train a segmenter in a folder, and apply it to image files."""
+
+import dataclasses
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from cifl_tf._compat import keras
+from cifl_tf.augmentation import SpatialAugmentation
+from cifl_tf.callbacks import KeepBest
+from cifl_tf.datasets import Cohort, slices
+from cifl_tf.inference import apply_network, load_encoder, load_network
+from cifl_tf.metrics import volumes_mm3
+from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter, training_data
+from cifl_tf.training_folder import (
+    HISTORY_FILE,
+    claim_folder,
+    fit_in_folder,
+    read_config,
+    steps_done,
+)
+from cifl_tf.volumes import to_original
+
+SEGMENTER_FILE = "segmenter.keras"
+INTENSITY = "intensity"
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig:
+    """What a segmenter is trained with.
+
+    Attributes:
+        model: folder or .keras file of the encoder, or "intensity" for the paper's baseline.
+        contrast: the one contrast to train on, such as "T1w"; see ``Subject.image``.
+        ndim: 2 for slices, 3 for volumes.
+        plane: of the slices.
+        num_slices: slices per subject.
+        around: name of the label on which the slices are centred; None for the middle.
+        average_inverted: see ``FrozenFeatures``.
+        num_filters: channels of the U-Net at full resolution.
+        steps: optimisation steps at most.
+        batch_size: images per step.
+        learning_rate: of Adam at the start; it falls to zero along a cosine.
+        patience: epochs without a better validation Dice after which training stops.
+        flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``.
+        seed: of weights, order and augmentation.
+    """
+
+    model: str
+    contrast: str = "T1w"
+    ndim: int = 2
+    plane: str = "coronal"
+    num_slices: int = 9
+    around: str | None = None
+    average_inverted: bool = True
+    num_filters: int = 16
+    steps: int = 2000
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    patience: int = 10
+    flip_axis: int | None = None
+    seed: int = 0
+
+
+def cohort_arrays(
+    cohort: Cohort, contrast: str, config: SegmentationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, *spatial, 1) in [0, 1] and labels (n, *spatial, 1) of a cohort.
+
+    Slices for ``config.ndim`` 2, whole volumes for 3. All subjects have one shape.
+    """
+    if config.ndim == 2:
+        images, labels, _ = slices(cohort, contrast, config.plane, config.num_slices, config.around)
+        return images, labels[..., None]
+    images = np.stack([subject.image(contrast) for subject in cohort])
+    labels = np.stack([subject.labels() for subject in cohort])
+    return images[..., None], labels[..., None]
+
+
+def train_segmenter(
+    out,
+    config: SegmentationConfig,
+    train: Cohort,
+    validation: Cohort,
+    verbose: int | str = "auto",
+) -> keras.Model:
+    """Train a segmenter in a folder, or go on with it, or load it when it is complete.
+
+    The folder is one of ``fit_in_folder`` and holds the best model so far, by validation Dice, as
+    ``segmenter.keras``.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration and subjects.
+        config: what to train.
+        train: subjects with ``config.contrast`` and labels.
+        validation: other subjects of the same dataset.
+        verbose: as in ``keras.Model.fit``.
+
+    Raises:
+        ValueError: the folder holds something else, or the cohorts do not fit the configuration.
+    """
+    out = Path(out)
+    claim_folder(
+        out,
+        {
+            **dataclasses.asdict(config),
+            "train": train.names,
+            "validation": validation.names,
+            "label_names": ["background", *train.label_names.values()],
+            "label_values": train.label_values,
+        },
+    )
+    keras.utils.set_random_seed(config.seed)
+    encoder = None if config.model == INTENSITY else load_encoder(config.model)
+    segmenter = build_segmenter(
+        encoder,
+        train.num_labels,
+        config.ndim,
+        config.num_filters,
+        average_inverted=config.average_inverted and encoder is not None,
+    )
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    segmenter.compile(
+        keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
+    )
+    data = training_data(
+        *cohort_arrays(train, config.contrast, config),
+        config.batch_size,
+        SpatialAugmentation(flip_axis=config.flip_axis),
+        # Another order after an interruption than before it.
+        seed=config.seed + steps_done(out, config.steps),
+    )
+    fit_in_folder(
+        segmenter,
+        data,
+        config.steps,
+        out,
+        [KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, "val_dice", config.patience)],
+        verbose,
+        validation_data=cohort_arrays(validation, config.contrast, config),
+        validation_batch_size=config.batch_size,
+    )
+    return load_segmenter(out)
+
+
+def load_segmenter(folder) -> keras.Model:
+    """Load the segmenter of a training folder.
+
+    Raises:
+        ValueError: there is none yet, or the file is damaged.
+    """
+    return load_network(Path(folder) / SEGMENTER_FILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """Labels of one image.
+
+    Attributes:
+        labels: label map on the image's own grid, with the values of the training segmentations.
+        probabilities: 4D image of the probabilities of all labels, on the same grid.
+        volumes: mm³ by label name, background left out.
+    """
+
+    labels: nibabel.Nifti1Image
+    probabilities: nibabel.Nifti1Image
+    volumes: dict[str, float]
+
+
+def segment_image(
+    image,
+    folder,
+    voxel_size=None,
+    frame: int | None = None,
+    progress: bool = False,
+) -> Segmentation:
+    """Segment a NIfTI or MGZ file, or a nibabel image, with the segmenter of a training folder.
+
+    Args:
+        image: the image; a 2D segmenter goes through it slice by slice.
+        folder: of ``train_segmenter``.
+        voxel_size: in mm: resample to it before, to that of the training images.
+        frame: for 4D files, which image.
+        progress: show a progress bar over slices.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``features_of``.
+    """
+    config = read_config(folder)
+    probabilities, volume = apply_network(
+        image,
+        load_segmenter(folder),
+        config["plane"],
+        voxel_size=voxel_size,
+        frame=frame,
+        progress=progress,
+    )
+    if volume is None:
+        raise ValueError("got an array; give a file or a nibabel image, or call the model itself")
+    values = np.array(config["label_values"], np.int32)
+    # Labels come from probabilities on the image's own grid, so that both agree everywhere.
+    on_grid = to_original(probabilities, volume)
+    indices = np.argmax(np.asarray(on_grid.dataobj), axis=-1)
+    labels = nibabel.Nifti1Image(values[indices], on_grid.affine, on_grid.header)
+    labels.set_data_dtype(np.int32)
+    voxel_sizes = np.sqrt((on_grid.affine[:3, :3] ** 2).sum(axis=0))
+    volumes = volumes_mm3(indices, range(1, len(values)), voxel_sizes)
+    names = config["label_names"][1:]
+    return Segmentation(labels, on_grid, dict(zip(names, volumes.tolist(), strict=True)))

@@ -1,0 +1,128 @@
+"""A folder in which ``fit`` can be killed at any moment and goes on when it is called again."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf._version import __version__
+from cifl_tf.callbacks import HistoryCSV, StopAtStep, read_history
+from cifl_tf.files import written_whole
+
+CONFIG_FILE, HISTORY_FILE, BACKUP_FOLDER, LOG_FOLDER = (
+    "config.json",
+    "history.csv",
+    "checkpoints",
+    "logs",
+)
+MAX_STEPS_PER_EPOCH = 100
+
+
+def claim_folder(out, config: Mapping) -> None:
+    """Write the configuration to a new folder, or compare it with the one that is there.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration.
+        config: what JSON can hold.
+
+    Raises:
+        ValueError: the folder holds something else, or was made with another configuration.
+    """
+    out = Path(out)
+    file = out / CONFIG_FILE
+    fields = json.loads(json.dumps(config))
+    if not file.exists():
+        # Hidden names are temporary files of a run that was killed.
+        if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise ValueError(
+                f"{out} holds files but no {CONFIG_FILE}: it is not a training folder; "
+                "give a new or empty one"
+            )
+        with written_whole(file) as temporary:
+            text = json.dumps({"version": __version__, **fields}, indent=2)
+            temporary.write_text(text + "\n")
+        return
+    found = read_config(out)
+    differing = [name for name in fields if found.get(name) != fields[name]]
+    if differing:
+        changes = ", ".join(
+            f"{name} {found.get(name)!r} there, {fields[name]!r} asked" for name in differing
+        )
+        raise ValueError(
+            f"{out} was made with another configuration ({changes}); "
+            "give the same options to go on, or another folder"
+        )
+
+
+def read_config(out) -> dict:
+    """The configuration of a folder.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    file = Path(out) / CONFIG_FILE
+    try:
+        return json.loads(file.read_text())
+    except OSError as error:
+        raise ValueError(f"{out} holds no {CONFIG_FILE}; give a folder of a training") from error
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); give another folder") from error
+
+
+def split_steps(steps: int) -> tuple[int, int]:
+    """Epochs of at most ``MAX_STEPS_PER_EPOCH`` steps, and steps of each but the last."""
+    epochs = math.ceil(steps / MAX_STEPS_PER_EPOCH)
+    return epochs, math.ceil(steps / epochs)
+
+
+def steps_done(out, steps: int) -> int:
+    """Steps of the epochs in the history of a folder: where the data go on."""
+    _, steps_per_epoch = split_steps(steps)
+    return len(read_history(Path(out) / HISTORY_FILE)) * steps_per_epoch
+
+
+def fit_in_folder(
+    model: keras.Model,
+    data: tf.data.Dataset,
+    steps: int,
+    out,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+    **fit_arguments,
+) -> None:
+    """Fit a compiled model to a number of optimisation steps over all calls.
+
+    The folder gets ``history.csv``, ``checkpoints`` (of model, optimizer and epoch) and ``logs``
+    (TensorBoard). After a kill at any moment, the same call goes on from the last complete epoch.
+
+    Args:
+        model: compiled; built the same way in every call.
+        data: endless batches.
+        steps: optimisation steps in all.
+        out: a folder that was claimed.
+        callbacks: run before the epoch counts as done, so that their files are complete.
+        verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+        fit_arguments: further arguments of ``keras.Model.fit``.
+    """
+    out = Path(out)
+    epochs, steps_per_epoch = split_steps(steps)
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
+    model.fit(
+        data,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        verbose=verbose,
+        callbacks=[
+            StopAtStep(steps),
+            HistoryCSV(out / HISTORY_FILE),
+            *callbacks,
+            keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False),
+            keras.callbacks.BackupAndRestore(out / BACKUP_FOLDER, delete_checkpoint=False),
+        ],
+        **fit_arguments,
+    )

@@ -1,0 +1,227 @@
+import nibabel
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cifl_tf
+from cifl_tf._compat import keras
+from cifl_tf.augmentation import SpatialAugmentation
+from cifl_tf.callbacks import read_history
+from cifl_tf.datasets import virtual_cohort
+from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.metrics import dice
+from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter, training_data
+from cifl_tf.segmentation_training import (
+    SegmentationConfig,
+    cohort_arrays,
+    segment_image,
+    train_segmenter,
+)
+
+
+def slow_loss(labels, probabilities):
+    """Loops over labels and voxels, from the formula of the docstring."""
+    num_labels = probabilities.shape[-1]
+    labels, probabilities = labels.ravel(), probabilities.reshape(-1, num_labels).astype(float)
+    dice_sum, cross_entropy = 0.0, 0.0
+    for label in range(1, num_labels):
+        overlap = sizes = 0.0
+        for truth, row in zip(labels, probabilities, strict=True):
+            overlap += row[label] * (truth == label)
+            sizes += row[label] + (truth == label)
+        dice_sum += (2 * overlap + 1) / (sizes + 1)
+    for truth, row in zip(labels, probabilities, strict=True):
+        cross_entropy -= np.log(row[truth])
+    return 1 - dice_sum / (num_labels - 1) + cross_entropy / len(labels)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (3, 4, 5)])
+def test_loss_is_the_formula_for_each_image(shape, rng):
+    labels = rng.integers(0, 4, (2, *shape, 1))
+    probabilities = rng.dirichlet(np.ones(4), (2, *shape)).astype(np.float32)
+    loss = SegmentationLoss(reduction="none")(labels, probabilities)
+    expected = [slow_loss(*pair) for pair in zip(labels, probabilities, strict=True)]
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_perfect_segmentation_costs_nothing():
+    labels = np.array([0, 1, 1, 0]).reshape(1, 2, 2, 1)  # label 2 is absent and not predicted
+    assert float(SegmentationLoss()(labels, np.eye(3)[labels[..., 0]])) == pytest.approx(
+        0, abs=1e-5
+    )
+
+
+def test_mean_dice_is_dice_over_all_batches(rng):
+    labels = rng.integers(0, 4, (6, 7, 8))
+    predicted = np.where(rng.random(labels.shape) < 0.7, labels, rng.integers(0, 4, labels.shape))
+    metric = MeanDice(5)  # label 4 occurs nowhere
+    for part in (slice(0, 2), slice(2, 6)):
+        metric.update_state(labels[part][..., None], np.eye(5)[predicted[part]])
+    expected = np.mean(dice(labels, predicted, [1, 2, 3]))
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_only_the_unet_learns(tiny_encoder, rng):
+    segmenter = build_segmenter(tiny_encoder, 3, num_filters=2, num_levels=2)
+    segmenter.compile("adam", SegmentationLoss(), metrics=[MeanDice(3)])
+    before = [weight.numpy() for weight in tiny_encoder.weights]
+    unet = segmenter.get_layer("unet").get_weights()
+    images = rng.random((4, 21, 22, 1)).astype(np.float32)
+    segmenter.fit(images, rng.integers(0, 3, images.shape), epochs=2, verbose=0)
+    for old, weight in zip(before, tiny_encoder.weights, strict=True):
+        np.testing.assert_array_equal(old, weight)
+    assert any(
+        np.any(old != new)
+        for old, new in zip(unet, segmenter.get_layer("unet").get_weights(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("ndim", "shape"), [(2, (19, 30)), (3, (9, 10, 11))])
+@pytest.mark.parametrize("baseline", [False, True])
+def test_any_size_and_reload(ndim, shape, baseline, tmp_path, rng):
+    encoder = None if baseline else cifl_tf.build_encoder(ndim, 3, 2)
+    segmenter = build_segmenter(encoder, 4, ndim, 2, num_levels=3, average_inverted=not baseline)
+    image = rng.random((2, *shape, 1)).astype(np.float32)
+    probabilities = segmenter(image)
+    assert probabilities.shape == (2, *shape, 4)
+    np.testing.assert_allclose(np.sum(probabilities, axis=-1), 1, atol=1e-5)
+    segmenter.save(tmp_path / "segmenter.keras")
+    reloaded = keras.models.load_model(tmp_path / "segmenter.keras")
+    np.testing.assert_array_equal(reloaded(image), probabilities)
+    assert len(reloaded.trainable_weights) == len(segmenter.trainable_weights)
+
+
+def test_averaging_makes_an_image_and_its_inversion_the_same(tiny_encoder, rng):
+    image = rng.uniform(0.1, 0.9, (1, 24, 24, 1)).astype(np.float32)
+    image[:, :8] = 0  # background
+    inverted = np.where(image > 0, 1 - image, 0).astype(np.float32)
+    extract = FrozenFeatures(tiny_encoder, average_inverted=True)
+    np.testing.assert_allclose(extract(image), extract(inverted), atol=1e-5)
+    plain = FrozenFeatures(tiny_encoder)
+    np.testing.assert_allclose(plain(image), tiny_encoder(image), atol=1e-6)
+    assert np.abs(plain(image) - plain(inverted)).max() > 0.1
+
+
+def test_segmenter_errors(tiny_encoder):
+    with pytest.raises(ValueError, match="the encoder is for 2D images, but ndim is 3"):
+        build_segmenter(tiny_encoder, 4, ndim=3)
+    with pytest.raises(ValueError, match="num_labels is 1"):
+        build_segmenter(tiny_encoder, 1)
+
+
+def test_augmentation_moves_image_and_labels_alike(rng):
+    labels = np.zeros((4, 40, 44, 1), np.int32)
+    labels[:, 10:30, 8:36] = 3
+    images = labels.astype(np.float32)
+    augment = tf.function(SpatialAugmentation(flip_axis=0))
+    moved_images, moved_labels = augment(images, labels)
+    assert moved_labels.dtype == tf.int32
+    assert set(np.unique(moved_labels)) == {0, 3}
+    # Linear and nearest interpolation agree but at boundaries, and every image moved its own way.
+    assert np.mean(np.abs(moved_images - tf.cast(moved_labels, tf.float32)) < 1.5) > 0.99
+    assert len({moved.numpy().tobytes() for moved in moved_labels}) == 4
+    assert np.mean(moved_labels != labels) > 0.01
+
+
+def test_augmentation_without_ranges_is_the_identity(rng):
+    images = rng.random((2, 12, 13, 14, 1)).astype(np.float32)
+    labels = rng.integers(0, 5, images.shape)
+    same = SpatialAugmentation(smooth_std=0, affine_std=0)(tf.constant(images), tf.constant(labels))
+    np.testing.assert_allclose(same[0], images, atol=1e-5)
+    np.testing.assert_array_equal(same[1], labels)
+
+
+def test_flip_mirrors_both(rng):
+    images = rng.random((64, 6, 7, 1)).astype(np.float32)
+    flipped, labels = SpatialAugmentation(0, (), 0, flip_axis=0)(
+        tf.constant(images), tf.constant(images * 1000, tf.int32)
+    )
+    mirrored = np.isclose(flipped, images[:, ::-1], atol=1e-5).all(axis=(1, 2, 3))
+    same = np.isclose(flipped, images, atol=1e-5).all(axis=(1, 2, 3))
+    assert np.all(mirrored ^ same)
+    assert 15 < mirrored.sum() < 49
+    np.testing.assert_allclose(labels, 1000 * flipped.numpy(), atol=1.01)
+
+
+def test_training_data_is_endless_and_shuffled():
+    images = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
+    data = training_data(images, images.astype(int), batch_size=4, seed=3)
+    values = [batch[0].numpy().ravel().tolist() for batch in data.take(5)]
+    flat = [value for batch in values for value in batch]
+    assert flat != sorted(flat)
+    assert set(flat) == set(range(10))
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return virtual_cohort(4, seed=0, resolution=4)
+
+
+@pytest.fixture
+def config(tiny_encoder, tmp_path):
+    tiny_encoder.save(tmp_path / "encoder.keras")
+    return SegmentationConfig(
+        str(tmp_path / "encoder.keras"), num_slices=3, num_filters=2, steps=6, batch_size=3
+    )
+
+
+def test_training_folder_and_application(cohort, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("cifl_tf.training_folder.MAX_STEPS_PER_EPOCH", 3)
+    train, validation, _ = cohort.split((3, 1, 0))
+    folder = tmp_path / "segmenter"
+    segmenter = train_segmenter(folder, config, train, validation, verbose=0)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "history.csv", "checkpoints", "logs", "segmenter.keras"}
+    history = read_history(folder / "history.csv")
+    assert [row["step"] for row in history] == ["3", "6"]
+    assert "val_dice" in history[0]
+
+    # The best epoch was kept: its validation Dice is measured again.
+    images, labels = cohort_arrays(validation, "T1w", config)
+    predicted = np.argmax(segmenter.predict(images, verbose=0), axis=-1)
+    measured = np.nan_to_num(dice(labels[..., 0], predicted, [1, 2, 3, 4])).mean()
+    best = max(float(row["val_dice"]) for row in history)
+    assert measured == pytest.approx(best, abs=1e-4)
+
+    subject = validation.subjects[0]
+    oblique = subject.affine[[1, 0, 2, 3]]
+    data = subject.image("T1w").astype(np.float32)
+    image = nibabel.Nifti1Image(data, oblique)
+    found = segment_image(image, folder)
+    assert found.labels.shape == data.shape
+    assert found.probabilities.shape == (*data.shape, 5)
+    np.testing.assert_allclose(found.labels.affine, oblique)
+    values = np.asarray(found.labels.dataobj)
+    assert set(np.unique(values)) <= set(train.label_values)
+    assert list(found.volumes) == list(train.label_names.values())
+    voxel = abs(np.linalg.det(oblique[:3, :3]))
+    for index, volume in enumerate(found.volumes.values(), start=1):
+        assert volume == pytest.approx(voxel * np.sum(values == train.label_values[index]))
+
+    with pytest.raises(ValueError, match="another configuration"):
+        train_segmenter(folder, config, train, train, verbose=0)
+
+
+def test_interrupted_training_keeps_the_best_epoch(cohort, config, tmp_path, monkeypatch):
+    from cifl_tf.callbacks import KeepBest
+
+    saved = []
+    history = tmp_path / "history.csv"
+    monkeypatch.setattr(KeepBest, "model", None, raising=False)
+    for values, expected in (([0.3], 1), ([0.3, 0.5], 2), ([0.3, 0.5, 0.4], 2)):
+        lines = [f"{epoch},{value}" for epoch, value in enumerate(values)]
+        history.write_text("\n".join(["epoch,val_dice", *lines]) + "\n")
+        # A new callback each time, as after an interruption.
+        keep = KeepBest(tmp_path / "best.keras", history, "val_dice", patience=1)
+
+        class Model:
+            stop_training = False
+
+            def save(self, path):
+                saved.append(path)
+                path.write_text("model")
+
+        keep.set_model(Model())
+        keep.on_epoch_end(len(values) - 1)
+        assert len(saved) == expected
+        assert keep.model.stop_training == (len(values) == 3)
