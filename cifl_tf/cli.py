@@ -8,11 +8,12 @@ import typer
 from tqdm import tqdm
 
 from cifl_tf._version import __version__
+from cifl_tf.cli_options import ModelFolder, OutFolder, output_paths
 from cifl_tf.demo import run_demo
 from cifl_tf.encoder import Architecture
 from cifl_tf.export import export_saved_model
-from cifl_tf.image_files import READABLE
 from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.segmentation_cli import segment_app
 from cifl_tf.training import TrainingConfig, train
 from cifl_tf.volumes import PlaneName, save_image
 
@@ -40,11 +41,8 @@ app = typer.Typer(
     help="Contrast-invariant features of medical images (CIFL).",
 )
 
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
-ModelFolder = Annotated[
-    Path,
-    typer.Option("--model", help="Folder of `cifl train`, or a .keras file.", show_default=False),
-]
+
+app.add_typer(segment_app, name="segment")
 
 
 def _print_version(value: bool):
@@ -125,15 +123,7 @@ def features_command(
 ):
     """Write the features of images as 4D NIfTI files on the images' own grids."""
     encoder = load_encoder(model)
-    targets: dict[Path, Path] = {}
-    for image in images:
-        target = out / f"{_stem(image)}_features.nii.gz"
-        if target in targets:
-            raise ValueError(
-                f"{targets[target]} and {image} would both become {target}; run them one by one "
-                "with different --out"
-            )
-        targets[target] = image
+    targets = output_paths(images, out, "_features.nii.gz")
     for target, image in tqdm(targets.items(), unit="image", disable=None):
         features = features_of(
             image, encoder, plane, voxel_size=voxel_size, frame=frame, progress=True
@@ -172,12 +162,6 @@ def _parse_sizes(text: str) -> tuple[int, ...]:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
         raise ValueError(f"--shape is {text!r}; give whole numbers, such as 96,96") from None
-
-
-def _stem(path: Path) -> str:
-    """The name of a file without the ending of an image."""
-    endings = [ending for ending in READABLE if path.name.endswith(ending)]
-    return path.name.removesuffix(max(endings, key=len, default=""))
 
 
 def main():

@@ -89,6 +89,30 @@ def save_figure(figure: Figure, path, dpi: int = 120) -> None:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 
+def save_overlay(image, labels, path) -> None:
+    """Save a picture of labels over their image: three slices through the middle of the labels.
+
+    Args:
+        image: nibabel image.
+        labels: nibabel label map on any grid.
+        path: PNG to write, whole or not at all.
+    """
+    from nilearn.plotting import plot_roi  # slow to import
+
+    with written_whole(path) as temporary:
+        display = plot_roi(
+            labels,
+            image,
+            cmap="tab10",
+            alpha=0.5,
+            black_bg=True,
+            draw_cross=False,
+            colorbar=False,
+        )
+        display.savefig(temporary, dpi=120)
+        display.close()
+
+
 def figure_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
     """A figure as uint8 pixels (height, width, 4), for TensorBoard."""
     figure.set_dpi(dpi)

@@ -158,11 +158,13 @@ class Segmentation:
     """Labels of one image.
 
     Attributes:
+        image: intensities on the image's own grid.
         labels: label map on the image's own grid, with the values of the training segmentations.
         probabilities: 4D image of the probabilities of all labels, on the same grid.
         volumes: mm³ by label name, background left out.
     """
 
+    image: nibabel.Nifti1Image
     labels: nibabel.Nifti1Image
     probabilities: nibabel.Nifti1Image
     volumes: dict[str, float]
@@ -207,4 +209,6 @@ def segment_image(
     voxel_sizes = np.sqrt((on_grid.affine[:3, :3] ** 2).sum(axis=0))
     volumes = volumes_mm3(indices, range(1, len(values)), voxel_sizes)
     names = config["label_names"][1:]
-    return Segmentation(labels, on_grid, dict(zip(names, volumes.tolist(), strict=True)))
+    image_on_grid = to_original(volume.data, volume)
+    by_name = dict(zip(names, volumes.tolist(), strict=True))
+    return Segmentation(image_on_grid, labels, on_grid, by_name)

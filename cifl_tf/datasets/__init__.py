@@ -6,6 +6,7 @@ from cifl_tf.datasets.contrasts import REMAPPINGS, remap_contrast, remapping
 from cifl_tf.datasets.ixi import read_ixi
 from cifl_tf.datasets.mni152 import mni152_slice, mni152_tissues
 from cifl_tf.datasets.oasis import read_oasis
+from cifl_tf.datasets.opening import open_cohort
 from cifl_tf.datasets.segmentation_maps import segmentation_maps
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.datasets.virtual import Variation, virtual_cohort
@@ -18,6 +19,7 @@ __all__ = [
     "make_cohort",
     "mni152_slice",
     "mni152_tissues",
+    "open_cohort",
     "read_bids",
     "read_ixi",
     "read_oasis",

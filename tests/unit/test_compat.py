@@ -17,7 +17,7 @@ def run_python(code, path=(), **variables):
     environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, [*path, ROOT]))
     return subprocess.run(
-        [sys.executable, "-W", "default", "-c", code],
+        [sys.executable, "-P", "-W", "default", "-c", code],  # -P: not what lies in this folder
         env={**environment, **variables},
         capture_output=True,
         text=True,

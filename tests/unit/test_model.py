@@ -221,7 +221,7 @@ def test_signals_are_those_of_the_features_in_the_losss_own_crop():
     same = rng.normal(size=(1, *SHAPE, 1))
     # Identity as encoder; views alike only where the loss looks.
     views = [np.where(inside, same, rng.normal(size=(3, *SHAPE, 1))) for _ in range(2)]
-    views = [np.repeat(view, 2, axis=-1).astype(np.float32) for view in views]
+    views = [np.concatenate([view, -view], axis=-1).astype(np.float32) for view in views]
     image = keras.Input((*SHAPE, 2))
     model = CIFL(keras.Model(image, keras.layers.Activation("linear")(image)))
     for crop, expected in ((8, 1.0), (0, 0.5)):

@@ -1,0 +1,42 @@
+"""Which dataset a folder is."""
+
+import re
+from pathlib import Path
+
+from cifl_tf.datasets.bids import read_bids
+from cifl_tf.datasets.cohorts import Cohort
+from cifl_tf.datasets.ixi import read_ixi
+from cifl_tf.datasets.oasis import read_oasis
+from cifl_tf.datasets.virtual import virtual_cohort
+
+
+def open_cohort(data, ndim: int = 2) -> Cohort:
+    """Open a dataset by what its folder holds.
+
+    Args:
+        data: a folder with ``subjects.txt`` (neurite-OASIS), folders ``sub-*`` (BIDS) or files
+            ``IXI*`` (IXI); or "virtual" for the virtual cohort of 20 subjects, "virtual:N" of N.
+        ndim: for neurite-OASIS, which has 2D and 3D images.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is none of these datasets, or what its reader raises.
+    """
+    virtual = re.fullmatch(r"virtual(?::(\d+))?", str(data))
+    if virtual:
+        return virtual_cohort(int(virtual[1] or 20))
+    folder = Path(data)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is no folder; give one of a dataset, or 'virtual' for the virtual cohort"
+        )
+    if (folder / "subjects.txt").exists():
+        return read_oasis(folder, ndim)
+    if any(folder.glob("sub-*")):
+        return read_bids(folder)
+    if any(folder.glob("IXI*")):
+        return read_ixi(folder)
+    raise ValueError(
+        f"{folder} holds neither subjects.txt (neurite-OASIS) nor sub-* (BIDS) nor IXI*; give the "
+        "folder of one of these datasets"
+    )

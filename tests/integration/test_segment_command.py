@@ -1,0 +1,66 @@
+import csv
+
+import nibabel
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from cifl_tf.datasets import virtual_cohort
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Four small virtual subjects as a BIDS dataset."""
+    folder = tmp_path_factory.mktemp("bids")
+    cohort = virtual_cohort(4, resolution=6)
+    table = "".join(f"{value}\t{name}\n" for value, name in cohort.label_names.items())
+    (folder / "desc-tissue_dseg.tsv").write_text("index\tname\n" + table)
+    for number, subject in enumerate(cohort, start=1):
+        anat = folder / f"sub-{number}" / "anat"
+        anat.mkdir(parents=True)
+        for ending, data in (
+            ("T1w", subject.image("T1w")),
+            ("FLAIR", subject.image("FLAIR")),
+            ("desc-tissue_dseg", subject.labels().astype(np.int16)),
+        ):
+            image = nibabel.Nifti1Image(data, subject.affine)
+            nibabel.save(image, anat / f"sub-{number}_{ending}.nii.gz")
+    return folder
+
+
+def test_train_and_apply(run_cifl, model_folder, dataset, tmp_path):
+    folder = tmp_path / "segmenter"
+    options = ["--steps", 4, "--num-slices", 3, "--test-subjects", "sub-4"]
+    run_cifl(
+        "segment", "train", "--model", model_folder, "--data", dataset, "--out", folder, *options
+    )
+    image = dataset / "sub-4" / "anat" / "sub-4_FLAIR.nii.gz"
+    out = tmp_path / "out"
+    done = run_cifl("segment", "apply", image, "--model", folder, "--out", out, "--probabilities")
+    assert done.stdout == f"{out / 'sub-4_FLAIR_dseg.nii.gz'}\n"
+    assert {path.name for path in out.iterdir()} == {
+        "sub-4_FLAIR_dseg.nii.gz",
+        "sub-4_FLAIR_dseg.png",
+        "sub-4_FLAIR_probseg.nii.gz",
+        "volumes.csv",
+    }
+    original, labels = nibabel.load(image), nibabel.load(out / "sub-4_FLAIR_dseg.nii.gz")
+    assert labels.shape == original.shape
+    np.testing.assert_allclose(labels.affine, original.affine)
+    values = np.asarray(labels.dataobj)
+    probabilities = nibabel.load(out / "sub-4_FLAIR_probseg.nii.gz").get_fdata()
+    np.testing.assert_array_equal(values, probabilities.argmax(axis=-1))
+    with (out / "volumes.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == ["image", "WM", "GM", "CSF", "THA"]
+    assert float(row["WM"]) == pytest.approx(np.sum(values == 1) * 6**3)
+    assert imread(out / "sub-4_FLAIR_dseg.png").std() > 0.05
+
+
+def test_unknown_subject_is_one_line(run_cifl, dataset, tmp_path):
+    options = ["--model", "intensity", "--data", dataset, "--out", tmp_path / "segmenter"]
+    done = run_cifl("segment", "train", *options, "--test-subjects", "sub-9", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cifl: there are no subjects ['sub-9']")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "segmenter").exists()
