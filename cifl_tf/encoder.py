@@ -21,7 +21,7 @@ def build_encoder(
     """Build an encoder for images of any size.
 
     ``plain`` is the paper's: eight convolutions of size 3 (Chua & Dalca, section 2), here with
-    leaky ReLU between them. ``unet`` has ten convolutions on three resolutions and sees about 22
+    leaky ReLU between them. ``unet`` has ten convolutions on three resolutions and sees about 23
     voxels far instead of 8. Both end in ``L2Normalize``.
 
     Args:

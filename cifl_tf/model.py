@@ -20,7 +20,7 @@ class CIFL(keras.Model):
     - ``channel_similarity``: absolute similarity of different channels of a view; to stay low.
     - ``unrelated_similarity``: absolute similarity of a channel in two unrelated images of the
       batch. Near ``pair_similarity``, the features ignore the image: a collapse. Not a number for
-      batches of one.
+      epochs with a batch of one: drop the remainder of a finite dataset.
     - ``border_energy``: mean square of the features in the border that the loss leaves out (8
       voxels where it leaves out none), relative to the whole image. Far above 1, the features carry
       the padding instead of the image: a collapse.

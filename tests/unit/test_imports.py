@@ -21,6 +21,8 @@ LAYERS = (
     {"demo", "training", "segmentation", "registration"},
     {"segmentation_training"},
     {"__init__"},
+    {"cli_options"},
+    {"segmentation_cli"},
     {"cli"},
     {"__main__"},
 )

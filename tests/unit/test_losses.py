@@ -328,3 +328,13 @@ def test_keras_loss_config_round_trip(window):
     assert restored.get_config() == loss.get_config()
     view_1, view_2 = random_views((2, 24, 25, 3))
     assert restored(view_1, view_2) == loss(view_1, view_2)
+
+
+def test_crop_that_leaves_nothing_of_an_unknown_size():
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])] * 2)
+    def loss(features_1, features_2):
+        return contrastive_loss(features_1, features_2, crop=5)
+
+    small = tf.ones((1, 10, 12, 3))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no larger than the border"):
+        loss(small, small)

@@ -1,0 +1,151 @@
+"""Displacements of voxels: apply, compose, invert them. Arrays only, voxelmorph's convention.
+
+A displacement u lies on the grid of the fixed image and points into the moving one, in voxels:
+``warped(x) = moving(x + u(x))``. Its component i points along axis i.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._compat import vxm
+
+ORDERS = ("linear", "nearest")
+
+
+def warp(image, displacement, order: str = "linear", outside: float | None = None) -> np.ndarray:
+    """Warp an image or a label map.
+
+    Args:
+        image: (x, y[, z]) or with a last axis of channels; or a batch (n, *spatial, channels) for a
+            batch of displacements. Its grid may differ from that of the displacement.
+        displacement: (x, y[, z], ndim), or a batch (n, *spatial, ndim), in voxels.
+        order: "linear", or "nearest" for label maps, which keep their type.
+        outside: value beyond the moving image; None continues its edge.
+
+    Returns:
+        The image on the grid of the displacement; float32 for "linear".
+
+    Raises:
+        ValueError: shapes that do not fit, or an unknown order.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
+    image, displacement = np.asarray(image), checked_displacement(displacement)
+    ndim = displacement.shape[-1]
+    batched = displacement.ndim == ndim + 2
+    has_channels = batched or image.ndim == ndim + 1
+    expected = ndim + 2 if batched else ndim + has_channels
+    if image.ndim != expected or (batched and len(image) != len(displacement)):
+        raise ValueError(
+            f"the image has shape {image.shape}, but the displacement {displacement.shape}; give "
+            "an image (*spatial) or (*spatial, channels) for one displacement, or a batch "
+            "(n, *spatial, channels) for n of them"
+        )
+    values = image if has_channels else image[..., None]
+    # Labels go through float64: float32 holds no more than 2**24 of them.
+    values = values.astype(np.float32 if order == "linear" else np.float64)
+    if not batched:
+        values, displacement = values[None], displacement[None]
+    warped = np.stack(
+        [
+            _transform(order, outside)(tf.constant(one), tf.constant(shift)).numpy()
+            for one, shift in zip(values, displacement, strict=True)
+        ]
+    )
+    warped = warped if batched else warped[0]
+    warped = warped if has_channels else warped[..., 0]
+    return warped if order == "linear" else warped.astype(image.dtype)
+
+
+def warp_batch(images: tf.Tensor, displacements: tf.Tensor) -> tf.Tensor:
+    """Warp tensors (batch, *spatial, channels) inside a graph, linear, continuing the edge."""
+    # Not the transformer's Keras layer: it is built for one number of channels.
+    return tf.map_fn(
+        lambda pair: vxm.utils.transform(*pair),
+        (images, displacements),
+        fn_output_signature=images.dtype,
+    )
+
+
+def compose(first, second) -> np.ndarray:
+    """The one displacement that does what warping with ``first`` and then with ``second`` does.
+
+    ``w(x) = second(x) + first(x + second(x))``.
+
+    Args:
+        first: (*spatial, ndim) or (n, *spatial, ndim) in voxels.
+        second: the same number of axes; the result lies on its grid.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    first, second = checked_displacement(first), checked_displacement(second)
+    if first.ndim != second.ndim:
+        raise ValueError(
+            f"displacements have shapes {first.shape} and {second.shape}; give two single ones or "
+            "two batches of the same dimensions"
+        )
+    return second + warp(first, second)
+
+
+def invert_displacement(
+    displacement, tolerance: float = 1e-3, max_iterations: int = 200
+) -> np.ndarray:
+    """The displacement v with x + v(x) + u(x + v(x)) = x, by damped fixed-point iteration.
+
+    Exists where u does not fold; it lies on the same grid. A warp that was integrated from a
+    velocity has a better one, see ``register(..., inverse=True)``.
+
+    Args:
+        displacement: u, (x, y[, z], ndim) in voxels, or a batch of them.
+        tolerance: largest remaining error, in voxels, at which to stop.
+        max_iterations: after which to stop anyway.
+
+    Raises:
+        ValueError: not a displacement.
+
+    Source: Chen et al., A simple fixed-point approach to invert a deformation field, Medical
+    Physics 2008.
+    """
+    displacement = checked_displacement(displacement)
+    inverse = -displacement
+    for _ in range(max_iterations):
+        error = inverse + warp(displacement, inverse)
+        if np.abs(error).max() < tolerance:
+            break
+        inverse -= 0.5 * error
+    return inverse
+
+
+def checked_displacement(displacement) -> np.ndarray:
+    """A displacement as float32, one or a batch.
+
+    Raises:
+        ValueError: it is not (x, y[, z], ndim) or (n, x, y[, z], ndim), or not finite.
+    """
+    displacement = np.asarray(displacement, np.float32)
+    ndim = displacement.shape[-1] if displacement.ndim else 0
+    if ndim not in (2, 3) or displacement.ndim not in (ndim + 1, ndim + 2):
+        raise ValueError(
+            f"the displacement has shape {displacement.shape}; give (x, y, 2), (x, y, z, 3), or a "
+            "batch of them, in voxels"
+        )
+    if not np.isfinite(displacement).all():
+        raise ValueError(
+            f"the displacement holds {np.sum(~np.isfinite(displacement))} values that are not "
+            "finite; every one must be"
+        )
+    return displacement
+
+
+@functools.cache
+def _transform(order, outside):
+    """One traced function per setting; it is traced again for each shape only."""
+    return tf.function(
+        lambda image, shift: vxm.utils.transform(
+            image, shift, interp_method=order, fill_value=outside
+        ),
+        reduce_retracing=False,
+    )
