@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from cifl_tf._compat import vxm
-from cifl_tf.synthesis import coarse_shape, upsample
+from cifl_tf.smooth_fields import channels_last, coarse_shape, upsample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,7 @@ class SpatialAugmentation:
             noise = tf.random.normal(
                 [batch_size, ndim, *coarse_shape(shape, scale)], stddev=self.smooth_std
             )
-            smooth = upsample(noise, shape)
-            displacement += tf.transpose(smooth, [0, *range(2, ndim + 2), 1])
+            displacement += channels_last(upsample(noise, shape))
         return displacement
 
     def _flip(self, images, labels):

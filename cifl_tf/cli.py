@@ -40,8 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Contrast-invariant features of medical images (CIFL).",
 )
-
-
 app.add_typer(segment_app, name="segment")
 
 

@@ -139,9 +139,7 @@ class MultiScaleMSE(keras.losses.Loss):
         num_scales: see there.
     """
 
-    def __init__(
-        self, num_scales: int = 4, reduction: str = "auto", name: str = "multiscale_mse"
-    ):
+    def __init__(self, num_scales: int = 4, reduction: str = "auto", name: str = "multiscale_mse"):
         super().__init__(reduction=reduction, name=name)
         if num_scales < 1:
             raise ValueError(f"num_scales is {num_scales}; give at least 1")

@@ -12,6 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, ne, vxm
+from cifl_tf.smooth_fields import (
+    channels_first,
+    channels_last,
+    coarse_shape,
+    gaussian_blur,
+    upsample,
+)
 
 Range = tuple[float, float]
 
@@ -31,9 +38,9 @@ class Appearance:
     """
 
     mean: Range = (0.0, 255.0)
-    noise_std: Range = (2.0, 25.0)
+    noise_std: Range = (0.0, 10.0)
     zero_background: float = 0.2
-    blur_std: Range = (0.0, 1.0)
+    blur_std: Range = (0.0, 1.5)
     bias_std: Range = (0.0, 0.3)
     bias_scale: float = 40.0
     gamma_std: float = 0.25
@@ -68,67 +75,10 @@ def _checked_num_labels(num_labels: int) -> int:
     return int(num_labels)
 
 
-def coarse_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
-    """Sizes of a grid whose points lie about ``scale`` voxels apart, at least two per axis."""
-    return tuple(max(2, int(np.ceil(size / scale))) for size in shape)
-
-
-def _interpolation_matrix(size: int, coarse_size: int) -> np.ndarray:
-    """Weights (size, coarse_size) of linear interpolation; the outermost points coincide."""
-    position = np.linspace(0, coarse_size - 1, size)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(coarse_size))).astype("float32")
-
-
-def upsample(coarse: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """Linear interpolation of (batch, channels, *coarse shape) to (batch, channels, *shape).
-
-    A product with one small matrix per axis, several times as fast as gathering neighbours.
-    """
-    for size in shape:
-        # Contracts the first spatial axis and appends it again, so a full turn restores the order.
-        matrix = _interpolation_matrix(size, coarse.shape[2])
-        coarse = tf.tensordot(coarse, matrix, axes=[[2], [1]])
-    return coarse
-
-
-def gaussian_blur(image: tf.Tensor, std: tf.Tensor, max_std: float) -> tf.Tensor:
-    """Blur (batch, *spatial, channels) with one SD, in voxels, per image: ``std`` is (batch,).
-
-    The kernel reaches three times ``max_std``; beyond the border the image continues as its edge.
-    """
-    radius = int(np.ceil(3 * max_std))
-    ndim = image.shape.rank - 2
-    offset = tf.range(-radius, radius + 1, dtype=image.dtype)
-    kernel = tf.exp(-0.5 * (offset / tf.maximum(std, 1e-3)[:, None]) ** 2)
-    kernel /= tf.reduce_sum(kernel, axis=1, keepdims=True)
-    for axis in range(1, ndim + 1):
-        size = tf.shape(image)[axis]
-        edges = [tf.gather(image, [end], axis=axis) for end in (0, size - 1)]
-        padded = tf.concat(
-            [tf.repeat(edges[0], radius, axis), image, tf.repeat(edges[1], radius, axis)], axis
-        )
-        windows = []
-        for shift in range(2 * radius + 1):
-            weight = tf.reshape(kernel[:, shift], [-1] + [1] * (ndim + 1))
-            begin = [0] * (ndim + 2)
-            begin[axis] = shift
-            windows.append(weight * tf.slice(padded, begin, tf.shape(image)))
-        image = tf.add_n(windows)
-    return image
-
-
-def _channels_last(image: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(image, [0, *range(2, image.shape.rank), 1])
-
-
-def _channels_first(image: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(image, [0, image.shape.rank - 1, *range(1, image.shape.rank - 1)])
-
-
 def shape_maps(
     shape: Sequence[int],
     num_labels: int = 16,
-    scales: Sequence[float] = (8, 16, 32),
+    scales: Sequence[float] = (4, 8, 16),
     warp_std: float = 3.0,
     seed: int = 0,
     start: int = 0,
@@ -176,9 +126,9 @@ def shape_maps(
             coarse = coarse_shape(shape, min(scales))
             warp = tf.random.stateless_normal((1, len(shape), *coarse), seeds[0])
             warp = upsample(warp * warp_std / 2, half)
-            moved = vxm.utils.transform(_channels_last(noise)[0], _channels_last(warp)[0])
-            noise = _channels_first(moved[None])
-        return tf.argmax(_channels_last(upsample(noise, shape)), -1, tf.int32)[0, ..., None]
+            moved = vxm.utils.transform(channels_last(noise)[0], channels_last(warp)[0])
+            noise = channels_first(moved[None])
+        return tf.argmax(channels_last(upsample(noise, shape)), -1, tf.int32)[0, ..., None]
 
     indices = tf.data.Dataset.counter(start)
     return indices.map(draw_map, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -276,9 +226,9 @@ class PairSynthesizer(keras.layers.Layer):
         velocity = self._smooth_field(
             tf.shape(label_maps)[0], ndim, self.warp_scale, self.warp_std, half
         )
-        displacement = self._integrate(_channels_last(velocity / 2))
-        displacement = 2 * upsample(_channels_first(displacement), self.shape)
-        moved = self._transform([tf.cast(label_maps, tf.float32), _channels_last(displacement)])
+        displacement = self._integrate(channels_last(velocity / 2))
+        displacement = 2 * upsample(channels_first(displacement), self.shape)
+        moved = self._transform([tf.cast(label_maps, tf.float32), channels_last(displacement)])
         return tf.cast(moved, tf.int32)
 
     def render(self, label_maps: tf.Tensor) -> tf.Tensor:
@@ -292,7 +242,7 @@ class PairSynthesizer(keras.layers.Layer):
             )
         if look.bias_std[1] > 0:
             bias = self._smooth_field(batch_size, 1, look.bias_scale, look.bias_std, self.shape)
-            image *= tf.exp(_channels_last(bias))
+            image *= tf.exp(channels_last(bias))
         axes = list(range(1, image.shape.rank))
         image -= tf.reduce_min(image, axes, keepdims=True)
         image = tf.math.divide_no_nan(image, tf.reduce_max(image, axes, keepdims=True))

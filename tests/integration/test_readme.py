@@ -30,20 +30,20 @@ def run_python(code, folder):
 
 def test_readme_runs_as_written(workplace, run_cifl):
     languages = [language for language, _ in BLOCKS]
-    assert languages == ["python", "sh", "python"]
-    keras_script, commands, saved_model_script = (code for _, code in BLOCKS)
+    assert languages == ["python", "sh", "sh", "python"]
+    keras_script, commands, segment_commands, saved_model_script = (code for _, code in BLOCKS)
     for long, short in FEW_STEPS.items():
         assert long in keras_script
         keras_script = keras_script.replace(long, short)
     check = "\nassert features.shape == (197, 189, 16), features.shape"
     run_python(keras_script + check, workplace)
-    for command in commands.splitlines():
+    for command in (commands + segment_commands).splitlines():
         program, *arguments = shlex.split(command)
         assert program == "cifl"
-        steps = ["--steps", "2"] if arguments[0] == "train" else []
+        steps = ["--steps", "2"] if "train" in arguments else []
         run_cifl(*arguments, *steps, cwd=workplace)
-    written = sorted(path.name for path in workplace.iterdir())
-    assert {"encoder.keras", "my_model", "demo", "features", "saved_model"} <= set(written)
+    written = {path.name for path in workplace.iterdir()}
+    assert written >= {"encoder.keras", "my_model", "demo", "features", "saved_model", "labels"}
     check = "\nassert features.shape == (4, 160, 192, 16), features.shape"
     check += "\nassert next(iter(dataset))['features'].shape == (1, 160, 192, 16)"
     run_python(saved_model_script + check, workplace)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cifl_tf import Appearance, PairSynthesizer, shape_maps
 from cifl_tf._compat import keras
-from cifl_tf.synthesis import gaussian_blur, upsample
+from cifl_tf.smooth_fields import gaussian_blur, upsample
 
 SHAPE, NUM_LABELS = (32, 40), 8
 FLAT = Appearance(

@@ -1,0 +1,303 @@
+"""Registration: frozen features of two images and a voxelmorph network as one Keras model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._compat import keras, vxm
+from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.layers import PadToMultiple
+from cifl_tf.similarity import gradient_penalty, soft_dice
+from cifl_tf.transforms import warp_batch
+
+SIMILARITIES = ("image", "features")
+# voxelmorph's own U-Net: channels on the way down, and up and after it.
+UNET_DOWN = (16, 32, 32, 32)
+UNET_UP = (32, 32, 32, 32, 32, 16, 16)
+MULTIPLE = 2 ** len(UNET_DOWN)
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class RegistrationNetwork(keras.Model):
+    """From a moving and a fixed image to the warp between them, seen through frozen features.
+
+    Frozen encoder, then ``vxm.networks.VxmDense`` (Balakrishnan et al., IEEE TMI 2019) on the
+    features of both. Images are padded to what its U-Net needs and the warp is cropped. By default
+    the warp is the integral of a stationary velocity and so, but for discretisation, a
+    diffeomorphism (Dalca et al., Medical Image Analysis 2019).
+
+    Compile with the loss that compares the fixed and the warped: "mse", ``MultiScaleMSE`` or
+    ``LocalNCC``. ``fit`` takes a dataset of ``((moving, fixed),)`` or of
+    ``((moving, fixed), (moving_labels, fixed_labels))`` with one-hot label maps (batch, *shape,
+    labels), channel 0 the background. Logged: ``loss``, ``similarity`` (what the loss compares),
+    ``smoothness`` (the penalty before its weight), and with labels ``label_dice`` (soft Dice).
+
+    Args:
+        encoder: see ``build_encoder``; None registers on intensities, the paper's baseline.
+        shape: two or three sizes of the images in voxels.
+        average_inverted: see ``FrozenFeatures``.
+        similarity: what the loss compares: "image", the images themselves, for training pairs that
+            share a contrast (the network's inputs are features all the same), or "features".
+        smoothness: weight of the mean square gradient of the velocity (of the displacement, where
+            ``int_steps`` is 0), in voxels of its grid.
+        label_weight: weight of one minus the Dice of the labels, where the dataset gives labels.
+        int_steps: squarings that integrate the velocity; 0 for a displacement without velocity.
+        int_resolution: voxel size of the velocity, in voxels of the image.
+
+    Input and output shape:
+        a pair of images (batch, *shape, 1), intensities in [0, 1]; displacement
+        (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
+
+    Raises:
+        ValueError: the shape does not fit the encoder, or an unknown similarity.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model | None,
+        shape: Sequence[int],
+        average_inverted: bool = False,
+        similarity: str = "image",
+        smoothness: float = 0.05,
+        label_weight: float = 0.0,
+        int_steps: int = 7,
+        int_resolution: int = 2,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        shape = _checked_shape(shape, encoder)
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
+        self._settings = {
+            "shape": shape,
+            "average_inverted": average_inverted,
+            "similarity": similarity,
+            "smoothness": smoothness,
+            "label_weight": label_weight,
+            "int_steps": int_steps,
+            "int_resolution": int_resolution,
+        }
+        self.extract = FrozenFeatures(encoder, average_inverted, name="features")
+        self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
+        dense = vxm.networks.VxmDense(
+            [size + -size % MULTIPLE for size in shape],
+            nb_unet_features=[list(UNET_DOWN), list(UNET_UP)],
+            int_steps=int_steps,
+            int_resolution=int_resolution,
+            src_feats=self.extract.num_features,
+            trg_feats=self.extract.num_features,
+        )
+        references = dense.references
+        # Not VxmDense itself: it would warp all the features as well, which nobody asks for.
+        self.dense = keras.Model(
+            [references.source, references.target],
+            [references.pos_flow, references.preint_flow],
+            name="vxm_dense",
+        )
+        self._signals = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("loss", "similarity", "smoothness", "label_dice")
+        }
+        self.build([(None, *shape, 1)] * 2)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the images in voxels."""
+        return self._settings["shape"]
+
+    @property
+    def metrics(self):
+        """What ``fit`` logs and resets at every epoch."""
+        return list(self._signals.values())
+
+    def build(self, input_shape):
+        """Nothing to build: all parts have their weights."""
+        self.built = True
+        self._build_input_shape = input_shape
+
+    def call(self, inputs, training=None):
+        """Displacement of a pair (moving, fixed)."""
+        return self._register(*self._features(inputs), training)[0]
+
+    def inverse(self, inputs) -> tf.Tensor:
+        """Displacement of a pair (moving, fixed) that undoes ``call``, on the grid of the moving.
+
+        The integral of the negated velocity.
+
+        Raises:
+            ValueError: the network has no velocity, its ``int_steps`` is 0.
+        """
+        steps, resolution = self._settings["int_steps"], self._settings["int_resolution"]
+        if steps == 0:
+            raise ValueError(
+                "the network predicts displacements without a velocity (int_steps is 0); use "
+                "invert_displacement"
+            )
+        velocity = self._register(*self._features(inputs), False)[1]
+
+        def integrate(field):
+            field = vxm.utils.integrate_vec(-field, method="ss", nb_steps=steps)
+            if resolution == 1:
+                return field
+            return vxm.utils.rescale_dense_transform(field, resolution)
+
+        return self._crop(tf.map_fn(integrate, velocity))
+
+    def train_step(self, data):
+        """One optimisation step on a batch of pairs."""
+        with tf.GradientTape() as tape:
+            loss = self._step(data, training=True)
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        return self._logs(data)
+
+    def test_step(self, data):
+        """Loss and signals of a batch of pairs."""
+        self._step(data, training=False)
+        return self._logs(data)
+
+    def _features(self, inputs):
+        moving, fixed = inputs
+        return tf.split(self.extract(tf.concat([moving, fixed], axis=0)), 2)
+
+    def _register(self, moving_features, fixed_features, training):
+        """Displacement, cropped, and the field that is regularised, on the padded grid."""
+        pair = [self._pad(moving_features), self._pad(fixed_features)]
+        displacement, field = self.dense(pair, training=training)
+        return self._crop(displacement), field
+
+    def _crop(self, displacement):
+        sizes = (slice(None), *(slice(size) for size in self.shape))
+        return tf.cast(displacement[sizes], tf.float32)
+
+    def _step(self, data, training):
+        images, labels = _pairs(data)
+        features = self._features(images)
+        displacement, field = self._register(*features, training)
+        # A gradient through the features' values would not pass the encoder anyway.
+        moving, fixed = images if self._settings["similarity"] == "image" else features
+        similarity = keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))
+        smoothness = tf.reduce_mean(gradient_penalty(tf.cast(field, tf.float32)))
+        loss = similarity + self._settings["smoothness"] * smoothness
+        values = {"similarity": similarity, "smoothness": smoothness}
+        if labels is not None:
+            moving_labels, fixed_labels = (tf.cast(one, tf.float32) for one in labels)
+            dice = tf.reduce_mean(soft_dice(fixed_labels, warp_batch(moving_labels, displacement)))
+            loss += self._settings["label_weight"] * (1 - dice)
+            values["label_dice"] = dice
+        for name, value in {"loss": loss, **values}.items():
+            self._signals[name].update_state(value)
+        return loss
+
+    def _logs(self, data):
+        _, labels = _pairs(data)
+        return {
+            name: signal.result()
+            for name, signal in self._signals.items()
+            if name != "label_dice" or labels is not None
+        }
+
+    def get_config(self):
+        """Arguments that build this network again."""
+        encoder = self.extract.encoder
+        return {
+            "name": self.name,
+            "encoder": encoder and keras.saving.serialize_keras_object(encoder),
+            **self._settings,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The network of a ``get_config``."""
+        config = dict(config)
+        config["encoder"] = config["encoder"] and keras.saving.deserialize_keras_object(
+            config["encoder"], custom_objects=custom_objects
+        )
+        return cls(**config)
+
+
+def register(
+    network: RegistrationNetwork, moving, fixed, inverse: bool = False, batch_size: int = 8
+) -> np.ndarray:
+    """Displacement between two images, or between the images of two batches.
+
+    Args:
+        network: trained on images like these.
+        moving: (*shape) or (n, *shape, 1), intensities in [0, 1].
+        fixed: the same shape.
+        inverse: give the displacement from the fixed into the moving grid's points instead, which
+            warps the fixed image onto the moving one.
+        batch_size: pairs at a time.
+
+    Returns:
+        float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
+
+    Raises:
+        ValueError: the images do not fit the network, are not finite, or it has no inverse.
+    """
+    moving, fixed, single = checked_pair(moving, fixed)
+    if moving.shape[1:-1] != tuple(network.shape):
+        raise ValueError(
+            f"the images have shape {moving.shape[1:-1]}, but the network is for {network.shape}; "
+            "crop or pad them, or train a network for them"
+        )
+    function = network.inverse if inverse else network
+    displacement = np.concatenate(
+        [
+            function([moving[start : start + batch_size], fixed[start : start + batch_size]])
+            for start in range(0, len(moving), batch_size)
+        ]
+    )
+    return displacement[0] if single else displacement
+
+
+def checked_pair(moving, fixed) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Two images as float32 batches (n, *shape, 1), and whether they were single ones.
+
+    Raises:
+        ValueError: their shapes differ or are no images, or they are not finite.
+    """
+    moving, fixed = np.asarray(moving, np.float32), np.asarray(fixed, np.float32)
+    if moving.shape != fixed.shape or not 2 <= moving.ndim <= 5:
+        raise ValueError(
+            f"the images have shapes {moving.shape} and {fixed.shape}; give two of one shape: "
+            "(x, y), (x, y, z), or batches (n, x, y[, z], 1); resample one to the other first"
+        )
+    for name, image in (("moving", moving), ("fixed", fixed)):
+        if not np.isfinite(image).all():
+            raise ValueError(
+                f"the {name} image holds {np.sum(~np.isfinite(image))} voxels that are NaN or "
+                "infinite; replace them"
+            )
+    if moving.ndim <= 3:
+        return moving[None, ..., None], fixed[None, ..., None], True
+    if moving.shape[-1] != 1 or len(moving) == 0:
+        raise ValueError(
+            f"the batches have shape {moving.shape}; give (n, x, y[, z], 1) with one channel"
+        )
+    return moving, fixed, False
+
+
+def _checked_shape(shape, encoder):
+    shape = tuple(int(size) for size in shape)
+    if len(shape) not in (2, 3) or min(shape) < MULTIPLE // 2:
+        raise ValueError(
+            f"shape is {shape}; give two or three sizes of at least {MULTIPLE // 2} voxels"
+        )
+    if encoder is not None and len(encoder.input_shape) - 2 != len(shape):
+        raise ValueError(
+            f"the encoder is for {len(encoder.input_shape) - 2}D images, but the shape is {shape}; "
+            "give an encoder of the same dimensions"
+        )
+    return shape
+
+
+def _pairs(data):
+    """The images and the labels, or None, of what a dataset yields."""
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if not isinstance(images, tuple | list) or len(images) != 2:
+        raise ValueError(
+            "RegistrationNetwork is fitted on a dataset of ((moving, fixed),) or of ((moving, "
+            "fixed), (moving_labels, fixed_labels)), but got one image; nest the pair in a tuple"
+        )
+    return images, labels
