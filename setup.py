@@ -14,6 +14,7 @@ TEST = [
     "pytest>=8",
     "ruff>=0.9",
     "mypy>=1.11",
+    "SimpleITK>=2.3",
 ]
 
 setup(

@@ -6,31 +6,45 @@ from cifl_tf.datasets import mni152_slice, segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius
 from cifl_tf.export import export_saved_model
 from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.instance import InstanceSettings, optimise_instance
 from cifl_tf.layers import L2Normalize, RescaleIntensity
 from cifl_tf.losses import ContrastiveLoss, contrastive_loss
 from cifl_tf.model import CIFL
+from cifl_tf.registration import RegistrationNetwork, register
+from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter
 from cifl_tf.synthesis import Appearance, PairSynthesizer, shape_maps
+from cifl_tf.transforms import warp
 from cifl_tf.volumes import Volume, read_volume, rescale_intensity, write_features
+from cifl_tf.warps import write_warp
 
 __all__ = [
     "CIFL",
     "Appearance",
     "ContrastiveLoss",
+    "InstanceSettings",
     "L2Normalize",
+    "MeanDice",
     "PairSynthesizer",
+    "RegistrationNetwork",
     "RescaleIntensity",
+    "SegmentationLoss",
     "Volume",
     "__version__",
     "build_encoder",
+    "build_segmenter",
     "contrastive_loss",
     "export_saved_model",
     "features_of",
     "load_encoder",
     "mni152_slice",
+    "optimise_instance",
     "read_volume",
     "receptive_radius",
+    "register",
     "rescale_intensity",
     "segmentation_maps",
     "shape_maps",
+    "warp",
     "write_features",
+    "write_warp",
 ]

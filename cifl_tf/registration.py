@@ -1,6 +1,7 @@
 """Registration: frozen features of two images and a voxelmorph network as one Keras model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,7 @@ from cifl_tf._compat import keras, vxm
 from cifl_tf.downstream import FrozenFeatures
 from cifl_tf.layers import PadToMultiple
 from cifl_tf.similarity import gradient_penalty, soft_dice
-from cifl_tf.transforms import warp_batch
+from cifl_tf.transforms import checked_pair, warp_batch
 
 SIMILARITIES = ("image", "features")
 # voxelmorph's own U-Net: channels on the way down, and up and after it.
@@ -59,7 +60,7 @@ class RegistrationNetwork(keras.Model):
         shape: Sequence[int],
         average_inverted: bool = False,
         similarity: str = "image",
-        smoothness: float = 0.05,
+        smoothness: float = 0.02,
         label_weight: float = 0.0,
         int_steps: int = 7,
         int_resolution: int = 2,
@@ -69,7 +70,7 @@ class RegistrationNetwork(keras.Model):
         shape = _checked_shape(shape, encoder)
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "shape": shape,
             "average_inverted": average_inverted,
             "similarity": similarity,
@@ -118,7 +119,7 @@ class RegistrationNetwork(keras.Model):
 
     def call(self, inputs, training=None):
         """Displacement of a pair (moving, fixed)."""
-        return self._register(*self._features(inputs), training)[0]
+        return self._register(self._features(inputs), training)[0]
 
     def inverse(self, inputs) -> tf.Tensor:
         """Displacement of a pair (moving, fixed) that undoes ``call``, on the grid of the moving.
@@ -134,7 +135,7 @@ class RegistrationNetwork(keras.Model):
                 "the network predicts displacements without a velocity (int_steps is 0); use "
                 "invert_displacement"
             )
-        velocity = self._register(*self._features(inputs), False)[1]
+        velocity = self._register(self._features(inputs), False)[1]
 
         def integrate(field):
             field = vxm.utils.integrate_vec(-field, method="ss", nb_steps=steps)
@@ -160,10 +161,10 @@ class RegistrationNetwork(keras.Model):
         moving, fixed = inputs
         return tf.split(self.extract(tf.concat([moving, fixed], axis=0)), 2)
 
-    def _register(self, moving_features, fixed_features, training):
+    def _register(self, features, training):
         """Displacement, cropped, and the field that is regularised, on the padded grid."""
-        pair = [self._pad(moving_features), self._pad(fixed_features)]
-        displacement, field = self.dense(pair, training=training)
+        padded = [self._pad(one) for one in features]
+        displacement, field = self.dense(padded, training=training)
         return self._crop(displacement), field
 
     def _crop(self, displacement):
@@ -173,7 +174,7 @@ class RegistrationNetwork(keras.Model):
     def _step(self, data, training):
         images, labels = _pairs(data)
         features = self._features(images)
-        displacement, field = self._register(*features, training)
+        displacement, field = self._register(features, training)
         # A gradient through the features' values would not pass the encoder anyway.
         moving, fixed = images if self._settings["similarity"] == "image" else features
         similarity = keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))
@@ -249,33 +250,6 @@ def register(
         ]
     )
     return displacement[0] if single else displacement
-
-
-def checked_pair(moving, fixed) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Two images as float32 batches (n, *shape, 1), and whether they were single ones.
-
-    Raises:
-        ValueError: their shapes differ or are no images, or they are not finite.
-    """
-    moving, fixed = np.asarray(moving, np.float32), np.asarray(fixed, np.float32)
-    if moving.shape != fixed.shape or not 2 <= moving.ndim <= 5:
-        raise ValueError(
-            f"the images have shapes {moving.shape} and {fixed.shape}; give two of one shape: "
-            "(x, y), (x, y, z), or batches (n, x, y[, z], 1); resample one to the other first"
-        )
-    for name, image in (("moving", moving), ("fixed", fixed)):
-        if not np.isfinite(image).all():
-            raise ValueError(
-                f"the {name} image holds {np.sum(~np.isfinite(image))} voxels that are NaN or "
-                "infinite; replace them"
-            )
-    if moving.ndim <= 3:
-        return moving[None, ..., None], fixed[None, ..., None], True
-    if moving.shape[-1] != 1 or len(moving) == 0:
-        raise ValueError(
-            f"the batches have shape {moving.shape}; give (n, x, y[, z], 1) with one channel"
-        )
-    return moving, fixed, False
 
 
 def _checked_shape(shape, encoder):

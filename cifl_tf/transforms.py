@@ -4,8 +4,6 @@ A displacement u lies on the grid of the fixed image and points into the moving 
 ``warped(x) = moving(x + u(x))``. Its component i points along axis i.
 """
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
@@ -50,7 +48,9 @@ def warp(image, displacement, order: str = "linear", outside: float | None = Non
         values, displacement = values[None], displacement[None]
     warped = np.stack(
         [
-            _transform(order, outside)(tf.constant(one), tf.constant(shift)).numpy()
+            vxm.utils.transform(
+                tf.constant(one), tf.constant(shift), interp_method=order, fill_value=outside
+            )
             for one, shift in zip(values, displacement, strict=True)
         ]
     )
@@ -140,12 +140,28 @@ def checked_displacement(displacement) -> np.ndarray:
     return displacement
 
 
-@functools.cache
-def _transform(order, outside):
-    """One traced function per setting; it is traced again for each shape only."""
-    return tf.function(
-        lambda image, shift: vxm.utils.transform(
-            image, shift, interp_method=order, fill_value=outside
-        ),
-        reduce_retracing=False,
-    )
+def checked_pair(moving, fixed) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Two images as float32 batches (n, *shape, 1), and whether they were single ones.
+
+    Raises:
+        ValueError: their shapes differ or are no images, or they are not finite.
+    """
+    moving, fixed = np.asarray(moving, np.float32), np.asarray(fixed, np.float32)
+    if moving.shape != fixed.shape or not 2 <= moving.ndim <= 5:
+        raise ValueError(
+            f"the images have shapes {moving.shape} and {fixed.shape}; give two of one shape: "
+            "(x, y), (x, y, z), or batches (n, x, y[, z], 1); resample one to the other first"
+        )
+    for name, image in (("moving", moving), ("fixed", fixed)):
+        if not np.isfinite(image).all():
+            raise ValueError(
+                f"the {name} image holds {np.sum(~np.isfinite(image))} voxels that are NaN or "
+                "infinite; replace them"
+            )
+    if moving.ndim <= 3:
+        return moving[None, ..., None], fixed[None, ..., None], True
+    if moving.shape[-1] != 1 or len(moving) == 0:
+        raise ValueError(
+            f"the batches have shape {moving.shape}; give (n, x, y[, z], 1) with one channel"
+        )
+    return moving, fixed, False

@@ -11,14 +11,14 @@ LAYERS = (
     {"_version", "_compat", "files", "smooth_fields"},
     {"image_files", "metrics"},
     {"volumes", "figures"},
-    {"datasets"},  # these and all above know nothing of networks
-    {"layers", "losses", "synthesis"},
+    {"datasets", "warps"},  # these and all above know nothing of networks
+    {"layers", "losses", "synthesis", "similarity", "transforms"},
     {"encoder", "augmentation"},
     {"model"},
     {"inference", "export", "pretrained"},
     {"callbacks"},
     {"downstream", "training_folder"},
-    {"demo", "training", "segmentation", "registration"},
+    {"demo", "training", "segmentation", "registration", "instance"},
     {"segmentation_training"},
     {"__init__"},
     {"cli_options"},

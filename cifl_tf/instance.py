@@ -1,0 +1,228 @@
+"""Instance optimisation: the warp of one pair on its features, with no trained network."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._compat import keras, vxm
+from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.similarity import average_pool, gradient_penalty, voxel_cosine
+from cifl_tf.transforms import checked_displacement, checked_pair, compose, warp
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceSettings:
+    """How a pair is optimised; the defaults were chosen on 2 mm coronal slices of brains.
+
+    Attributes:
+        scales: voxel sizes at which the images are encoded and compared, coarse to fine.
+        steps: optimisation steps at each scale.
+        spacing: distance of the control points of the velocity at scale 1, in voxels; at scale s it
+            is s times that.
+        smoothness: weight of the mean square gradient of the velocity.
+        learning_rate: of Adam, in voxels of the scale.
+        resolution: voxel size of the velocity's own grid, in voxels.
+        int_steps: squarings that integrate the velocity.
+    """
+
+    scales: tuple[int, ...] = (8, 4, 2, 1)
+    steps: tuple[int, ...] = (40, 40, 40, 60)
+    spacing: int = 2
+    smoothness: float = 0.2
+    learning_rate: float = 0.15
+    resolution: int = 2
+    int_steps: int = 7
+
+    def __post_init__(self):
+        if len(self.scales) != len(self.steps) or not self.scales or min(self.scales) < 1:
+            raise ValueError(
+                f"scales are {self.scales} and steps {self.steps}; give as many steps as scales, "
+                "and whole scales of at least 1 voxel"
+            )
+        if min(self.steps) < 1 or min(self.spacing, self.resolution) < 1 or self.int_steps < 1:
+            raise ValueError(
+                f"steps are {self.steps}, spacing {self.spacing}, resolution {self.resolution} and "
+                f"int_steps {self.int_steps}; give whole numbers of at least 1"
+            )
+        if self.smoothness < 0 or self.learning_rate <= 0:
+            raise ValueError(
+                f"smoothness is {self.smoothness} and learning_rate {self.learning_rate}; give a "
+                "weight of at least 0 and a positive rate"
+            )
+
+
+def optimise_instance(
+    moving,
+    fixed,
+    encoder: keras.Model | None,
+    average_inverted: bool = True,
+    settings: InstanceSettings | None = None,
+    initial=None,
+) -> np.ndarray:
+    """Register one pair, or each pair of a batch, by optimising its own warp.
+
+    At each scale both images are averaged over blocks and encoded, and a stationary velocity, cubic
+    B-splines on a grid of control points, is optimised by Adam; the next scale adds a finer one to
+    it. The objective is one minus ``voxel_cosine`` of the features (of intensities, the mean square
+    difference relative to the variance of the fixed image), plus the smoothness. Encoding averaged
+    images beats averaging features: their signs cancel.
+
+    Args:
+        moving: (*shape) or (n, *shape, 1), intensities in [0, 1].
+        fixed: the same shape.
+        encoder: see ``build_encoder``; None compares the intensities, for images of one contrast.
+        average_inverted: see ``FrozenFeatures``.
+        settings: None for ``InstanceSettings()``.
+        initial: a displacement to refine, as ``register`` gives it: the moving image is warped with
+            it first, and the result composed with it. The smoothness then is that of the rest.
+
+    Returns:
+        float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
+
+    Raises:
+        ValueError: images, encoder or initial displacement do not fit each other.
+    """
+    settings = settings or InstanceSettings()
+    moving, fixed, single = checked_pair(moving, fixed)
+    ndim = moving.ndim - 2
+    if encoder is not None and len(encoder.input_shape) - 2 != ndim:
+        raise ValueError(
+            f"the encoder is for {len(encoder.input_shape) - 2}D images, but the images are "
+            f"{ndim}D; give an encoder of the same dimensions"
+        )
+    if initial is not None:
+        initial = checked_displacement(initial)
+        initial = initial[None] if initial.ndim == ndim + 1 else initial
+        if initial.shape != (*moving.shape[:-1], ndim):
+            raise ValueError(
+                f"the initial displacement has shape {initial.shape}, but the images "
+                f"{moving.shape}; give one from a pair on the same grid"
+            )
+        moving = warp(moving, initial)
+    extract = FrozenFeatures(encoder)
+    displacements = []
+    for pair in zip(moving, fixed, strict=True):
+        features = [
+            features_at_scale(tf.stack(pair), extract, average_inverted, scale)
+            for scale in settings.scales
+        ]
+        displacements.append(_optimise(features, pair[0].shape[:-1], settings))
+    displacement = np.stack(displacements)
+    if initial is not None:
+        displacement = compose(initial, displacement)
+    return displacement[0] if single else displacement
+
+
+def features_at_scale(
+    images: tf.Tensor, extract: FrozenFeatures, average_inverted: bool, scale: int
+) -> tf.Tensor:
+    """Features of images (batch, *spatial, 1) whose voxels are averaged over ``scale`` of them."""
+    versions = [images]
+    if average_inverted and extract.encoder is not None:
+        # Inverted before averaging: after it, the edge of the brain would not be inverted.
+        versions.append(tf.where(images > 0, 1 - images, tf.zeros_like(images)))
+    pooled = [average_pool(version, scale) for version in versions]
+    return tf.add_n([extract(version) for version in pooled]) / len(pooled)
+
+
+def _optimise(features, shape, settings):
+    """Displacement (*shape, ndim) from features (2, *pooled shape, C) of moving and fixed."""
+    velocity = tf.zeros([1, *(math.ceil(size / settings.resolution) for size in shape), len(shape)])
+    for scale, steps, pair in zip(settings.scales, settings.steps, features, strict=True):
+        optimiser = _optimiser(settings, shape, scale, steps, pair.shape[-1])
+        velocity = optimiser(velocity, pair)
+    field = _sampled(_integrate(velocity, settings), shape, 1, settings.resolution)
+    return field[0].numpy()
+
+
+@functools.lru_cache(maxsize=64)
+def _optimiser(settings, shape, scale, steps, num_features):
+    """The traced function of one scale, for all pairs of one shape."""
+    ndim, resolution = len(shape), settings.resolution
+    spacing = max(1.0, settings.spacing * scale / resolution)
+    grid = [math.ceil(size / resolution) for size in shape]
+    basis = [bspline_basis(size, spacing) for size in grid]
+    # Adam moves a control point by about this much per step, in voxels of the velocity's grid.
+    rate = settings.learning_rate * settings.spacing * scale / (2 * resolution)
+
+    def objective(coefficients, start, moving, fixed):
+        velocity = start + _separable(coefficients, basis)
+        sampled = _sampled(_integrate(velocity, settings), shape, scale, resolution)
+        warped = vxm.utils.transform(moving, sampled[0] / scale)[None]
+        # In voxels of the image, whatever the resolution of the velocity.
+        penalty = gradient_penalty(velocity)[0] * ndim * (resolution / 2) ** 2
+        return _dissimilarity(fixed[None], warped) + settings.smoothness * penalty
+
+    @tf.function
+    def run(start, features):
+        moving, fixed = features[0], features[1]
+        zeros = tf.zeros([1, *(matrix.shape[1] for matrix in basis), ndim])
+
+        # Adam written out: a Keras optimizer would be traced anew for every variable.
+        def step(index, coefficients, mean, square):
+            with tf.GradientTape() as tape:
+                tape.watch(coefficients)
+                value = objective(coefficients, start, moving, fixed)
+            gradient = tape.gradient(value, coefficients)
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.99 * square + 0.01 * gradient**2
+            count = tf.cast(index + 1, tf.float32)
+            change = (mean / (1 - 0.9**count)) / (tf.sqrt(square / (1 - 0.99**count)) + 1e-8)
+            decay = 0.5 + 0.5 * tf.cos(math.pi * count / steps)
+            return index + 1, coefficients - rate * decay * change, mean, square
+
+        _, coefficients, _, _ = tf.while_loop(
+            lambda index, *_: index < steps, step, (0, zeros, zeros, zeros)
+        )
+        return start + _separable(coefficients, basis)
+
+    pooled = [math.ceil(size / scale) for size in shape]
+    # Concrete, as TensorFlow warns of the tracing when many are made of the same lines.
+    return run.get_concrete_function(
+        tf.TensorSpec([1, *grid, ndim]), tf.TensorSpec([2, *pooled, num_features])
+    )
+
+
+def _dissimilarity(fixed, warped):
+    if fixed.shape[-1] > 1:
+        return 1 - voxel_cosine(fixed, warped)[0]
+    return tf.reduce_mean((fixed - warped) ** 2) / (tf.math.reduce_variance(fixed) + 1e-6)
+
+
+def _integrate(velocity, settings):
+    integrated = vxm.utils.integrate_vec(velocity[0], method="ss", nb_steps=settings.int_steps)
+    return integrated[None]
+
+
+def _sampled(field, shape, scale, resolution):
+    """Field on the grid of ``resolution``, in its voxels, at the blocks of ``scale``, in voxels."""
+    matrices = []
+    for size in shape:
+        grid = math.ceil(size / resolution)
+        centre = scale * np.arange(math.ceil(size / scale)) + (scale - 1) / 2
+        position = np.clip((centre - (resolution - 1) / 2) / resolution, 0, grid - 1)
+        weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(grid)))
+        matrices.append(weights.astype(np.float32))
+    return resolution * _separable(field, matrices)
+
+
+def _separable(field, matrices):
+    """Product of (batch, *coarse, ndim) with one matrix (size, coarse size) per spatial axis."""
+    for axis, matrix in enumerate(matrices):
+        product = tf.tensordot(field, matrix, axes=[[axis + 1], [1]])
+        last = product.shape.rank - 1
+        order = [*range(axis + 1), last, *range(axis + 1, last)]
+        field = tf.transpose(product, order)
+    return field
+
+
+def bspline_basis(size: int, spacing: float) -> np.ndarray:
+    """Cubic B-splines at ``size`` points, centred every ``spacing`` of them; (size, splines)."""
+    num_splines = math.ceil((size - 1) / spacing) + 3
+    distance = np.abs(np.arange(size)[:, None] / spacing - (np.arange(num_splines) - 1))
+    inner = 2 / 3 - distance**2 + distance**3 / 2
+    outer = np.maximum(0, 2 - distance) ** 3 / 6
+    return np.where(distance < 1, inner, outer).astype(np.float32)

@@ -1,0 +1,204 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cifl_tf
+from cifl_tf._compat import keras
+from cifl_tf.instance import InstanceSettings, _optimiser, bspline_basis, optimise_instance
+from cifl_tf.metrics import folding_fraction
+from cifl_tf.registration import RegistrationNetwork, register
+from cifl_tf.similarity import LocalNCC
+from cifl_tf.synthesis import upsample
+from cifl_tf.transforms import compose, invert_displacement, warp
+
+SHAPE = (37, 44)  # no multiple of anything
+
+
+def smooth(rng, shape, std, scale):
+    """Smooth random field (*shape, len(shape))."""
+    ndim = len(shape)
+    coarse = std * rng.standard_normal((1, ndim, *(max(2, size // scale) for size in shape)))
+    return np.moveaxis(upsample(coarse.astype(np.float32), shape).numpy()[0], 0, -1)
+
+
+def textures(rng, num, shape=SHAPE):
+    """Images (num, *shape, 1) in [0, 1] with structure at two scales."""
+    images = [
+        smooth(rng, shape, 1.0, 4)[..., :1] + smooth(rng, shape, 1.0, 10)[..., :1]
+        for _ in range(num)
+    ]
+    return np.stack([(image - image.min()) / np.ptp(image) for image in images])
+
+
+def moved(network):
+    """The network with weights of the last layer that move something."""
+    for weight in network.trainable_variables[-2:]:
+        weight.assign(tf.random.normal(weight.shape, stddev=0.3))
+    return network
+
+
+@pytest.mark.parametrize("intensity", [True, False])
+def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
+    network = RegistrationNetwork(None if intensity else tiny_encoder, SHAPE)
+    for weight in network.trainable_variables[-2:]:
+        weight.assign(tf.zeros_like(weight))
+    images = textures(rng, 2)
+    displacement = register(network, images, images[::-1])
+    assert displacement.shape == (2, *SHAPE, 2)
+    np.testing.assert_array_equal(displacement, 0)
+    np.testing.assert_array_equal(warp(images, displacement), images)
+
+
+@pytest.mark.parametrize("similarity", ["image", "features"])
+def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity):
+    network = RegistrationNetwork(tiny_encoder, SHAPE, True, similarity, label_weight=1.0)
+    network.compile(keras.optimizers.Adam(1e-3), LocalNCC(window=5))
+    before = [weight.numpy() for weight in tiny_encoder.weights]
+    images = textures(rng, 4)
+    labels = np.eye(3, dtype=np.float32)[np.digitize(images[..., 0], [0.4, 0.6])]
+    pairs = (images, images[::-1]), (labels, labels[::-1])
+    data = tf.data.Dataset.from_tensor_slices(pairs).batch(4).repeat()
+    validation = data.take(1) if similarity == "features" else None
+    logs = network.fit(data, epochs=2, steps_per_epoch=12, verbose=0, validation_data=validation)
+    assert logs.history["loss"][1] < logs.history["loss"][0]
+    assert {"similarity", "smoothness", "label_dice"} <= set(logs.history)
+    assert ("val_label_dice" in logs.history) == (validation is not None)
+    for weight, old in zip(tiny_encoder.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)
+    encoder_names = {weight.ref() for weight in tiny_encoder.weights}
+    assert not encoder_names & {weight.ref() for weight in network.trainable_variables}
+
+
+def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
+    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, average_inverted=True))
+    network.compile("adam", LocalNCC(window=7))
+    network.save(tmp_path / "network.keras")
+    again = keras.models.load_model(tmp_path / "network.keras")
+    moving, fixed = textures(rng, 2)[..., 0]
+    displacement = register(network, moving, fixed)
+    assert np.abs(displacement).max() > 0.1
+    np.testing.assert_array_equal(register(again, moving, fixed), displacement)
+    assert again.loss.window == 7
+
+
+def test_three_dimensions(rng):
+    encoder = cifl_tf.build_encoder(ndim=3, num_features=2, num_filters=2)
+    network = moved(RegistrationNetwork(encoder, (17, 18, 20)))
+    moving, fixed = textures(rng, 2, (17, 18, 20))[..., 0]
+    assert register(network, moving, fixed).shape == (17, 18, 20, 3)
+
+
+def test_the_inverse_undoes_the_warp(rng):
+    network = moved(RegistrationNetwork(None, (48, 48)))
+    moving, fixed = textures(rng, 2, (48, 48))[..., 0]
+    forward = register(network, moving, fixed)
+    inside = (slice(8, -8),) * 2
+    assert np.abs(forward[inside]).max() > 0.5
+    assert folding_fraction(forward) == 0
+    backward = register(network, moving, fixed, inverse=True)
+    for both in (compose(forward, backward), compose(backward, forward)):
+        assert np.abs(both[inside]).max() < 0.1 * np.abs(forward[inside]).max()
+    np.testing.assert_allclose(invert_displacement(forward)[inside], backward[inside], atol=0.15)
+
+
+@pytest.mark.parametrize("shape", [(40, 44), (14, 16, 18)])
+def test_the_fixed_point_inverts(rng, shape):
+    displacement = smooth(rng, shape, 1.0, 8)
+    inside = (slice(4, -4),) * len(shape)
+    inverse = invert_displacement(displacement)
+    np.testing.assert_allclose(compose(inverse, displacement)[inside], 0, atol=0.1)
+    np.testing.assert_allclose(compose(displacement, inverse)[inside], 0, atol=0.1)
+
+
+def test_warp_of_labels_and_other_grids():
+    labels = np.arange(12, dtype=np.int16).reshape(3, 4)
+    shift = np.zeros((2, 3, 2))
+    shift[..., 0] = 1
+    found = warp(labels, shift, "nearest")
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, labels[1:, :3])
+    shift[..., 0] = 2
+    np.testing.assert_array_equal(warp(labels, shift, "nearest", outside=0)[1], 0)
+    np.testing.assert_allclose(warp(labels, shift)[1], labels[2, :3])
+
+
+SETTINGS = InstanceSettings(scales=(4, 2, 1), steps=(25, 25, 35), smoothness=0.01)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_instance_optimisation_recovers_a_known_warp(rng, refine):
+    shape = (61, 66)
+    moving = textures(rng, 1, shape)[0, ..., 0]
+    truth = smooth(rng, shape, 1.5, 20)
+    fixed = warp(moving, truth)
+    initial = 0.5 * truth if refine else None
+    found = optimise_instance(moving, fixed, None, settings=SETTINGS, initial=initial)
+    inside = (slice(6, -6),) * 2
+    error = np.linalg.norm(found - truth, axis=-1)[inside]
+    assert np.linalg.norm(truth, axis=-1)[inside].mean() > 1
+    assert error.mean() < 0.25
+    assert folding_fraction(found) == 0
+
+
+def test_an_inverted_image_is_registered_as_the_image_itself(rng, tiny_encoder):
+    # Features averaged over an image and its inversion are the same for both.
+    moving, fixed = textures(rng, 2)[..., 0] * 0.9 + 0.05
+    settings = InstanceSettings(scales=(2,), steps=(10,))
+    same = optimise_instance(moving, fixed, tiny_encoder, settings=settings)
+    inverted = optimise_instance(moving, 1 - fixed, tiny_encoder, settings=settings)
+    assert np.abs(same).max() > 0.5
+    np.testing.assert_allclose(inverted, same, atol=0.02)
+
+
+def test_pairs_of_one_shape_share_a_traced_function(rng):
+    settings = dataclasses.replace(SETTINGS, scales=(2,), steps=(2,))
+    images = textures(rng, 3)
+    before = _optimiser.cache_info()
+    optimise_instance(images, images[::-1], None, settings=settings)
+    optimise_instance(images[0, ..., 0], images[1, ..., 0], None, settings=settings)
+    after = _optimiser.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 3)
+
+
+def test_instance_optimisation_in_three_dimensions(rng):
+    moving, fixed = textures(rng, 2, (13, 14, 16))[..., 0]
+    settings = InstanceSettings(scales=(2,), steps=(3,))
+    assert optimise_instance(moving, fixed, None, settings=settings).shape == (13, 14, 16, 3)
+
+
+def test_bsplines_sum_to_one():
+    np.testing.assert_allclose(bspline_basis(23, 4.0).sum(axis=1), 1, atol=1e-6)
+
+
+def test_refuses(rng, tiny_encoder):
+    with pytest.raises(ValueError, match=r"shape is \(4, 40\)"):
+        RegistrationNetwork(None, (4, 40))
+    with pytest.raises(ValueError, match="encoder is for 2D"):
+        RegistrationNetwork(tiny_encoder, (16, 16, 16))
+    with pytest.raises(ValueError, match="similarity is 'ncc'"):
+        RegistrationNetwork(None, SHAPE, similarity="ncc")
+    network = RegistrationNetwork(None, SHAPE, int_steps=0)
+    image = textures(rng, 1)[0, ..., 0]
+    with pytest.raises(ValueError, match="use invert_displacement"):
+        register(network, image, image, inverse=True)
+    with pytest.raises(ValueError, match="network is for"):
+        register(network, image[:-1], image[:-1])
+    with pytest.raises(ValueError, match="of one shape"):
+        register(network, image, image[:-1])
+    with pytest.raises(ValueError, match="1 voxels that are NaN"):
+        register(network, image, np.where(image == image.max(), np.nan, image))
+    network.compile("adam", "mse")
+    with pytest.raises(ValueError, match="nest the pair"):
+        network.fit(textures(rng, 2), verbose=0)
+    with pytest.raises(ValueError, match="encoder is for 2D"):
+        optimise_instance(np.zeros((9, 9, 9)), np.zeros((9, 9, 9)), tiny_encoder)
+    with pytest.raises(ValueError, match="initial displacement"):
+        optimise_instance(image, image, None, initial=np.zeros((3, 3, 2)))
+    with pytest.raises(ValueError, match="as many steps as scales"):
+        InstanceSettings(scales=(2, 1), steps=(3,))
+    with pytest.raises(ValueError, match="order is 'cubic'"):
+        warp(image, np.zeros((*SHAPE, 2)), "cubic")
+    with pytest.raises(ValueError, match=r"shape \(4, 4, 3\)"):
+        invert_displacement(np.zeros((4, 4, 3)))
