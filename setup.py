@@ -12,6 +12,7 @@ VERSION = re.search(
 
 TEST = [
     "pytest>=8",
+    "pytest-xdist>=3",
     "ruff>=0.9",
     "mypy>=1.11",
     "SimpleITK>=2.3",
