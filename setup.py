@@ -29,8 +29,11 @@ setup(
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
     package_data={"cifl_tf": ["py.typed"]},
     install_requires=[
-        "tensorflow>=2.16,<2.22",
-        "tf-keras>=2.16,<2.22",
+        "tensorflow>=2.16,<2.22; python_version < '3.12'",
+        "tf-keras>=2.16,<2.22; python_version < '3.12'",
+        # Before 2.19, tf-keras cannot set a seed on Python 3.12 and later.
+        "tensorflow>=2.19,<2.22; python_version >= '3.12'",
+        "tf-keras>=2.19,<2.22; python_version >= '3.12'",
         # Later releases of both are PyTorch only, and voxelmorph 0.2 does not exclude them.
         "neurite==0.2",
         "voxelmorph==0.2",
@@ -50,7 +53,7 @@ setup(
     extras_require={
         "test": TEST,
         "notebooks": ["jupytext", "nbclient", "ipykernel"],
-        "gpu": ["tensorflow[and-cuda]>=2.16,<2.22"],
+        "gpu": ["tensorflow[and-cuda]"],
     },
     entry_points={"console_scripts": ["cifl = cifl_tf.cli:main"]},
     classifiers=[
