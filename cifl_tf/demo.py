@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from cifl_tf._compat import keras
 from cifl_tf.datasets import REMAPPINGS, mni152_slice, remap_contrast
@@ -59,7 +60,8 @@ def measure(
         images: slices (x, y) by contrast, T1 first.
         mask: brain mask (x, y).
     """
-    features = {name: features_of(image, encoder) for name, image in images.items()}
+    bar = tqdm(images.items(), desc="features", unit="contrast", disable=None, leave=False)
+    features = {name: features_of(image, encoder) for name, image in bar}
     reference = features["T1"]
     contrasts = {
         name: same_channel_correlation(reference, values, mask)

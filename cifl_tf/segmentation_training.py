@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from tqdm import tqdm
 
 from cifl_tf._compat import keras
 from cifl_tf.augmentation import SpatialAugmentation
@@ -73,8 +74,11 @@ def cohort_arrays(
     if config.ndim == 2:
         images, labels, _ = slices(cohort, contrast, config.plane, config.num_slices, config.around)
         return images, labels[..., None]
-    images = np.stack([subject.image(contrast) for subject in cohort])
-    labels = np.stack([subject.labels() for subject in cohort])
+    pairs = [
+        (subject.image(contrast), subject.labels())
+        for subject in tqdm(cohort, desc="subjects", disable=None, leave=False)
+    ]
+    images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
     return images[..., None], labels[..., None]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.volumes import plane_axis
@@ -161,7 +162,7 @@ def slices(
             )
     images, labels, names = [], [], []
     shape = cohort.subjects[0].image(contrast).shape
-    for subject in cohort:
+    for subject in tqdm(cohort, desc="subjects", disable=None, leave=False):
         image, label_map = subject.image(contrast), subject.labels()
         if image.shape != shape:
             raise ValueError(
