@@ -14,6 +14,7 @@ from cifl_tf.files import written_whole
 from cifl_tf.segmentation_training import (
     INTENSITY,
     SegmentationConfig,
+    load_segmenter,
     segment_image,
     train_segmenter,
 )
@@ -100,9 +101,10 @@ def apply_command(
 ):
     """Write label maps on the images' own grids, a picture each, and volumes.csv in mm³."""
     targets = output_paths(images, out, "_dseg.nii.gz")
+    segmenter = load_segmenter(model)
     rows = []
     for target, image in tqdm(targets.items(), unit="image", disable=None):
-        found = segment_image(image, model, voxel_size=voxel_size, frame=frame, progress=True)
+        found = segment_image(image, model, voxel_size, frame, progress=True, segmenter=segmenter)
         save_image(found.labels, target)
         stem = target.name.removesuffix("_dseg.nii.gz")
         if probabilities:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
@@ -180,6 +181,7 @@ def segment_image(
     voxel_size=None,
     frame: int | None = None,
     progress: bool = False,
+    segmenter: keras.Model | None = None,
 ) -> Segmentation:
     """Segment a NIfTI or MGZ file, or a nibabel image, with the segmenter of a training folder.
 
@@ -189,6 +191,7 @@ def segment_image(
         voxel_size: in mm: resample to it before, to that of the training images.
         frame: for 4D files, which image.
         progress: show a progress bar over slices.
+        segmenter: the folder's, where it is loaded already, to segment many images.
 
     Raises:
         ValueError, FileNotFoundError: as ``features_of``.
@@ -196,7 +199,7 @@ def segment_image(
     config = read_config(folder)
     probabilities, volume = apply_network(
         image,
-        load_segmenter(folder),
+        segmenter or load_segmenter(folder),
         config["plane"],
         voxel_size=voxel_size,
         frame=frame,
@@ -210,8 +213,7 @@ def segment_image(
     indices = np.argmax(np.asarray(on_grid.dataobj), axis=-1)
     labels = nibabel.Nifti1Image(values[indices], on_grid.affine, on_grid.header)
     labels.set_data_dtype(np.int32)
-    voxel_sizes = np.sqrt((on_grid.affine[:3, :3] ** 2).sum(axis=0))
-    volumes = volumes_mm3(indices, range(1, len(values)), voxel_sizes)
+    volumes = volumes_mm3(indices, range(1, len(values)), voxel_sizes(on_grid.affine))
     names = config["label_names"][1:]
     image_on_grid = to_original(volume.data, volume)
     by_name = dict(zip(names, volumes.tolist(), strict=True))
