@@ -54,6 +54,7 @@ setup(
         "test": TEST,
         "notebooks": ["jupytext", "nbclient", "ipykernel"],
         "gpu": ["tensorflow[and-cuda]"],
+        "syn": ["antspyx>=0.5"],
     },
     entry_points={"console_scripts": ["cifl = cifl_tf.cli:main"]},
     classifiers=[
