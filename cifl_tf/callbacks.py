@@ -8,6 +8,7 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.figures import feature_figure, figure_pixels
 from cifl_tf.files import written_whole
+from cifl_tf.precision import in_float32
 
 
 class HistoryCSV(keras.callbacks.Callback):
@@ -50,7 +51,7 @@ def read_history(path) -> list[dict[str, str]]:
 
 
 class SaveEncoder(keras.callbacks.Callback):
-    """Save the encoder of a ``CIFL`` model after every epoch, whole or not at all.
+    """Save the encoder of a ``CIFL`` model in float32 after every epoch, whole or not at all.
 
     Args:
         path: a .keras file.
@@ -63,7 +64,7 @@ class SaveEncoder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Save the encoder."""
         with written_whole(self.path) as temporary:
-            self.model.encoder.save(temporary)
+            in_float32(self.model.encoder).save(temporary)
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal, get_args
 
 import tensorflow as tf
 
@@ -12,8 +13,11 @@ from cifl_tf.encoder import build_encoder, receptive_radius
 from cifl_tf.inference import ENCODER_FILE, load_encoder
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
+from cifl_tf.precision import precision_policy
 from cifl_tf.synthesis import PairSynthesizer, shape_maps
 from cifl_tf.training_folder import LOG_FOLDER, claim_folder, fit_in_folder, steps_done
+
+Precision = Literal["float32", "mixed_bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,8 @@ class TrainingConfig:
         tau_alpha, tau_beta, tau_gamma: temperatures of the loss.
         window: size of the loss's windows in voxels.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
+        precision: "float32", or "mixed_bfloat16" to compute the convolutions in bfloat16, about
+            twice as fast on processors that have it. The saved encoder is in float32.
         seed: of weights, shapes and contrasts.
         labels: folder of segmentations to take instead of random shapes, or None.
     """
@@ -47,6 +53,7 @@ class TrainingConfig:
     tau_gamma: float = 0.1
     window: int = 20
     learning_rate: float = 1e-3
+    precision: Precision = "float32"
     seed: int = 0
     labels: str | None = None
 
@@ -63,6 +70,8 @@ class TrainingConfig:
                 f"shape is {shape}, but the {self.architecture} encoder needs at least {smallest} "
                 "voxels along each axis: the loss leaves the border out"
             )
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision is {self.precision!r}; choose from {get_args(Precision)}")
         positive = ("steps", "batch_size", "learning_rate", "window")
         for name in (*positive, "tau_alpha", "tau_beta", "tau_gamma"):
             if getattr(self, name) <= 0:
@@ -111,9 +120,10 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
 
 def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:
     """The compiled model of a configuration."""
-    encoder = build_encoder(
-        config.ndim, config.num_features, config.num_filters, config.architecture
-    )
+    with precision_policy(config.precision):
+        encoder = build_encoder(
+            config.ndim, config.num_features, config.num_filters, config.architecture
+        )
     model = CIFL(encoder, synthesizer)
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     loss = ContrastiveLoss(

@@ -6,8 +6,10 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
+from cifl_tf._compat import keras
 from cifl_tf.callbacks import read_history
-from cifl_tf.training import TrainingConfig, train
+from cifl_tf.precision import in_float32
+from cifl_tf.training import TrainingConfig, build_model, train
 
 TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
 
@@ -60,6 +62,19 @@ def test_another_configuration_is_refused(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
 
 
+def test_bfloat16_is_for_training_only(tmp_path):
+    config = TrainingConfig(steps=3, precision="mixed_bfloat16", **TINY)
+    model = build_model(config, None)
+    assert model.encoder.layers[1].compute_dtype == "bfloat16"
+    assert keras.mixed_precision.global_policy().name == "float32"
+    copy = in_float32(model.encoder)
+    for mine, other in zip(copy.get_weights(), model.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert in_float32(copy) is copy
+    encoder = train(tmp_path / "model", config, verbose=0)
+    assert {layer.compute_dtype for layer in encoder.layers} == {"float32"}
+
+
 def test_foreign_and_damaged_folders_are_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(ValueError, match="not a training folder"):
@@ -97,6 +112,7 @@ def test_volumes_and_own_segmentations(tmp_path):
         ({"steps": 0}, "steps is 0"),
         ({"tau_gamma": -1.0}, "tau_gamma is -1.0"),
         ({"window": 0}, "window is 0"),
+        ({"precision": "float8"}, "precision is 'float8'"),
         ({"architecture": "transformer"}, "architecture is 'transformer'"),
     ],
 )
