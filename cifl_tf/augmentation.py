@@ -1,11 +1,11 @@
-"""Random deformations of an image and its labels together."""
+"""Random changes of training images: deformations with their labels, and of intensities alone."""
 
 import dataclasses
 
 import tensorflow as tf
 
 from cifl_tf._compat import vxm
-from cifl_tf.smooth_fields import channels_last, coarse_shape, upsample
+from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, upsample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class SpatialAugmentation:
         """Deform images (linear) and labels (nearest) alike; the outside counts as 0.
 
         Args:
-            images: float32 (batch, *spatial, 1), of known spatial shape.
-            labels: integers (batch, *spatial, 1).
+            images: float32 (batch, *spatial, channels), of known spatial shape.
+            labels: integers (batch, *spatial, channels).
         """
         if self.flip_axis is not None:
             images, labels = self._flip(images, labels)
@@ -69,3 +69,54 @@ class SpatialAugmentation:
         return tuple(
             tf.where(chosen, tf.reverse(values, [axis]), values) for values in (images, labels)
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class IntensityAugmentation:
+    """Random gamma, bias field, thick slices and noise, drawn anew for every image.
+
+    What is 0, air or what a skull strip took away, stays 0, and the highest intensity becomes 1.
+
+    Attributes:
+        gamma_std: SD of the logarithm of the exponent applied to the intensities.
+        bias_std: highest SD of the logarithm of the bias field.
+        bias_scale: distance in voxels between the independent points of the bias field.
+        thickness_std: highest SD in voxels of a blur along one axis, in half of the images.
+        noise_std: highest SD of the noise, of an image in [0, 1].
+    """
+
+    gamma_std: float = 0.2
+    bias_std: float = 0.2
+    bias_scale: float = 40.0
+    thickness_std: float = 1.5
+    noise_std: float = 0.03
+
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Change the images and pass the labels on.
+
+        Args:
+            images: float32 (batch, *spatial, 1) in [0, 1], of known spatial shape.
+            labels: anything.
+        """
+        inside = tf.cast(images > 0, tf.float32)
+        batch_size, shape = tf.shape(images)[0], images.shape[1:-1]
+        single = [batch_size] + [1] * (len(shape) + 1)
+        images **= tf.exp(tf.random.normal(single, stddev=self.gamma_std))
+        coarse = tf.random.normal([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
+        bias_std = tf.random.uniform(single, 0, self.bias_std)
+        images *= tf.exp(bias_std * channels_last(upsample(coarse, shape)))
+        if self.thickness_std > 0:
+            images = gaussian_blur(
+                images, self._thickness(batch_size, len(shape)), self.thickness_std
+            )
+        images += tf.random.uniform(single, 0, self.noise_std) * tf.random.normal(tf.shape(images))
+        images = tf.maximum(images * inside, 0)
+        highest = tf.reduce_max(images, list(range(1, len(shape) + 2)), keepdims=True)
+        return tf.math.divide_no_nan(images, highest), labels
+
+    def _thickness(self, batch_size, ndim):
+        """SD (batch, ndim) of a blur along one axis at random, or along none."""
+        std = tf.random.uniform([batch_size], 0, self.thickness_std)
+        std *= tf.cast(tf.random.uniform([batch_size]) < 0.5, tf.float32)
+        axis = tf.random.uniform([batch_size], 0, ndim, tf.int32)
+        return std[:, None] * tf.one_hot(axis, ndim)

@@ -140,7 +140,12 @@ class MeanDice(keras.metrics.Metric):
 
 
 def training_data(
-    images: np.ndarray, labels: np.ndarray, batch_size: int, augmentation=None, seed: int = 0
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    augmentation=None,
+    seed: int = 0,
+    render=None,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches for ``fit``.
 
@@ -150,9 +155,14 @@ def training_data(
         batch_size: images per batch.
         augmentation: a ``SpatialAugmentation``, or None.
         seed: of the order.
+        render: gives the images from the augmented label maps in place of those given, for training
+            on synthetic images (Billot et al., SynthSeg, Medical Image Analysis 2023); such as
+            ``PairSynthesizer.render``.
     """
     data = tf.data.Dataset.from_tensor_slices((images, labels)).repeat()
     data = data.shuffle(min(len(images), 512), seed=seed).batch(batch_size)
     if augmentation is not None:
         data = data.map(augmentation, num_parallel_calls=tf.data.AUTOTUNE)
+    if render is not None:
+        data = data.map(lambda _, labels: (render(labels), labels))
     return data.prefetch(2)

@@ -30,16 +30,19 @@ def upsample(coarse: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
 
 
 def gaussian_blur(image: tf.Tensor, std: tf.Tensor, max_std: float) -> tf.Tensor:
-    """Blur (batch, *spatial, channels) with one SD, in voxels, per image: ``std`` is (batch,).
+    """Blur (batch, *spatial, channels) with an SD in voxels per image, or per image and axis.
 
-    The kernel reaches three times ``max_std``; beyond the border the image continues as its edge.
+    ``std`` is (batch,) or (batch, ndim). The kernel reaches three times ``max_std``; beyond the
+    border the image continues as its edge.
     """
     radius = int(np.ceil(3 * max_std))
     ndim = image.shape.rank - 2
     offset = tf.range(-radius, radius + 1, dtype=image.dtype)
-    kernel = tf.exp(-0.5 * (offset / tf.maximum(std, 1e-3)[:, None]) ** 2)
-    kernel /= tf.reduce_sum(kernel, axis=1, keepdims=True)
+    std = tf.broadcast_to(tf.reshape(std, [tf.shape(std)[0], -1]), [tf.shape(std)[0], ndim])
+    kernels = tf.exp(-0.5 * (offset / tf.maximum(std, 1e-3)[..., None]) ** 2)
+    kernels /= tf.reduce_sum(kernels, axis=-1, keepdims=True)
     for axis in range(1, ndim + 1):
+        kernel = kernels[:, axis - 1]
         size = tf.shape(image)[axis]
         edges = [tf.gather(image, [end], axis=axis) for end in (0, size - 1)]
         padded = tf.concat(

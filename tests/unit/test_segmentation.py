@@ -1,3 +1,5 @@
+import dataclasses
+
 import nibabel
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import tensorflow as tf
 
 import cifl_tf
 from cifl_tf._compat import keras
-from cifl_tf.augmentation import SpatialAugmentation
+from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import read_history
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.downstream import FrozenFeatures
@@ -141,6 +143,69 @@ def test_flip_mirrors_both(rng):
     assert np.all(mirrored ^ same)
     assert 15 < mirrored.sum() < 49
     np.testing.assert_allclose(labels, 1000 * flipped.numpy(), atol=1.01)
+
+
+STILL = IntensityAugmentation(gamma_std=0, bias_std=0, thickness_std=0, noise_std=0)
+
+
+def masked_images(rng, shape):
+    """Images that are 0 outside a box, and reach 1 inside."""
+    images = np.zeros(shape, np.float32)
+    inside = images[:, 3:-3, 4:-4]
+    inside[...] = rng.uniform(0.1, 0.9, inside.shape)
+    inside[:, 2, 2] = 1
+    return images
+
+
+@pytest.mark.parametrize("shape", [(3, 14, 17, 1), (2, 14, 12, 13, 1)])
+def test_intensity_augmentation_without_ranges_is_the_identity(rng, shape):
+    images = masked_images(rng, shape)
+    same, labels = STILL(tf.constant(images), "labels")
+    np.testing.assert_allclose(same, images, atol=1e-6)
+    assert labels == "labels"
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 27, 1), (4, 14, 12, 13, 1)])
+def test_intensity_augmentation_changes_each_image_inside_only(rng, shape):
+    images = masked_images(rng, shape)
+    changed = tf.function(IntensityAugmentation())(tf.constant(images), 0)[0].numpy()
+    assert np.all(changed[images == 0] == 0)
+    np.testing.assert_allclose(changed.max(axis=tuple(range(1, len(shape)))), 1, atol=1e-6)
+    assert changed.min() == 0
+    differences = (changed - images)[images > 0].reshape(len(images), -1)
+    assert differences.std(axis=1).min() > 0.01
+    assert np.abs(np.corrcoef(differences)[0, 1]) < 0.9
+
+
+def test_slices_grow_thick_along_one_axis(rng):
+    images = np.tile(masked_images(rng, (1, 40, 41, 1)), (64, 1, 1, 1))
+    augment = dataclasses.replace(STILL, thickness_std=3.0)
+    changed = augment(tf.constant(images), 0)[0].numpy()
+    inner = (slice(None), slice(12, -12), slice(12, -12))
+    # White noise stays white across the axis of the blur, and gets smooth along it.
+    smooth = [
+        np.abs(np.diff(changed[inner], axis=axis)).mean(axis=(1, 2, 3))
+        / np.abs(np.diff(images[inner], axis=axis)).mean(axis=(1, 2, 3))
+        / changed[inner].std(axis=(1, 2, 3))
+        * images[inner].std(axis=(1, 2, 3))
+        for axis in (1, 2)
+    ]
+    untouched = np.isclose(changed, images).all(axis=(1, 2, 3))
+    assert 16 < untouched.sum() < 48
+    along_first, along_second = smooth[0] < 0.8, smooth[1] < 0.8
+    assert not np.any(along_first & along_second)
+    assert min(along_first.sum(), along_second.sum()) > 5
+
+
+def test_training_on_rendered_labels_sees_no_image():
+    images = np.full((4, 8, 8, 1), np.nan, np.float32)
+    labels = np.arange(4).reshape(4, 1, 1, 1) * np.ones((1, 8, 8, 1), int)
+    data = training_data(
+        images, labels, batch_size=4, render=lambda maps: tf.cast(maps, tf.float32) / 10
+    )
+    rendered, truth = next(iter(data))
+    np.testing.assert_allclose(rendered, truth / 10, atol=1e-6)
+    assert len(np.unique(truth)) > 1
 
 
 def test_training_data_is_endless_and_shuffled():

@@ -163,6 +163,17 @@ def test_each_image_is_blurred_by_its_own_gaussian(spatial):
         np.testing.assert_allclose(blurred[index], expected, atol=2e-6)
 
 
+def test_each_axis_is_blurred_by_its_own_gaussian():
+    image = np.random.default_rng(0).normal(size=(2, 13, 10, 1)).astype(np.float32)
+    stds = np.float32([[0, 1.5], [0.7, 0]])
+    blurred = gaussian_blur(tf.constant(image), tf.constant(stds), max_std=1.5).numpy()
+    for index, axis in ((0, 1), (1, 0)):
+        expected = scipy.ndimage.gaussian_filter1d(
+            image[index].astype(np.float64), stds[index, axis], axis=axis, mode="nearest", radius=5
+        )
+        np.testing.assert_allclose(blurred[index], expected, atol=2e-6)
+
+
 # Pairs of contrasts
 
 
