@@ -3,6 +3,18 @@
 import tensorflow as tf
 
 from cifl_tf._compat import keras
+from cifl_tf.inference import load_encoder
+
+INTENSITY = "intensity"
+
+
+def load_features(model: str) -> keras.Model | None:
+    """The encoder of a training folder or .keras file; None for "intensity", the baseline.
+
+    Raises:
+        ValueError: there is none, or the file is damaged.
+    """
+    return None if model == INTENSITY else load_encoder(model)
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")

@@ -1,6 +1,7 @@
 """Figures of the paper, as matplotlib figures; knows arrays only."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -8,21 +9,28 @@ from matplotlib.figure import Figure
 
 from cifl_tf.files import written_whole
 
+NUM_TILES = 8  # of a checkerboard, along the longer side
+NUM_LINES = 20  # of the grid that shows a warp
+
 
 def _panel(axes, image, **kwargs):
     """Show a slice (x, y) with the first axis to the right and the second up, as in MRI viewers."""
-    axes.imshow(np.asarray(image).T, origin="lower", interpolation="nearest", **kwargs)
+    axes.imshow(np.asanyarray(image).T, origin="lower", interpolation="nearest", **kwargs)
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_visible(False)
 
 
-def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, np.ndarray]:
-    """Figure of panels without a display; ``aspect`` is height over width of a panel."""
-    width = 1.6
-    figure = Figure((columns * width + 0.4, rows * width * aspect + 0.4), layout="constrained")
+def _grid(rows: int, columns: int, aspect) -> tuple[Figure, np.ndarray]:
+    """Figure of panels without a display.
+
+    ``aspect`` is height over width of a panel, one number or one for each row.
+    """
+    width, aspects = 1.6, np.broadcast_to(aspect, rows).tolist()
+    size = (columns * width + 0.4, width * sum(aspects) + 0.4)
+    figure = Figure(size, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=aspects)
 
 
 def feature_figure(
@@ -81,6 +89,104 @@ def synthesis_figure(label_maps: np.ndarray, view_1: np.ndarray, view_2: np.ndar
             else:
                 _panel(panel, image, cmap="gray", vmin=0, vmax=1)
     return figure
+
+
+def segmentation_figure(
+    images: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    predictions: Mapping[str, Mapping[str, np.ndarray]],
+) -> Figure:
+    """Label maps that several methods give one slice in several contrasts, beside the truth.
+
+    Rows are contrasts; columns are the image, the true labels and each method's.
+
+    Args:
+        images: slices (x, y) by the name of their contrast, in [0, 1].
+        truth: integer labels (x, y), 0 the background.
+        predictions: integer labels (x, y) by method and, within it, by the names of the images.
+
+    Raises:
+        ValueError: a method lacks a contrast, or has another.
+    """
+    for method, found in predictions.items():
+        if list(found) != list(images):
+            raise ValueError(f"images are {list(images)}, but {method} has {list(found)}")
+    columns = ["image", "labels", *predictions]
+    figure, axes = _grid(len(images), len(columns), truth.shape[1] / truth.shape[0])
+    for row, (name, image) in zip(axes, images.items(), strict=True):
+        _panel(row[0], image, cmap="gray", vmin=0, vmax=1)
+        row[0].set_ylabel(name)
+        label_maps = [truth, *(found[name] for found in predictions.values())]
+        for panel, labels in zip(row[1:], label_maps, strict=True):
+            _panel(panel, np.ma.masked_equal(labels, 0), cmap="tab10", vmin=1, vmax=10)
+            panel.set_facecolor("black")
+    for panel, title in zip(axes[0], columns, strict=True):
+        panel.set_title(title, fontsize="medium")
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class RegisteredSlice:
+    """One slice of a registered pair, for ``registration_figure``.
+
+    Attributes:
+        fixed, moving, warped: slices (x, y) in [0, 1].
+        displacement: (x, y, 2) in voxels, ``warped(x) = moving(x + u(x))``.
+        voxel_size: in mm along both axes.
+    """
+
+    fixed: np.ndarray = field(repr=False)
+    moving: np.ndarray = field(repr=False)
+    warped: np.ndarray = field(repr=False)
+    displacement: np.ndarray = field(repr=False)
+    voxel_size: tuple[float, float] = (1.0, 1.0)
+
+
+def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
+    """A registered pair before and after, and the warp.
+
+    Rows are slices. Columns: the fixed, moving and warped image, checkerboards of fixed and moving
+    and of fixed and warped, and the warped image under a grid that was straight on the moving one.
+
+    Args:
+        slices: by name.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not slices:
+        raise ValueError("there are no slices: give one at least")
+    extents = [np.multiply(one.fixed.shape, one.voxel_size) for one in slices.values()]
+    figure, axes = _grid(len(slices), 6, [height / width for width, height in extents])
+    for row, (name, one), extent in zip(axes, slices.items(), extents, strict=True):
+        tiles = np.indices(one.fixed.shape) * np.reshape(one.voxel_size, (2, 1, 1))
+        odd = (tiles // (max(extent) / NUM_TILES)).sum(0) % 2 == 1
+        images = (
+            one.fixed,
+            one.moving,
+            one.warped,
+            np.where(odd, one.moving, one.fixed),
+            np.where(odd, one.warped, one.fixed),
+            0.5 * one.warped,
+        )
+        row[0].set_ylabel(name)
+        for panel, image in zip(row, images, strict=True):
+            _panel(panel, image, cmap="gray", vmin=0, vmax=1)
+            panel.set_aspect(one.voxel_size[1] / one.voxel_size[0])
+        _draw_warp(row[-1], one, max(extent) / NUM_LINES)
+    titles = ("fixed", "moving", "warped", "fixed | moving", "fixed | warped", "warp")
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize="medium")
+    return figure
+
+
+def _draw_warp(panel, one, spacing):
+    """Draw lines of constant position on the moving image, this many mm apart."""
+    positions = np.moveaxis(one.displacement, -1, 0) + np.indices(one.fixed.shape)
+    for position, voxel_size in zip(positions, one.voxel_size, strict=True):
+        values = position.T * voxel_size
+        levels = np.arange(values.min(), values.max(), spacing)
+        panel.contour(values, levels, colors="gold", linewidths=0.6)
 
 
 def save_figure(figure: Figure, path, dpi: int = 120) -> None:

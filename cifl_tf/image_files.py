@@ -56,6 +56,15 @@ def load_image(path):
         return nibabel.load(path)
 
 
+def open_image(path):
+    """Return a file, or a nibabel image in memory, as a nibabel image, and its name for errors."""
+    image, name = (path, "the image") if hasattr(path, "dataobj") else (load_image(path), str(path))
+    if not isinstance(image, nibabel.spatialimages.SpatialImage):
+        kind = type(image).__name__
+        raise ValueError(f"{name} is a {kind}, not a volume: give a NIfTI or MGH volume")
+    return image, name
+
+
 def one_frame(image, frame, name):
     """Return one frame of the image as a float32 array of two or three axes."""
     shape = image.shape

@@ -97,7 +97,7 @@ def apply_network(
     ndim = len(network.input_shape) - 2
     if isinstance(image, str | os.PathLike) or hasattr(image, "dataobj"):
         volume = read_volume(image, frame=frame, voxel_size=voxel_size)
-        axis = _slice_axis(volume.data.shape, plane)
+        axis = slice_axis(volume.data.shape, plane)
         if ndim == 3 and min(volume.data.shape) == 1:
             raise ValueError(
                 f"{_name(image)} is a single slice, but the network is for volumes; "
@@ -128,7 +128,7 @@ def _name(image):
     return image if isinstance(image, str | os.PathLike) else "the image"
 
 
-def _slice_axis(shape, plane):
+def slice_axis(shape, plane: str) -> int:
     """The axis that slices are numbered along; for a single slice, the one of one voxel."""
     axis = plane_axis(plane)
     single = [dim for dim, size in enumerate(shape) if size == 1]

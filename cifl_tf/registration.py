@@ -108,6 +108,32 @@ class RegistrationNetwork(keras.Model):
         return self._settings["shape"]
 
     @property
+    def has_velocity(self) -> bool:
+        """Whether the warp is the integral of a velocity, so that ``inverse`` is there."""
+        return self._settings["int_steps"] > 0
+
+    def for_shape(self, shape: Sequence[int]) -> "RegistrationNetwork":
+        """The same network for images of another shape: same encoder, settings and weights.
+
+        It is convolutional, and so applies to any size; weights are copied, not shared.
+
+        Args:
+            shape: as many sizes in voxels as before.
+
+        Raises:
+            ValueError: the shape has another number of sizes, or is too small.
+        """
+        if len(shape) != len(self.shape):
+            raise ValueError(
+                f"shape is {tuple(shape)}, but the network is for {len(self.shape)}D images; give "
+                f"{len(self.shape)} sizes"
+            )
+        settings = {**self._settings, "shape": shape}
+        network = RegistrationNetwork(self.extract.encoder, name=self.name, **settings)
+        network.dense.set_weights(self.dense.get_weights())
+        return network
+
+    @property
     def metrics(self):
         """What ``fit`` logs and resets at every epoch."""
         return list(self._signals.values())
@@ -130,7 +156,7 @@ class RegistrationNetwork(keras.Model):
             ValueError: the network has no velocity, its ``int_steps`` is 0.
         """
         steps, resolution = self._settings["int_steps"], self._settings["int_resolution"]
-        if steps == 0:
+        if not self.has_velocity:
             raise ValueError(
                 "the network predicts displacements without a velocity (int_steps is 0); use "
                 "invert_displacement"
@@ -177,7 +203,10 @@ class RegistrationNetwork(keras.Model):
         displacement, field = self._register(features, training)
         # A gradient through the features' values would not pass the encoder anyway.
         moving, fixed = images if self._settings["similarity"] == "image" else features
-        similarity = keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))
+        # The mean, because a loss by its name, such as "mse", gives one value per voxel.
+        similarity = tf.reduce_mean(
+            keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))
+        )
         smoothness = tf.reduce_mean(gradient_penalty(tf.cast(field, tf.float32)))
         loss = similarity + self._settings["smoothness"] * smoothness
         values = {"similarity": similarity, "smoothness": smoothness}
@@ -240,7 +269,7 @@ def register(
     if moving.shape[1:-1] != tuple(network.shape):
         raise ValueError(
             f"the images have shape {moving.shape[1:-1]}, but the network is for {network.shape}; "
-            "crop or pad them, or train a network for them"
+            "give network.for_shape of theirs"
         )
     function = network.inverse if inverse else network
     displacement = np.concatenate(

@@ -4,6 +4,7 @@ Inside the package a volume lies in canonical orientation (axes towards right, a
 perhaps resampled. ``to_original`` brings what was computed on it back to the input's own grid.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,8 +19,8 @@ from cifl_tf.image_files import (
     check_values,
     checked_affine,
     checked_suffix,
-    load_image,
     one_frame,
+    open_image,
 )
 
 LOWER, UPPER = 0.1, 99.9
@@ -47,7 +48,7 @@ class Volume:
     """One 3D image in canonical (RAS+) orientation, and the grid it came from.
 
     Attributes:
-        data: float32 array (x, y, z), finite, not constant.
+        data: float32 array (x, y, z), finite, not constant; int32 of a label map, perhaps constant.
         affine: (4, 4), voxels of ``data`` to mm.
         original: the input's own grid, for ``to_original``.
     """
@@ -73,10 +74,7 @@ def read_volume(path, frame: int | None = None, voxel_size=None) -> Volume:
         ValueError: the image cannot be used (not an image, damaged, empty, constant, not finite,
             not numeric, without a valid affine), or ``frame`` or ``voxel_size`` does not fit it.
     """
-    image, name = (path, "the image") if hasattr(path, "dataobj") else (load_image(path), str(path))
-    if not isinstance(image, nibabel.spatialimages.SpatialImage):
-        kind = type(image).__name__
-        raise ValueError(f"{name} is a {kind}, not a volume: give a NIfTI or MGH volume")
+    image, name = open_image(path)
     data = one_frame(image, frame, name)
     check_values(data, name)
     affine = checked_affine(image.affine, name)
@@ -92,23 +90,33 @@ def read_volume(path, frame: int | None = None, voxel_size=None) -> Volume:
 
 
 def read_labels(path) -> np.ndarray:
-    """Read a label map as int32 (x, y, z) in canonical orientation.
+    """Read a label map as int32 (x, y, z) in canonical orientation; see ``read_label_volume``."""
+    return read_label_volume(path).data
+
+
+def read_label_volume(path) -> Volume:
+    """Read a label map with its grid.
+
+    Args:
+        path: a .nii, .nii.gz, .mgh or .mgz file, or a nibabel image in memory.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no image, or holds other than whole numbers.
     """
-    image = load_image(path)
-    data = one_frame(image, None, str(path))
+    image, name = open_image(path)
+    data = one_frame(image, None, name)
     wrong = int(np.sum(data != np.rint(data)))
     if wrong:
         raise ValueError(
-            f"{path} is no label map: {wrong} of {data.size} voxels are not whole numbers; give "
+            f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers; give "
             "segmentations only"
         )
-    affine = checked_affine(image.affine, str(path))
-    data = data.reshape(_three_axes(data.shape))
-    return apply_orientation(data, io_orientation(affine)).astype(np.int32)
+    affine = checked_affine(image.affine, name)
+    original = Grid(data.shape, affine, _geometry(image, affine))
+    orientation, _, canonical_affine = _canonical(original)
+    data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
+    return Volume(data.astype(np.int32), canonical_affine, original)
 
 
 def to_original(array, volume: Volume, order: str = "continuous") -> nibabel.Nifti1Image:
@@ -265,12 +273,15 @@ def _resample(array, affine, target_affine, target_shape, interpolation):
     padding = [(1, 1)] * 3 + [(0, 0)] * (array.ndim - 3)
     padded = np.pad(array, padding, mode="edge")
     image = nibabel.Nifti1Image(padded, affine @ from_matvec(np.eye(3), [-1, -1, -1]))
-    resampled = resample_img(
-        image,
-        target_affine=target_affine,
-        target_shape=target_shape,
-        interpolation=interpolation,
-        force_resample=True,
-        copy_header=True,
-    )
+    with warnings.catch_warnings():
+        # A displacement within slices is 0 across them; that does not make it a mask.
+        warnings.filterwarnings("ignore", message="Resampling binary images")
+        resampled = resample_img(
+            image,
+            target_affine=target_affine,
+            target_shape=target_shape,
+            interpolation=interpolation,
+            force_resample=True,
+            copy_header=True,
+        )
     return np.asarray(resampled.dataobj).astype(array.dtype, copy=False)

@@ -135,7 +135,7 @@ def slices(
     ``count`` and ``around`` say nothing then.
 
     Args:
-        cohort: with labels; all subjects have the same shape.
+        cohort: all subjects have the same shape.
         contrast: as for ``Subject.image``, so "T1w:inverted" too.
         plane: "sagittal", "coronal" or "axial".
         count: slices per subject.
@@ -143,8 +143,9 @@ def slices(
             None for the middle of the volume.
 
     Returns:
-        Images, float32 (n, x, y, 1) in [0, 1]; labels, int32 (n, x, y); and names of the subjects,
-        (n,). Slices follow each other in space, subjects in the order of the cohort.
+        Images, float32 (n, x, y, 1) in [0, 1]; labels, int32 (n, x, y), all background where the
+        cohort has none; and names of the subjects, (n,). Slices follow each other in space,
+        subjects in the order of the cohort.
 
     Raises:
         ValueError: the cohort is empty, there is no such plane, contrast or label, a subject lacks
@@ -162,13 +163,7 @@ def slices(
             )
     images, labels, names = [], [], []
     shape = cohort.subjects[0].image(contrast).shape
-    for subject in tqdm(cohort, desc="subjects", disable=None, leave=False):
-        image, label_map = subject.image(contrast), subject.labels()
-        if image.shape != shape:
-            raise ValueError(
-                f"subject {subject.name} has the shape {image.shape}, {cohort.names[0]} {shape}: "
-                "bring all to one grid first, or select those that share one"
-            )
+    for subject, image, label_map in _arrays(cohort, contrast):
         if shape.count(1) == 1:
             axis, chosen = shape.index(1), range(1)
         else:
@@ -177,6 +172,50 @@ def slices(
         labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0))
         names += [subject.name] * len(chosen)
     return np.concatenate(images), np.concatenate(labels), np.array(names)
+
+
+def stack_cohort(
+    cohort: Cohort,
+    contrast: str,
+    ndim: int = 2,
+    plane: str = "coronal",
+    count: int = 9,
+    around: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slices or whole volumes of every subject, as networks take them.
+
+    Args:
+        cohort, contrast, plane, count, around: see ``slices``.
+        ndim: 2 for slices; 3 for volumes, to which the last three say nothing.
+
+    Returns:
+        Images, float32 (n, *spatial, 1) in [0, 1]; labels, int32 (n, *spatial, 1), all background
+        where the cohort has none; and names of the subjects, (n,).
+
+    Raises:
+        ValueError: as ``slices``.
+    """
+    if ndim == 2:
+        images, labels, names = slices(cohort, contrast, plane, count, around)
+        return images, labels[..., None], names
+    if not len(cohort):
+        raise ValueError("volumes of 0 subjects: ask for one at least")
+    _, volumes, label_maps = zip(*_arrays(cohort, contrast), strict=True)
+    return np.stack(volumes)[..., None], np.stack(label_maps)[..., None], np.array(cohort.names)
+
+
+def _arrays(cohort, contrast):
+    """Yield each subject, its image and its label map, all of one shape."""
+    shape = cohort.subjects[0].image(contrast).shape
+    for subject in tqdm(cohort, desc="subjects", disable=None, leave=False):
+        image = subject.image(contrast)
+        if image.shape != shape:
+            raise ValueError(
+                f"subject {subject.name} has the shape {image.shape}, {cohort.names[0]} {shape}: "
+                "bring all to one grid first, or select those that share one"
+            )
+        labelled = cohort.num_labels > 1
+        yield subject, image, subject.labels() if labelled else np.zeros(shape, np.int32)
 
 
 def _neighbours(subject, labels, axis, count, index, around):

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cifl_tf.figures import feature_figure, figure_pixels, save_figure, synthesis_figure
+from cifl_tf.figures import (
+    RegisteredSlice,
+    feature_figure,
+    figure_pixels,
+    registration_figure,
+    save_figure,
+    segmentation_figure,
+    synthesis_figure,
+)
 
 
 def test_feature_figure_shows_every_contrast_and_channel(rng, tmp_path):
@@ -33,6 +41,56 @@ def test_synthesis_figure_has_a_column_per_map(rng):
     axes = np.array(synthesis_figure(labels, *views).axes).reshape(3, 3)
     assert [row[0].get_ylabel() for row in axes] == ["labels", "contrast 1", "contrast 2"]
     np.testing.assert_array_equal(axes[2, 1].images[0].get_array(), views[1, 1].T)
+
+
+def test_segmentation_figure_shows_every_method_beside_the_truth(rng):
+    images = {name: rng.random((20, 24)) for name in ("T1w", "FLAIR")}
+    truth = rng.integers(5, size=(20, 24))
+    found = {
+        method: {name: rng.integers(5, size=(20, 24)) for name in images} for method in ("a", "b")
+    }
+    axes = np.array(segmentation_figure(images, truth, found).axes).reshape(2, 4)
+    assert [panel.get_title() for panel in axes[0]] == ["image", "labels", "a", "b"]
+    assert [row[0].get_ylabel() for row in axes] == ["T1w", "FLAIR"]
+    for panel, labels in ((axes[1, 1], truth), (axes[1, 3], found["b"]["FLAIR"])):
+        shown = panel.images[0].get_array()
+        np.testing.assert_array_equal(shown.filled(0), labels.T)
+        np.testing.assert_array_equal(shown.mask, labels.T == 0)
+    with pytest.raises(ValueError, match="b has"):
+        segmentation_figure(images, truth, {**found, "b": {"T1w": truth}})
+
+
+def test_registration_figure_shows_before_and_after(rng):
+    fixed, moving, warped = rng.random((3, 24, 32))
+    still = RegisteredSlice(fixed, moving, warped, np.zeros((24, 32, 2)), (2.0, 1.0))
+    moved = RegisteredSlice(fixed, moving, warped, 3 * rng.random((24, 32, 2)))
+    figure = registration_figure({"coronal 5": still, "axial 3": moved})
+    axes = np.array(figure.axes).reshape(2, 6)
+    assert [row[0].get_ylabel() for row in axes] == ["coronal 5", "axial 3"]
+    assert [panel.get_title() for panel in axes[0]][:3] == ["fixed", "moving", "warped"]
+    shown = [np.asarray(panel.images[0].get_array()).T for panel in axes[0]]
+    for image, expected in zip(shown, (fixed, moving, warped), strict=False):
+        np.testing.assert_array_equal(image, expected)
+    for image, other in ((shown[3], moving), (shown[4], warped)):
+        # Half of the tiles, of 48 / 8 mm: 3 voxels along the first axis, 6 along the second.
+        assert np.mean(image == other) == pytest.approx(0.5, abs=0.05)
+        np.testing.assert_array_equal(image[:3, :6], fixed[:3, :6])
+        np.testing.assert_array_equal(image[3:6, :6], other[3:6, :6])
+    assert axes[0, 0].get_aspect() == 0.5
+
+    def bend(panel):
+        """How far the lines leave the straight, in voxels."""
+        lines = [path for kind in panel.collections for path in kind.get_paths()]
+        return max(
+            min(np.ptp(part.vertices, axis=0))
+            for path in lines
+            for part in path._iter_connected_components()
+        )
+
+    assert bend(axes[0, 5]) < 1e-6
+    assert bend(axes[1, 5]) > 0.5
+    with pytest.raises(ValueError, match="no slices"):
+        registration_figure({})
 
 
 def test_first_axis_points_right_and_second_up():

@@ -83,6 +83,39 @@ def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
     assert again.loss.window == 7
 
 
+def test_the_same_network_for_another_shape(rng, tiny_encoder):
+    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, average_inverted=True, int_steps=3))
+    moving, fixed = textures(rng, 2)[..., 0]
+    same = network.for_shape(SHAPE)
+    np.testing.assert_array_equal(register(same, moving, fixed), register(network, moving, fixed))
+    assert same.get_config() == network.get_config()
+    # A mirrored end is what the network pads with itself.
+    larger = network.for_shape((48, 48))
+    padding = [(0, 48 - size) for size in SHAPE]
+    padded = [np.pad(image, padding, "symmetric") for image in (moving, fixed)]
+    intensity = moved(RegistrationNetwork(None, SHAPE))
+    np.testing.assert_allclose(
+        register(intensity.for_shape((48, 48)), *padded)[:37, :44],
+        register(intensity, moving, fixed),
+        atol=1e-4,
+    )
+    assert register(larger, *padded).shape == (48, 48, 2)
+    with pytest.raises(ValueError, match="network is for 2D images; give 2 sizes"):
+        network.for_shape((16, 16, 16))
+
+
+def test_the_loss_by_name_is_the_mean_over_voxels(rng):
+    network = RegistrationNetwork(None, SHAPE, int_steps=0)
+    network.compile(loss="mse")
+    images = textures(rng, 2)
+    data = tf.data.Dataset.from_tensors(((images, images[::-1]),))
+    loss = network.evaluate(data, verbose=0, return_dict=True)
+    warped = warp(images, register(network, images, images[::-1]))
+    assert loss["similarity"] == pytest.approx(np.mean((warped - images[::-1]) ** 2), rel=1e-4)
+    moving, fixed = tf.constant(images), tf.constant(images[::-1])
+    assert network._step(((moving, fixed),), training=False).shape == ()
+
+
 def test_three_dimensions(rng):
     encoder = cifl_tf.build_encoder(ndim=3, num_features=2, num_filters=2)
     network = moved(RegistrationNetwork(encoder, (17, 18, 20)))

@@ -1,0 +1,188 @@
+"""``cifl register``: train a registration network, apply it, or optimise the warp of one pair."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifl_tf.cli_options import (
+    Around,
+    AverageInverted,
+    Contrast,
+    Dataset,
+    FeaturesModel,
+    LearningRate,
+    Ndim,
+    NumSlices,
+    OutFolder,
+    Plane,
+    Seed,
+    TestSubjects,
+    ValidationSubjects,
+    absolute_model,
+    split_cohort,
+)
+from cifl_tf.datasets import open_cohort
+from cifl_tf.downstream import INTENSITY, load_features
+from cifl_tf.export import export_registration
+from cifl_tf.instance import InstanceSettings
+from cifl_tf.registration_files import register_images, save_registration
+from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
+from cifl_tf.registration_training import (
+    LossName,
+    RegistrationConfig,
+    SimilarityName,
+    load_registration,
+    train_registration,
+)
+from cifl_tf.training_folder import read_config
+
+DEFAULT = RegistrationConfig(INTENSITY)
+register_app = typer.Typer(
+    no_args_is_help=True, help="Register images of contrasts that training has not seen."
+)
+
+Moving = Annotated[
+    Path, typer.Argument(help="NIfTI or MGZ file of the image to warp.", show_default=False)
+]
+Fixed = Annotated[
+    Path, typer.Argument(help="NIfTI or MGZ file it is warped to.", show_default=False)
+]
+Labels = Annotated[Path | None, typer.Option(help="Label map of the moving image to warp too.")]
+VoxelSize = Annotated[
+    float | None, typer.Option(help="Register at this size in mm, that of the training images.")
+]
+MovingFrame = Annotated[int | None, typer.Option(help="Which image of a 4D moving file.")]
+FixedFrame = Annotated[int | None, typer.Option(help="Which image of a 4D fixed file.")]
+
+
+@register_app.command("train")
+def train_command(
+    out: OutFolder,
+    model: FeaturesModel,
+    data: Dataset = "virtual",
+    contrast: Contrast = DEFAULT.contrast,
+    test_subjects: TestSubjects = None,
+    validation_subjects: ValidationSubjects = None,
+    ndim: Ndim = DEFAULT.ndim,
+    plane: Plane = "coronal",
+    num_slices: NumSlices = DEFAULT.num_slices,
+    around: Around = None,
+    average_inverted: AverageInverted = DEFAULT.average_inverted,
+    similarity: Annotated[
+        SimilarityName, typer.Option(help="What the loss compares.")
+    ] = DEFAULT.similarity,
+    loss: Annotated[LossName, typer.Option(help="How it compares them.")] = DEFAULT.loss,
+    smoothness: Annotated[
+        float, typer.Option(help="Weight of the smoothness of the warp.")
+    ] = DEFAULT.smoothness,
+    label_weight: Annotated[
+        float, typer.Option(help="Weight of the overlap of the labels; 0 trains without them.")
+    ] = DEFAULT.label_weight,
+    steps: Annotated[int, typer.Option(help="Optimisation steps.")] = DEFAULT.steps,
+    batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = DEFAULT.batch_size,
+    learning_rate: LearningRate = DEFAULT.learning_rate,
+    augment: Annotated[
+        bool, typer.Option(help="Deform the training images at random.")
+    ] = DEFAULT.augment,
+    seed: Seed = DEFAULT.seed,
+):
+    """Train a registration network; the same command goes on after an interruption."""
+    cohort = open_cohort(data, ndim)
+    # Pairs are of different subjects.
+    train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed, least=2)
+    config = RegistrationConfig(
+        model=absolute_model(model),
+        contrast=contrast,
+        ndim=ndim,
+        plane=plane,
+        num_slices=num_slices,
+        around=around,
+        average_inverted=average_inverted,
+        similarity=similarity,
+        loss=loss,
+        smoothness=smoothness,
+        label_weight=label_weight,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        augment=augment,
+        seed=seed,
+    )
+    train_registration(out, config, train, validation)
+    typer.echo(f"The registration network is in {out}.")
+
+
+@register_app.command("apply")
+def apply_command(
+    moving: Moving,
+    fixed: Fixed,
+    out: OutFolder,
+    model: Annotated[
+        Path, typer.Option(help="Folder of `cifl register train`.", show_default=False)
+    ],
+    labels: Labels = None,
+    voxel_size: VoxelSize = None,
+    moving_frame: MovingFrame = None,
+    fixed_frame: FixedFrame = None,
+    refine: Annotated[
+        bool, typer.Option(help="Optimise the warp of this pair after the network.")
+    ] = False,
+):
+    """Warp an image to another with a trained network; writes what `optimise` does."""
+    method = NetworkMethod(
+        load_registration(model),
+        read_config(model)["plane"],
+        refine=InstanceSettings() if refine else None,
+    )
+    found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
+    _write(found, out)
+
+
+@register_app.command("optimise")
+def optimise_command(
+    moving: Moving,
+    fixed: Fixed,
+    out: OutFolder,
+    model: FeaturesModel,
+    ndim: Annotated[
+        int | None,
+        typer.Option(
+            help="2 for slices, 3 for volumes.", show_default="the encoder's, 3 for intensity"
+        ),
+    ] = None,
+    plane: Plane = "coronal",
+    average_inverted: AverageInverted = True,
+    labels: Labels = None,
+    voxel_size: VoxelSize = None,
+    moving_frame: MovingFrame = None,
+    fixed_frame: FixedFrame = None,
+):
+    """Warp an image to another without training, by optimising the warp on their features.
+
+    Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
+    jacobian.nii.gz, labels.nii.gz and registration.png.
+    """
+    encoder = load_features(model)
+    if ndim is None:
+        ndim = 3 if encoder is None else len(encoder.input_shape) - 2
+    method = InstanceMethod(encoder, ndim, plane, average_inverted)
+    found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
+    _write(found, out)
+
+
+@register_app.command("export")
+def export_command(
+    out: OutFolder,
+    model: Annotated[
+        Path, typer.Option(help="Folder of `cifl register train`.", show_default=False)
+    ],
+):
+    """Write a registration network as a SavedModel that needs TensorFlow only."""
+    export_registration(load_registration(model), out)
+    typer.echo(f"The SavedModel is in {out}.")
+
+
+def _write(found, out):
+    save_registration(found, out)
+    typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")

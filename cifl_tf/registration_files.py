@@ -1,0 +1,216 @@
+"""Register image files, each on its own grid, and write what other programs read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+
+from cifl_tf.figures import RegisteredSlice, registration_figure, save_figure
+from cifl_tf.image_files import open_image
+from cifl_tf.inference import slice_axis
+from cifl_tf.metrics import jacobian_determinant
+from cifl_tf.registration_methods import InstanceMethod, NetworkMethod, register_volumes
+from cifl_tf.transforms import warp
+from cifl_tf.volumes import (
+    PLANES,
+    Grid,
+    read_label_volume,
+    read_volume,
+    rescale_intensity,
+    save_image,
+    to_original,
+)
+from cifl_tf.warps import itk_field
+
+FIGURE_FILE = "registration.png"
+IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
+# Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
+SHARES = (0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The warp between two image files, and what it makes of the moving one.
+
+    Attributes:
+        warped: the moving image on the fixed one's own grid, interpolated once, linearly; 0 beyond
+            the moving image, as in ITK.
+        warp: displacement field of ITK on the fixed image's own grid, see ``itk_field``. It holds
+            in mm, and so for the moving file itself.
+        inverse_warp: the field that undoes it, on the moving image's own grid, for the fixed file.
+        jacobian: determinant of the warp on the fixed image's own grid; at most 0 where it folds.
+        labels: the warped labels on the fixed image's own grid, nearest, values and type as they
+            were; None where none were given.
+        folded: share of the fixed image's voxels where the warp folds, in [0, 1].
+        views: slices for ``registration_figure`` by name.
+    """
+
+    warped: nibabel.Nifti1Image
+    warp: nibabel.Nifti1Image
+    inverse_warp: nibabel.Nifti1Image
+    jacobian: nibabel.Nifti1Image
+    labels: nibabel.Nifti1Image | None
+    folded: float
+    views: Mapping[str, RegisteredSlice]
+
+
+def register_images(
+    moving,
+    fixed,
+    method: NetworkMethod | InstanceMethod,
+    labels=None,
+    voxel_size=None,
+    moving_frame: int | None = None,
+    fixed_frame: int | None = None,
+) -> Registration:
+    """Register two NIfTI or MGZ files, or nibabel images, that lie in about the same place.
+
+    The moving image is sampled on the grid of the fixed one, by the affines of both, and both are
+    scaled to [0, 1] by ``rescale_intensity``. Nothing is aligned before that.
+
+    Args:
+        moving: the image to warp.
+        fixed: the image it is warped to.
+        method: by which network, or by optimisation.
+        labels: label map of the moving image; its grid may be another.
+        voxel_size: in mm: resample the fixed image to it before, to that of the training images.
+            The warp is brought back to the fixed image's own grid.
+        moving_frame: for a 4D moving image, which of them.
+        fixed_frame: the same for the fixed image.
+
+    Raises:
+        ValueError: an image cannot be used, they do not overlap, or do not fit the method.
+        FileNotFoundError: there is no such file.
+    """
+    moving_volume = read_volume(moving, moving_frame)
+    fixed_volume = read_volume(fixed, fixed_frame, voxel_size)
+    label_map = None if labels is None else _label_map(labels)
+    affine, grid = fixed_volume.affine, fixed_volume.original
+    on_fixed = _sampled(
+        moving_volume.data,
+        moving_volume.affine,
+        affine,
+        np.broadcast_to(0.0, (*fixed_volume.data.shape, 3)),
+        beyond=moving_volume.data.min(),
+    )
+    # Percentiles of the same field of view for both.
+    pair = rescale_intensity(on_fixed), rescale_intensity(fixed_volume.data)
+    if np.ptp(on_fixed) == 0:
+        raise ValueError(
+            "the moving image shows nothing where the fixed image lies; align them first, for "
+            "example by an affine registration, or correct the affines in their headers"
+        )
+    forward, inverse = register_volumes(*pair, method)
+    to_moving = _on_own_grid(forward @ affine[:3, :3].T, fixed_volume)
+    to_fixed = _sampled(
+        inverse @ affine[:3, :3].T,
+        affine,
+        moving_volume.affine,
+        np.broadcast_to(0.0, (*moving_volume.data.shape, 3)),
+        beyond=None,
+    )
+    determinants = _determinants(_in_voxels(to_moving, grid.affine)).astype(np.float32)
+    warped = _sampled(moving_volume.data, moving_volume.affine, grid.affine, to_moving)
+    warped_labels = None
+    if label_map is not None:
+        volume, dtype = label_map
+        values = _sampled(volume.data, volume.affine, grid.affine, to_moving, "nearest")
+        warped_labels = _image(values, grid, dtype)
+    return Registration(
+        warped=_image(warped, grid),
+        warp=_field(to_moving, grid.affine),
+        inverse_warp=_field(_on_own_grid(to_fixed, moving_volume), moving_volume.original.affine),
+        jacobian=_image(determinants, grid),
+        labels=warped_labels,
+        folded=float(np.mean(determinants <= 0)),
+        views=_views(*pair, forward, affine, method),
+    )
+
+
+def save_registration(found: Registration, out) -> None:
+    """Write the images of a registration and a picture of it to a folder, each whole or not at all.
+
+    ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
+    are labels ``labels.nii.gz``, and ``registration.png``.
+    """
+    for name in IMAGES:
+        image = getattr(found, name)
+        if image is not None:
+            save_image(image, Path(out) / f"{name}.nii.gz")
+    save_figure(registration_figure(found.views), Path(out) / FIGURE_FILE, dpi=200)
+
+
+def _sampled(values, affine, grid_affine, vectors, order="linear", beyond: float | None = 0.0):
+    """Values at the points of another grid, moved by vectors (*shape, 3) in mm.
+
+    As in ITK an image ends half a voxel beyond the centre of its last voxel, and is ``beyond`` from
+    there on; None continues its edge.
+    """
+    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
+    world = apply_affine(grid_affine, voxels) + vectors
+    positions = apply_affine(np.linalg.inv(affine), world)
+    sampled = warp(values, positions - voxels, order)
+    if beyond is not None:
+        last = np.array(values.shape[:3]) - 0.5
+        sampled[((positions < -0.5) | (positions > last)).any(axis=-1)] = beyond
+    return sampled
+
+
+def _on_own_grid(vectors, volume):
+    """Vectors in mm, of the grid of a volume, on the grid of the file it was read from."""
+    return np.asarray(to_original(vectors, volume).dataobj)
+
+
+def _in_voxels(vectors, affine):
+    return vectors @ np.linalg.inv(affine[:3, :3]).T
+
+
+def _field(vectors, affine):
+    return itk_field(_in_voxels(vectors, affine), affine)
+
+
+def _image(array, grid: Grid, dtype=None):
+    """A NIfTI image on the grid of a file."""
+    header = grid.header.copy()
+    header.set_data_dtype(dtype or array.dtype)
+    return nibabel.Nifti1Image(array.reshape(grid.shape), grid.affine, header)
+
+
+def _label_map(labels):
+    """A label map and the type its voxels are stored in."""
+    image, _ = open_image(labels)
+    return read_label_volume(image), image.get_data_dtype()
+
+
+def _determinants(displacement):
+    """Jacobian determinants (x, y, z); axes of one voxel are left out."""
+    wide = [axis for axis in range(3) if displacement.shape[axis] > 1]
+    flat = displacement[..., wide].squeeze(tuple({0, 1, 2} - set(wide)))
+    return jacobian_determinant(flat).reshape(displacement.shape[:3])
+
+
+def _views(moving, fixed, displacement, affine, method):
+    """Slices to show: the middle ones of all planes, or several of the plane of the method."""
+    if method.ndim == 3:
+        places = [(axis, 0.5) for axis in range(3)]
+    else:
+        axis = slice_axis(fixed.shape, method.plane)
+        places = [(axis, share) for share in SHARES]
+    warped = warp(moving, displacement, outside=0.0)
+    views = {}
+    for axis, share in places:
+        # Of the intensity rather than the voxels: the head may lie anywhere in the volume.
+        mass = np.cumsum(fixed.sum(tuple({0, 1, 2} - {axis})))
+        index = int(np.searchsorted(mass, share * mass[-1]))
+        width, height = np.delete(voxel_sizes(affine), axis).tolist()
+        views[f"{list(PLANES)[axis]} {index}"] = RegisteredSlice(
+            fixed.take(index, axis),
+            moving.take(index, axis),
+            warped.take(index, axis),
+            np.delete(displacement.take(index, axis), axis, axis=-1),
+            (width, height),
+        )
+    return views

@@ -1,0 +1,150 @@
+"""Registering two volumes on one grid: by a network or by optimisation, whole or slice by slice."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from tqdm import tqdm
+
+from cifl_tf._compat import keras
+from cifl_tf.inference import slice_axis
+from cifl_tf.instance import InstanceSettings, optimise_instance
+from cifl_tf.registration import RegistrationNetwork, register
+from cifl_tf.transforms import invert_displacement
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkMethod:
+    """Registration by a trained network.
+
+    Attributes:
+        network: for images of any size; see ``RegistrationNetwork.for_shape``.
+        plane: "sagittal", "coronal" or "axial": the slices that a network for slices gets.
+        refine: settings of an instance optimisation after it, on the features that the network
+            sees; None for the network alone.
+    """
+
+    network: RegistrationNetwork
+    plane: str = "coronal"
+    refine: InstanceSettings | None = None
+
+    @property
+    def ndim(self) -> int:
+        """2 for slices, 3 for volumes."""
+        return len(self.network.shape)
+
+    def displace(self, moving, fixed) -> np.ndarray:
+        """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1)."""
+        displacement = register(_for_shape(self.network, moving.shape[1:-1]), moving, fixed)
+        if self.refine is None:
+            return displacement
+        extract = self.network.extract
+        return _optimised(
+            moving, fixed, extract.encoder, extract.average_inverted, self.refine, displacement
+        )
+
+    def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
+        """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1), and their inverses."""
+        displacement = self.displace(moving, fixed)
+        if self.refine is not None or not self.network.has_velocity:
+            return displacement, invert_displacement(displacement)
+        network = _for_shape(self.network, moving.shape[1:-1])
+        return displacement, register(network, moving, fixed, inverse=True)
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceMethod:
+    """Registration by optimising the warp of the pair itself; see ``optimise_instance``.
+
+    Attributes:
+        encoder: see ``build_encoder``; None compares intensities, for images of one contrast.
+        ndim: 2 for slices, 3 for volumes; that of the encoder.
+        plane: "sagittal", "coronal" or "axial", of the slices.
+        average_inverted: see ``FrozenFeatures``.
+        settings: None for ``InstanceSettings()``.
+
+    Raises:
+        ValueError: ``ndim`` is neither.
+    """
+
+    encoder: keras.Model | None
+    ndim: int = 3
+    plane: str = "coronal"
+    average_inverted: bool = True
+    settings: InstanceSettings | None = None
+
+    def __post_init__(self):
+        if self.ndim not in (2, 3):
+            raise ValueError(f"ndim is {self.ndim!r}; give 2 for slices or 3 for volumes")
+
+    def displace(self, moving, fixed) -> np.ndarray:
+        """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1)."""
+        return _optimised(moving, fixed, self.encoder, self.average_inverted, self.settings, None)
+
+    def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
+        """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1), and their inverses."""
+        displacement = self.displace(moving, fixed)
+        return displacement, invert_displacement(displacement)
+
+
+def register_volumes(
+    moving, fixed, method: NetworkMethod | InstanceMethod
+) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement between two volumes on one grid, and its inverse on the same grid.
+
+    A method for slices registers each with the one at the same place, so that nothing moves across
+    them; a slice that is empty in one of both stays as it is.
+
+    Args:
+        moving: (x, y, z), canonical axes, intensities in [0, 1].
+        fixed: the same shape.
+        method: how.
+
+    Returns:
+        float32 (x, y, z, 3) in voxels, twice; each for ``warp``.
+
+    Raises:
+        ValueError: the volumes do not fit the method.
+    """
+    if method.ndim == 3:
+        forward, inverse = method.displacements(moving[None, ..., None], fixed[None, ..., None])
+        return forward[0], inverse[0]
+    axis = slice_axis(fixed.shape, method.plane)
+    pair = [np.moveaxis(volume, axis, 0)[..., None] for volume in (moving, fixed)]
+    shown = np.logical_and(*(np.ptp(slices, axis=(1, 2, 3)) > 0 for slices in pair))
+    if not shown.any():
+        raise ValueError(
+            "no slice shows something in both images; bring them to one space first, or choose "
+            "another plane"
+        )
+    forward, inverse = (
+        _volume_field(field, shown, axis)
+        for field in method.displacements(*(slices[shown] for slices in pair))
+    )
+    return forward, inverse
+
+
+@lru_cache(maxsize=4)
+def _for_shape(network, shape):
+    return network.for_shape(shape)
+
+
+def _volume_field(field, shown, axis):
+    """(x, y, z, 3) of the in-plane displacements of the slices that show something."""
+    volume = np.zeros((len(shown), *field.shape[1:-1], 3), np.float32)
+    volume[shown] = np.insert(field, axis, 0, axis=-1)
+    return np.moveaxis(volume, 0, axis)
+
+
+def _optimised(moving, fixed, encoder, average_inverted, settings, initial):
+    """``optimise_instance`` of each pair, with a bar in a terminal."""
+    starts = [None] * len(moving) if initial is None else initial
+    pairs = zip(moving[..., 0], fixed[..., 0], starts, strict=True)
+    return np.stack(
+        [
+            optimise_instance(one, other, encoder, average_inverted, settings, start)
+            for one, other, start in tqdm(
+                pairs, total=len(moving), unit="pair", disable=None, leave=False
+            )
+        ]
+    )

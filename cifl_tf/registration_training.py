@@ -1,0 +1,282 @@
+"""Train a registration network in a folder, on pairs of subjects that share a contrast."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf.augmentation import SpatialAugmentation
+from cifl_tf.callbacks import KeepBest
+from cifl_tf.datasets import Cohort, stack_cohort
+from cifl_tf.downstream import load_features
+from cifl_tf.inference import load_network
+from cifl_tf.registration import RegistrationNetwork
+from cifl_tf.similarity import LocalNCC, MultiScaleMSE
+from cifl_tf.smooth_fields import channels_last
+from cifl_tf.training_folder import HISTORY_FILE, claim_folder, fit_in_folder, steps_done
+
+REGISTRATION_FILE = "registration.keras"
+SimilarityName = Literal["image", "features"]
+LossName = Literal["mse", "multiscale-mse", "ncc"]
+LOSSES = {"mse": keras.losses.MeanSquaredError, "multiscale-mse": MultiScaleMSE, "ncc": LocalNCC}
+
+
+@dataclasses.dataclass(frozen=True)
+class RegistrationConfig:
+    """What a registration network is trained with.
+
+    Attributes:
+        model: folder or .keras file of the encoder, or "intensity" for the paper's baseline.
+        contrast: the one contrast to train on, such as "T1w"; see ``Subject.image``.
+        ndim: 2 for slices, 3 for volumes.
+        plane: of the slices.
+        num_slices: slices per subject; slice i of one is registered to slice i of another.
+        around: name of the label on which the slices are centred; None for the middle.
+        average_inverted: see ``FrozenFeatures``.
+        similarity: what the loss compares, "image" or "features"; see ``RegistrationNetwork``.
+        loss: how: "mse", "multiscale-mse" (``MultiScaleMSE``) or "ncc" (``LocalNCC``).
+        smoothness: see ``RegistrationNetwork``, as for the next three.
+        label_weight: 0 trains without labels.
+        int_steps: squarings that integrate the velocity.
+        int_resolution: voxel size of the velocity, in voxels.
+        steps: optimisation steps.
+        batch_size: pairs per step.
+        learning_rate: of Adam at the start; it falls to zero along a cosine.
+        augment: deform both images of a pair in one random way; see ``SpatialAugmentation``. In a
+            way each, it would ask for larger warps than subjects need, and trained worse.
+        seed: of weights, order and augmentation.
+
+    Raises:
+        ValueError: there is no such loss.
+    """
+
+    model: str
+    contrast: str = "T1w"
+    ndim: int = 2
+    plane: str = "coronal"
+    num_slices: int = 9
+    around: str | None = None
+    average_inverted: bool = True
+    similarity: SimilarityName = "image"
+    loss: LossName = "mse"
+    smoothness: float = 0.02
+    label_weight: float = 0.0
+    int_steps: int = 7
+    int_resolution: int = 2
+    steps: int = 1500
+    batch_size: int = 6
+    learning_rate: float = 1e-3
+    augment: bool = True
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss is {self.loss!r}; choose from {get_args(LossName)}")
+
+
+def train_registration(
+    out,
+    config: RegistrationConfig,
+    train: Cohort,
+    validation: Cohort,
+    verbose: int | str = "auto",
+) -> RegistrationNetwork:
+    """Train a registration network in a folder, or go on with it, or load it when it is complete.
+
+    The folder is one of ``fit_in_folder`` and holds the network as ``registration.keras``: the best
+    so far by ``val_label_dice``, of each validation subject moved onto the next; the last one where
+    the validation cohort has no labels, as a similarity does not tell how good a registration is.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration and subjects.
+        config: what to train.
+        train: subjects with ``config.contrast``, and labels where ``config.label_weight`` is above
+            0; two at least.
+        validation: other subjects of the same dataset; two at least.
+        verbose: as in ``keras.Model.fit``.
+
+    Raises:
+        ValueError: the folder holds something else, or the cohorts do not fit the configuration.
+    """
+    out = Path(out)
+    for name, cohort in (("training", train), ("validation", validation)):
+        if len(cohort) < 2:
+            raise ValueError(
+                f"the {name} subjects are {list(cohort.names)}, but pairs are of different "
+                "subjects; give at least two"
+            )
+    if config.label_weight > 0 and train.num_labels < 2:
+        raise ValueError(
+            f"label_weight is {config.label_weight}, but the subjects have no labels; give 0, or a "
+            "dataset with segmentations"
+        )
+    claim_folder(
+        out,
+        {
+            **dataclasses.asdict(config),
+            "train": train.names,
+            "validation": validation.names,
+            "label_names": ["background", *train.label_names.values()],
+        },
+    )
+    keras.utils.set_random_seed(config.seed)
+    encoder = load_features(config.model)
+    images, labels, names = _arrays(train, config)
+    network = RegistrationNetwork(
+        encoder,
+        images.shape[1:-1],
+        average_inverted=config.average_inverted and encoder is not None,
+        similarity=config.similarity,
+        smoothness=config.smoothness,
+        label_weight=config.label_weight,
+        int_steps=config.int_steps,
+        int_resolution=config.int_resolution,
+    )
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    network.compile(keras.optimizers.Adam(schedule), LOSSES[config.loss]())
+    data = pair_data(
+        images,
+        labels if config.label_weight > 0 else None,
+        names,
+        train.num_labels,
+        config.batch_size,
+        SpatialAugmentation() if config.augment else None,
+        # Another order after an interruption than before it.
+        seed=config.seed + steps_done(out, config.steps),
+    )
+    images, labels, names = _arrays(validation, config)
+    labelled = validation.num_labels > 1
+    # The step rises with every epoch: the last one is kept.
+    monitor = "val_label_dice" if labelled else "step"
+    fit_in_folder(
+        network,
+        data,
+        config.steps,
+        out,
+        [KeepBest(out / REGISTRATION_FILE, out / HISTORY_FILE, monitor)],
+        verbose,
+        validation_data=validation_pairs(
+            images, labels if labelled else None, names, validation.num_labels, config.batch_size
+        ),
+    )
+    return load_registration(out)
+
+
+def load_registration(folder) -> RegistrationNetwork:
+    """Load the network of a training folder.
+
+    Raises:
+        ValueError: there is none yet, or the file is damaged.
+    """
+    return load_network(Path(folder) / REGISTRATION_FILE)
+
+
+def pair_data(
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    names,
+    num_labels: int,
+    batch_size: int,
+    augmentation=None,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Endless batches of random ordered pairs of different subjects, for ``fit``.
+
+    Args:
+        images: float32 (n, *spatial, 1) in [0, 1], as many of every subject; image i of one is
+            paired with image i of another.
+        labels: integers (n, *spatial, 1), or None.
+        names: of the subject of each image, (n,).
+        num_labels: labels, the background 0 included.
+        batch_size: pairs per batch.
+        augmentation: a ``SpatialAugmentation`` for both images of a pair alike, or None.
+        seed: of the order.
+
+    Returns:
+        Elements ``((moving, fixed),)``, or with labels, one-hot, ``((moving, fixed),
+        (moving_labels, fixed_labels))``.
+
+    Raises:
+        ValueError: fewer than two subjects, or not as many images of each.
+    """
+    positions = _positions(names)
+    offsets = range(1, len(positions))
+    pairs = tf.constant(np.concatenate([_moved_onto(positions, offset) for offset in offsets]))
+
+    def draw(step):
+        chosen = tf.random.stateless_uniform(
+            [batch_size], [seed, step], maxval=len(pairs), dtype=tf.int64
+        )
+        return tf.gather(pairs, chosen)
+
+    data = tf.data.Dataset.range(np.iinfo(np.int64).max).map(draw)
+    gather = _gather(images, labels, num_labels, augmentation)
+    return data.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def validation_pairs(
+    images: np.ndarray, labels: np.ndarray | None, names, num_labels: int, batch_size: int
+) -> tf.data.Dataset:
+    """Batches of each subject moved onto the next one, the last onto the first.
+
+    Args:
+        images, labels, names, num_labels, batch_size: as for ``pair_data``.
+
+    Returns:
+        As ``pair_data``, but each pair once.
+    """
+    data = tf.data.Dataset.from_tensor_slices(_moved_onto(_positions(names), 1)).batch(batch_size)
+    return data.map(_gather(images, labels, num_labels, None)).prefetch(2)
+
+
+def _arrays(cohort, config):
+    return stack_cohort(
+        cohort, config.contrast, config.ndim, config.plane, config.num_slices, config.around
+    )
+
+
+def _positions(names):
+    """Positions (subjects, images per subject) of the images of each subject."""
+    subjects = list(dict.fromkeys(names))
+    found = [np.flatnonzero(np.asarray(names) == subject) for subject in subjects]
+    counts = {len(positions) for positions in found}
+    if len(subjects) < 2 or len(counts) > 1:
+        raise ValueError(
+            f"there are {len(subjects)} subjects with {sorted(counts)} images; give at least two, "
+            "with as many images each"
+        )
+    return np.stack(found)
+
+
+def _moved_onto(positions, offset):
+    """Positions (n, 2) of the images of each subject, and of the one that many further on."""
+    return np.stack([positions, np.roll(positions, -offset, axis=0)], axis=-1).reshape(-1, 2)
+
+
+def _gather(images, labels, num_labels, augmentation):
+    """The function from positions (batch, 2) to an element of a dataset."""
+    images = tf.constant(images)
+    labels = None if labels is None else tf.constant(labels)
+
+    def gather(pairs):
+        # A pair as two channels, so that both are deformed alike.
+        both = _as_channels(tf.gather(images, pairs))
+        # TensorFlow leaves out what nobody asks for: without labels nothing but images is warped.
+        maps = tf.zeros_like(both) if labels is None else _as_channels(tf.gather(labels, pairs))
+        if augmentation is not None:
+            both, maps = augmentation(both, maps)
+        moving_and_fixed = tuple(tf.split(both, 2, axis=-1))
+        if labels is None:
+            return (moving_and_fixed,)
+        one_hot = tf.one_hot(maps, num_labels)
+        return moving_and_fixed, (one_hot[..., 0, :], one_hot[..., 1, :])
+
+    return gather
+
+
+def _as_channels(pairs):
+    """(batch, 2, *spatial, 1) to (batch, *spatial, 2)."""
+    return channels_last(pairs[..., 0])

@@ -1,0 +1,103 @@
+import nibabel
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from cifl_tf.callbacks import read_history
+from cifl_tf.cli import app
+from cifl_tf.datasets import virtual_cohort
+
+OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz"}
+PICTURE = "registration.png"
+TRAINING = ["--data", "virtual:4", "--steps", 2, "--num-slices", 1, "--no-average-inverted"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two small virtual subjects: the images, of other contrasts, and labels of the first."""
+    folder = tmp_path_factory.mktemp("images")
+    moving, fixed = virtual_cohort(2, resolution=8)
+    images = {
+        "moving": nibabel.Nifti1Image(moving.image("T1w"), moving.affine),
+        "labels": nibabel.Nifti1Image(moving.labels().astype(np.uint8), moving.affine),
+        "fixed": nibabel.Nifti1Image(fixed.image("FLAIR"), fixed.affine),
+    }
+    # Axes towards anterior, left, superior.
+    images["fixed"] = images["fixed"].as_reoriented(np.array([[1, -1], [0, 1], [2, 1]]))
+    for name, image in images.items():
+        nibabel.save(image, folder / f"{name}.nii.gz")
+    return {name: folder / f"{name}.nii.gz" for name in images}
+
+
+def run(*arguments):
+    """Run ``cifl register`` in this process, which has TensorFlow loaded already."""
+    return CliRunner().invoke(app, ["register", *map(str, arguments)])
+
+
+def test_train_and_apply(tiny_encoder, files, tmp_path):
+    tiny_encoder.save(tmp_path / "encoder.keras")
+    folder, out = tmp_path / "registration", tmp_path / "out"
+    train = ["train", "--model", tmp_path / "encoder.keras", "--out", folder, *TRAINING]
+    done = run(*train)
+    assert done.exit_code == 0
+    assert done.stdout.endswith(f"The registration network is in {folder}.\n")
+    history = read_history(folder / "history.csv")
+    assert [row["step"] for row in history] == ["2"]
+    assert "val_label_dice" in history[0]
+    assert run(*train).exit_code == 0  # nothing is left to do
+    assert read_history(folder / "history.csv") == history
+
+    images = [files["moving"], files["fixed"]]
+    options = ["--model", folder, "--labels", files["labels"], "--voxel-size", 6]
+    done = run("apply", *images, "--out", out, *options)
+    assert done.stdout.endswith(f"of the voxels are folded. The warp is in {out}.\n")
+    assert {path.name for path in out.iterdir()} == {*OUTPUTS, "labels.nii.gz", PICTURE}
+    fixed = nibabel.load(files["fixed"])
+    for name in ("warped", "jacobian", "labels"):
+        image = nibabel.load(out / f"{name}.nii.gz")
+        assert image.shape == fixed.shape
+        np.testing.assert_allclose(image.affine, fixed.affine)
+    labels = nibabel.load(out / "labels.nii.gz")
+    assert labels.get_data_dtype() == np.uint8
+    assert set(np.unique(labels.dataobj)) == set(range(5))
+    assert imread(out / PICTURE).std() > 0.05
+
+
+def test_optimise_brings_two_images_together(run_cifl, files, tmp_path):
+    images = [files["moving"], tmp_path / "deformed.nii.gz"]
+    moving = nibabel.load(files["moving"])
+    # Half a voxel to the left.
+    data = moving.get_fdata(dtype=np.float32)
+    deformed = (data + np.roll(data, -1, axis=0)) / 2
+    nibabel.save(nibabel.Nifti1Image(deformed, moving.affine), images[1])
+    options = ["--model", "intensity", "--ndim", 2, "--plane", "axial", "--out", tmp_path / "out"]
+    done = run_cifl("register", "optimise", *images, *options)
+    assert done.stdout.startswith("0.00% of the voxels are folded.")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*OUTPUTS, PICTURE}
+    warped = nibabel.load(tmp_path / "out" / "warped.nii.gz").get_fdata()
+    assert np.mean((warped - deformed) ** 2) < 0.5 * np.mean((data - deformed) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["apply", "{moving}", "{fixed}", "--model", "{tmp}/none"],
+            "{tmp}/none/registration.keras does not exist; give",
+        ),
+        (["optimise", "{tmp}/a.nii", "{fixed}", "--model", "intensity"], "{tmp}/a.nii does not"),
+        (
+            ["train", "--model", "intensity", *TRAINING, "--validation-subjects", "virtual-001"],
+            "the validation subjects are ['virtual-001'], but pairs are of different subjects",
+        ),
+    ],
+)
+def test_bad_inputs_are_one_line(files, tmp_path, arguments, message):
+    names = {"tmp": tmp_path, **files}
+    filled = [str(argument).format(**names) for argument in arguments]
+    done = run(*filled, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"cifl: {message.format(**names)}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
