@@ -11,10 +11,12 @@ from cifl_tf._version import __version__
 from cifl_tf.cli_options import ModelFolder, OutFolder, output_paths
 from cifl_tf.demo import run_demo
 from cifl_tf.encoder import Architecture
+from cifl_tf.evaluation_cli import evaluate_command
 from cifl_tf.export import export_saved_model
 from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.registration_cli import register_app
 from cifl_tf.segmentation_cli import segment_app
-from cifl_tf.training import TrainingConfig, train
+from cifl_tf.training import Precision, TrainingConfig, train
 from cifl_tf.volumes import PlaneName, save_image
 
 DEMO_STEPS = 600
@@ -41,6 +43,8 @@ app = typer.Typer(
     help="Contrast-invariant features of medical images (CIFL).",
 )
 app.add_typer(segment_app, name="segment")
+app.add_typer(register_app, name="register")
+app.command("evaluate")(evaluate_command)
 
 
 def _print_version(value: bool):
@@ -68,7 +72,8 @@ def train_command(
     shape: Annotated[
         str | None,
         typer.Option(
-            help="Size of the training images in voxels, such as 96,96.  [96,96 or 40,40,40]"
+            help="Size of the training images in voxels, such as 96,96.",
+            show_default="96,96 or 40,40,40",
         ),
     ] = None,
     num_features: Annotated[int, typer.Option(help="Channels.")] = DEFAULT.num_features,
@@ -82,6 +87,9 @@ def train_command(
     tau_beta: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_beta,
     tau_gamma: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_gamma,
     learning_rate: Annotated[float, typer.Option(help="At the start.")] = DEFAULT.learning_rate,
+    precision: Annotated[
+        Precision, typer.Option(help="The second computes convolutions in bfloat16.")
+    ] = DEFAULT.precision,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULT.seed,
     labels: Annotated[
         Path | None,
@@ -101,6 +109,7 @@ def train_command(
         tau_beta=tau_beta,
         tau_gamma=tau_gamma,
         learning_rate=learning_rate,
+        precision=precision,
         seed=seed,
         labels=str(labels.resolve()) if labels else None,
     )

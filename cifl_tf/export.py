@@ -1,20 +1,27 @@
-"""An encoder as a SavedModel that TensorFlow runs without this package."""
+"""Encoders, segmenters and registrations as SavedModels that TensorFlow runs without this package.
 
+Each has a signature ``serving_default``, and calling the loaded object does the same. Intensities
+are raw: each image of a batch is scaled to [0, 1] by ``rescale_intensity``. So a slice is scaled by
+itself, where the commands of this package scale its whole volume.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.files import written_whole
 from cifl_tf.layers import RescaleIntensity
+from cifl_tf.transforms import warp_batch
 
 
 def export_saved_model(encoder: keras.Model, path) -> None:
     """Write an encoder as a SavedModel, whole or not at all.
 
-    Its signature ``serving_default`` takes ``image``, float32 (batch, *spatial, 1) of any size and
-    of raw intensities, scales each image to [0, 1] by ``rescale_intensity``, and gives
-    ``features``, float32 (batch, *spatial, C). Calling the loaded object does the same.
+    It takes ``image``, float32 (batch, *spatial, 1) of any size and of raw intensities, and gives
+    ``features``, float32 (batch, *spatial, C).
 
     Args:
         encoder: see ``build_encoder``; a ``CIFL`` model gives its encoder.
@@ -24,23 +31,94 @@ def export_saved_model(encoder: keras.Model, path) -> None:
         ValueError: the folder exists and is not empty.
     """
     encoder = getattr(encoder, "encoder", encoder)
+    rescale = RescaleIntensity()
+
+    def features(image):
+        return {"features": encoder(rescale(image), training=False)}
+
+    _save(features, encoder, {"image": encoder.input_shape}, path)
+
+
+def export_segmenter(
+    segmenter: keras.Model, path, label_values: Sequence[int] | None = None
+) -> None:
+    """Write a segmenter as a SavedModel, whole or not at all.
+
+    It takes ``image``, float32 (batch, *spatial, 1) of any size and of raw intensities, and gives
+    ``labels``, int32 (batch, *spatial), and ``probabilities``, float32 (batch, *spatial, labels).
+
+    Args:
+        segmenter: see ``build_segmenter``.
+        path: folder to make.
+        label_values: value of each label in ``labels``, background first, such as
+            ``Cohort.label_values``; None for 0, 1, 2 and so on.
+
+    Raises:
+        ValueError: the folder exists and is not empty, or the segmenter has another number of
+            labels.
+    """
+    num_labels = segmenter.output_shape[-1]
+    values = np.arange(num_labels) if label_values is None else np.array(label_values)
+    if values.shape != (num_labels,):
+        raise ValueError(
+            f"label_values are {values.tolist()}, but the segmenter has {num_labels} labels; give "
+            "a value for each, background included"
+        )
+    rescale = RescaleIntensity()
+
+    def segment(image):
+        probabilities = segmenter(rescale(image), training=False)
+        labels = tf.gather(values.astype(np.int32), tf.argmax(probabilities, axis=-1))
+        return {"labels": labels, "probabilities": probabilities}
+
+    _save(segment, segmenter, {"image": segmenter.input_shape}, path)
+
+
+def export_registration(network: keras.Model, path) -> None:
+    """Write a registration as a SavedModel, whole or not at all.
+
+    It takes ``moving`` and ``fixed``, float32 (batch, *shape, 1) of the network's shape and of raw
+    intensities, and gives ``displacement``, float32 (batch, *shape, ndim) in voxels, and
+    ``warped``, float32 (batch, *shape, 1): the moving image, in its raw intensities, on the grid of
+    the fixed. For another shape, export ``network.for_shape`` of it.
+
+    Args:
+        network: a ``RegistrationNetwork``.
+        path: folder to make.
+
+    Raises:
+        ValueError: the folder exists and is not empty.
+    """
+    rescale = RescaleIntensity()
+
+    def displace(moving, fixed):
+        displacement = network([rescale(moving), rescale(fixed)], training=False)
+        return {"displacement": displacement, "warped": warp_batch(moving, displacement)}
+
+    shape = (None, *network.shape, 1)
+    _save(displace, network, {"moving": shape, "fixed": shape}, path)
+
+
+def _save(
+    function: Callable, network: keras.Model, shapes: dict[str, tuple[int | None, ...]], path
+):
+    """Write a function of float32 tensors of these names and shapes that runs a network."""
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not empty; give a new folder")
-    signature = tf.TensorSpec(encoder.input_shape, tf.float32, name="image")
-    rescale = RescaleIntensity()
+    signature = [tf.TensorSpec(shape, tf.float32, name) for name, shape in shapes.items()]
 
-    class Encoder(tf.Module):
+    class Exported(tf.Module):
         """Only functions and weights, so that loading needs no Keras."""
 
         def __init__(self):
             super().__init__()
-            self.weights = encoder.weights
+            self.weights = network.weights
 
-        @tf.function(input_signature=[signature])
-        def __call__(self, image):
-            return {"features": encoder(rescale(image), training=False)}
+        @tf.function(input_signature=signature)
+        def __call__(self, *images):
+            return function(*images)
 
-    module = Encoder()
+    module = Exported()
     with written_whole(path) as temporary:
         tf.saved_model.save(module, temporary, signatures=module.__call__)

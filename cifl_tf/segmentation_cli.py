@@ -7,18 +7,37 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from cifl_tf.cli_options import OutFolder, output_paths
+from cifl_tf.cli_options import (
+    Around,
+    AverageInverted,
+    Contrast,
+    Dataset,
+    FeaturesModel,
+    LearningRate,
+    Ndim,
+    NumSlices,
+    OutFolder,
+    Plane,
+    Seed,
+    TestSubjects,
+    ValidationSubjects,
+    absolute_model,
+    output_paths,
+    split_cohort,
+)
 from cifl_tf.datasets import open_cohort
+from cifl_tf.downstream import INTENSITY
+from cifl_tf.export import export_segmenter
 from cifl_tf.figures import save_overlay
 from cifl_tf.files import written_whole
 from cifl_tf.segmentation_training import (
-    INTENSITY,
     SegmentationConfig,
     load_segmenter,
     segment_image,
     train_segmenter,
 )
-from cifl_tf.volumes import PlaneName, save_image
+from cifl_tf.training_folder import read_config
+from cifl_tf.volumes import save_image
 
 DEFAULT = SegmentationConfig(INTENSITY)
 segment_app = typer.Typer(
@@ -29,48 +48,38 @@ segment_app = typer.Typer(
 @segment_app.command("train")
 def train_command(
     out: OutFolder,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Folder of `cifl train`, a .keras file, or 'intensity', the baseline.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[
-        str,
-        typer.Option(help="A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152."),
-    ] = "virtual",
-    contrast: Annotated[str, typer.Option(help="The contrast to train on.")] = DEFAULT.contrast,
-    test_subjects: Annotated[
-        str | None, typer.Option(help="Names to keep out, with commas between.")
-    ] = None,
-    validation_subjects: Annotated[
-        str | None,
-        typer.Option(help="Names that choose the best epoch.  [default: a fifth, at random]"),
-    ] = None,
-    ndim: Annotated[int, typer.Option(help="2 for slices, 3 for volumes.")] = DEFAULT.ndim,
-    plane: Annotated[PlaneName, typer.Option(help="Of the slices.")] = "coronal",
-    num_slices: Annotated[int, typer.Option(help="Slices per subject.")] = DEFAULT.num_slices,
-    around: Annotated[
-        str | None, typer.Option(help="Label on which the slices are centred.  [the middle]")
-    ] = None,
-    average_inverted: Annotated[
-        bool, typer.Option(help="Average the features of an image and of its inversion.")
-    ] = DEFAULT.average_inverted,
+    model: FeaturesModel,
+    data: Dataset = "virtual",
+    contrast: Contrast = DEFAULT.contrast,
+    synthetic: Annotated[
+        bool,
+        typer.Option(help="Train on images made from the label maps instead (SynthSeg style)."),
+    ] = DEFAULT.synthetic,
+    test_subjects: TestSubjects = None,
+    validation_subjects: ValidationSubjects = None,
+    ndim: Ndim = DEFAULT.ndim,
+    plane: Plane = "coronal",
+    num_slices: NumSlices = DEFAULT.num_slices,
+    around: Around = None,
+    average_inverted: AverageInverted = DEFAULT.average_inverted,
     steps: Annotated[int, typer.Option(help="Optimisation steps at most.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = DEFAULT.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="At the start.")] = DEFAULT.learning_rate,
+    learning_rate: LearningRate = DEFAULT.learning_rate,
     flip: Annotated[
         bool, typer.Option(help="Mirror left and right at random; not for lateralised labels.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULT.seed,
+    vary_intensity: Annotated[
+        bool, typer.Option(help="Vary gamma, bias field, slice thickness and noise at random.")
+    ] = DEFAULT.vary_intensity,
+    seed: Seed = DEFAULT.seed,
 ):
     """Train a segmenter; the same command goes on after an interruption."""
     cohort = open_cohort(data, ndim)
-    train, validation = _split(cohort, _names(test_subjects), _names(validation_subjects), seed)
+    train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
     config = SegmentationConfig(
-        model=model if model == INTENSITY else str(Path(model).resolve()),
+        model=absolute_model(model),
         contrast=contrast,
+        synthetic=synthetic,
         ndim=ndim,
         plane=plane,
         num_slices=num_slices,
@@ -80,6 +89,7 @@ def train_command(
         batch_size=batch_size,
         learning_rate=learning_rate,
         flip_axis=0 if flip else None,
+        vary_intensity=vary_intensity,
         seed=seed,
     )
     train_segmenter(out, config, train, validation)
@@ -118,17 +128,13 @@ def apply_command(
         writer.writerows(rows)
 
 
-def _names(text):
-    return [name.strip() for name in text.split(",")] if text else []
-
-
-def _split(cohort, test, validation, seed):
-    """Training and validation cohorts without the test subjects."""
-    cohort.select([*test, *validation])  # raises if a name is not there
-    rest = cohort.select([name for name in cohort.names if name not in test])
-    if validation:
-        train = rest.select([name for name in rest.names if name not in validation])
-        return train, cohort.select(validation)
-    count = max(1, len(rest) // 5)
-    train, chosen, _ = rest.split((len(rest) - count, count, 0), seed)
-    return train, chosen
+@segment_app.command("export")
+def export_command(
+    out: OutFolder,
+    model: Annotated[
+        Path, typer.Option(help="Folder of `cifl segment train`.", show_default=False)
+    ],
+):
+    """Write a segmenter as a SavedModel that needs TensorFlow only."""
+    export_segmenter(load_segmenter(model), out, read_config(model)["label_values"])
+    typer.echo(f"The SavedModel is in {out}.")

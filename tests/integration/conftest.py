@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import nibabel
+import numpy as np
 import pytest
+
+from cifl_tf.datasets import virtual_cohort
 
 TINY = ["--shape", "24,24", "--num-features", "3", "--num-filters", "2", "--batch-size", "2"]
 
@@ -30,4 +34,24 @@ def model_folder(run_cifl, tmp_path_factory):
     """A folder of ``cifl train``."""
     folder = tmp_path_factory.mktemp("trained") / "model"
     run_cifl("train", "--out", folder, "--steps", 4, *TINY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """Four small virtual subjects as a BIDS dataset."""
+    folder = tmp_path_factory.mktemp("bids")
+    cohort = virtual_cohort(4, resolution=6)
+    table = "".join(f"{value}\t{name}\n" for value, name in cohort.label_names.items())
+    (folder / "desc-tissue_dseg.tsv").write_text("index\tname\n" + table)
+    for number, subject in enumerate(cohort, start=1):
+        anat = folder / f"sub-{number}" / "anat"
+        anat.mkdir(parents=True)
+        for ending, data in (
+            ("T1w", subject.image("T1w")),
+            ("FLAIR", subject.image("FLAIR")),
+            ("desc-tissue_dseg", subject.labels().astype(np.int16)),
+        ):
+            image = nibabel.Nifti1Image(data, subject.affine)
+            nibabel.save(image, anat / f"sub-{number}_{ending}.nii.gz")
     return folder

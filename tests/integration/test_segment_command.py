@@ -5,28 +5,6 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cifl_tf.datasets import virtual_cohort
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """Four small virtual subjects as a BIDS dataset."""
-    folder = tmp_path_factory.mktemp("bids")
-    cohort = virtual_cohort(4, resolution=6)
-    table = "".join(f"{value}\t{name}\n" for value, name in cohort.label_names.items())
-    (folder / "desc-tissue_dseg.tsv").write_text("index\tname\n" + table)
-    for number, subject in enumerate(cohort, start=1):
-        anat = folder / f"sub-{number}" / "anat"
-        anat.mkdir(parents=True)
-        for ending, data in (
-            ("T1w", subject.image("T1w")),
-            ("FLAIR", subject.image("FLAIR")),
-            ("desc-tissue_dseg", subject.labels().astype(np.int16)),
-        ):
-            image = nibabel.Nifti1Image(data, subject.affine)
-            nibabel.save(image, anat / f"sub-{number}_{ending}.nii.gz")
-    return folder
-
 
 def test_train_and_apply(run_cifl, model_folder, dataset, tmp_path):
     folder = tmp_path / "segmenter"

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
+from cifl_tf.export import export_registration, export_segmenter
 
 ELSEWHERE = """
 import sys
@@ -13,25 +14,82 @@ for name in ("cifl_tf", "neurite", "voxelmorph", "tf_keras", "keras"):
     sys.modules[name] = None  # importing it raises ImportError
 import numpy as np
 import tensorflow as tf
-folder, image_file, features_file = sys.argv[1:]
-images = np.load(image_file)
+folder, images_file, outputs_file = sys.argv[1:]
+images = dict(np.load(images_file))
 model = tf.saved_model.load(folder)
-served = model.signatures["serving_default"](tf.constant(images))["features"].numpy()
-mapped = tf.data.Dataset.from_tensor_slices(images).batch(1).map(model)
-mapped = np.concatenate([batch["features"].numpy() for batch in mapped])
-np.save(features_file, [served, mapped])
+served = model.signatures["serving_default"](**{name: tf.constant(images[name]) for name in images})
+batches = tf.data.Dataset.from_tensor_slices(tuple(images.values())).batch(1)
+mapped = list(batches.map(model))
+outputs = {f"served {name}": values for name, values in served.items()}
+for name in served:
+    outputs[f"mapped {name}"] = np.concatenate([batch[name] for batch in mapped])
+np.savez(outputs_file, **outputs)
 """
 
 
+def run_elsewhere(folder, **images):
+    """Outputs of a SavedModel in a process without this package, twice, by signature and call."""
+    np.savez(folder.parent / "images.npz", **images)
+    arguments = [folder, folder.parent / "images.npz", folder.parent / "outputs.npz"]
+    subprocess.run([sys.executable, "-c", ELSEWHERE, *arguments], check=True, cwd=folder.parent)
+    outputs = np.load(folder.parent / "outputs.npz")
+    names = {name.partition(" ")[2] for name in outputs}
+    return [{name: outputs[f"{way} {name}"] for name in names} for way in ("served", "mapped")]
+
+
+def raw(rng, *shape):
+    """Images with intensities far from [0, 1]."""
+    return (rng.normal(size=(*shape, 1)) * 100 + 500).astype(np.float32)
+
+
+def scaled(images):
+    return np.stack([cifl_tf.rescale_intensity(image) for image in images])
+
+
 def test_runs_without_this_package(tiny_encoder, tmp_path, rng):
-    images = (rng.normal(size=(3, 37, 26, 1)) * 100 + 500).astype(np.float32)
-    np.save(tmp_path / "images.npy", images)
+    images = raw(rng, 3, 37, 26)
     cifl_tf.export_saved_model(tiny_encoder, tmp_path / "saved_model")
-    arguments = [tmp_path / name for name in ("saved_model", "images.npy", "features.npy")]
-    subprocess.run([sys.executable, "-c", ELSEWHERE, *arguments], check=True, cwd=tmp_path)
     expected = [cifl_tf.features_of(image[..., 0], tiny_encoder) for image in images]
-    for features in np.load(tmp_path / "features.npy"):
-        np.testing.assert_allclose(features, expected, atol=1e-4)
+    for outputs in run_elsewhere(tmp_path / "saved_model", image=images):
+        np.testing.assert_allclose(outputs["features"], expected, atol=1e-4)
+
+
+def test_segmenter_runs_without_this_package(tiny_encoder, tmp_path, rng):
+    segmenter = cifl_tf.build_segmenter(tiny_encoder, 3, 2, 2, 3, average_inverted=True)
+    values = np.array([0, 17, 4])
+    export_segmenter(segmenter, tmp_path / "saved_model", values.tolist())
+    images = raw(rng, 2, 21, 30)
+    probabilities = segmenter(scaled(images)).numpy()
+    chosen = probabilities.argmax(axis=-1)
+    assert len(np.unique(chosen)) > 1
+    for outputs in run_elsewhere(tmp_path / "saved_model", image=images):
+        np.testing.assert_allclose(outputs["probabilities"], probabilities, atol=1e-5)
+        assert outputs["labels"].dtype == np.int32
+        np.testing.assert_array_equal(outputs["labels"], values[chosen])
+
+
+def test_labels_of_a_segmenter(tmp_path, rng):
+    segmenter = cifl_tf.build_segmenter(None, 3, 3, 2, 2)
+    with pytest.raises(ValueError, match=r"label_values are \[0, 17\], but the segmenter has 3"):
+        export_segmenter(segmenter, tmp_path / "saved_model", [0, 17])
+    assert not (tmp_path / "saved_model").exists()
+    export_segmenter(segmenter, tmp_path / "saved_model")
+    outputs = tf.saved_model.load(str(tmp_path / "saved_model"))(raw(rng, 1, 7, 8, 9))
+    np.testing.assert_array_equal(outputs["labels"], tf.argmax(outputs["probabilities"], axis=-1))
+
+
+def test_registration_runs_without_this_package(tiny_encoder, tmp_path, rng):
+    network = cifl_tf.RegistrationNetwork(tiny_encoder, (19, 26), average_inverted=True)
+    for weight in network.trainable_variables[-2:]:
+        weight.assign(tf.random.normal(weight.shape, stddev=0.3))
+    export_registration(network, tmp_path / "saved_model")
+    moving, fixed = raw(rng, 2, 19, 26), raw(rng, 2, 19, 26)
+    displacement = cifl_tf.register(network, scaled(moving), scaled(fixed))
+    assert np.abs(displacement).max() > 0.5
+    warped = cifl_tf.warp(moving, displacement)
+    for outputs in run_elsewhere(tmp_path / "saved_model", moving=moving, fixed=fixed):
+        np.testing.assert_allclose(outputs["displacement"], displacement, atol=1e-5)
+        np.testing.assert_allclose(outputs["warped"], warped, rtol=1e-5)
 
 
 def test_volumes_and_sizes(tmp_path, rng):

@@ -1,0 +1,313 @@
+"""How well segmenters and registrations do on the subjects of a cohort, and runs compared."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from tqdm import tqdm
+
+from cifl_tf.datasets import Cohort, Subject, stack_cohort
+from cifl_tf.inference import slice_axis
+from cifl_tf.metrics import (
+    Comparison,
+    compare_runs,
+    dice,
+    folding_fraction,
+    hausdorff95,
+    log_jacobian_std,
+    mean_and_sd,
+)
+from cifl_tf.transforms import warp
+
+Row = dict[str, str | float]
+
+
+def segmentation_scores(
+    segment: Callable[[np.ndarray], np.ndarray],
+    cohort: Cohort,
+    contrasts: Sequence[str],
+    *,
+    ndim: int = 2,
+    plane: str = "coronal",
+    num_slices: int = 9,
+    around: str | None = None,
+) -> list[Row]:
+    """Compare segmentations of every subject in every contrast with the subject's labels.
+
+    In 2D the number of a label is the mean over the subject's slices, in 3D that of the volume.
+    Slices on which a label is neither there nor predicted are left out; on no slice, the number is
+    NaN. A label that is only there or only predicted on a slice has a Dice of 0 and an infinite
+    distance there, and so an infinite mean; see ``metrics.dice`` and ``metrics.hausdorff95``.
+
+    Args:
+        segment: from images, float32 (n, *spatial, 1) in [0, 1], to probabilities
+            (n, *spatial, labels), such as ``predict_on_batch`` of a segmenter.
+        cohort: subjects with labels.
+        contrasts: as for ``Subject.image``, so "T1w:inverted" too.
+        ndim: 2 for slices, 3 for volumes.
+        plane: of the slices; see ``datasets.slices``, also for the next two.
+        num_slices: per subject.
+        around: name of the label on which they are centred.
+
+    Returns:
+        A row per subject and contrast: "subject", "contrast", "dice" (mean over labels), "dice X"
+        of the label X, "hd95" (mean over labels) and "hd95 X", in mm of the slice.
+
+    Raises:
+        ValueError: nothing to evaluate, probabilities of another shape, or as ``datasets.slices``.
+    """
+    view = _View(ndim, plane, num_slices, around)
+    names = _label_names(cohort, contrasts)
+    rows = []
+    for subject in tqdm(cohort, desc="evaluation", unit="subject", disable=None, leave=False):
+        for contrast in contrasts:
+            images, labels, voxel_size = view.cut(cohort, subject, contrast)
+            probabilities = np.asarray(segment(images))
+            _check_shape("probabilities", probabilities, (*labels.shape, cohort.num_labels))
+            predicted = probabilities.argmax(axis=-1)
+            scores = _overlap(predicted, labels, names, voxel_size)
+            rows.append({"subject": subject.name, "contrast": contrast, **scores})
+    return rows
+
+
+def registration_scores(
+    displace: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    cohort: Cohort,
+    moving_contrast: str,
+    fixed_contrasts: Sequence[str],
+    *,
+    ndim: int = 2,
+    plane: str = "coronal",
+    num_slices: int = 9,
+    around: str | None = None,
+    hd95: bool = True,
+) -> list[Row]:
+    """Register every subject to every other, warp its labels and compare them.
+
+    In 2D the first slice of one subject goes with the first of the other and so on, and all numbers
+    are means over slices. Labels are warped by the nearest neighbour. What is said of missing
+    labels in ``segmentation_scores`` holds here too.
+
+    Args:
+        displace: from moving and fixed images, float32 (n, *spatial, 1) in [0, 1] each, to
+            displacements (n, *spatial, ndim) in voxels: ``warped(x) = moving(x + u(x))``.
+        cohort: two or more subjects of one shape, with labels.
+        moving_contrast: of the moving images.
+        fixed_contrasts: of the fixed images, each in turn.
+        ndim: 2 for slices, 3 for volumes.
+        plane: see ``segmentation_scores``, also for the next two.
+        num_slices: per subject.
+        around: name of the label on which they are centred.
+        hd95: False leaves out the distances, which take the longest in 3D.
+
+    Returns:
+        A row per ordered pair and fixed contrast: "moving", "fixed", "contrast" (such as "T1w to
+        FLAIR"), "dice" (mean over labels), "dice X" of the label X, "hd95" and "hd95 X" in mm,
+        "dice before" (mean over labels, without the warp), "folded" (share of voxels), and
+        "log jacobian sd"; see ``metrics``.
+
+    Raises:
+        ValueError: nothing to evaluate, shapes that differ, displacements of another shape, or as
+            ``datasets.slices``.
+    """
+    view = _View(ndim, plane, num_slices, around)
+    names = _label_names(cohort, fixed_contrasts)
+    if len(cohort) < 2:
+        raise ValueError(f"there is one subject, {cohort.names[0]}; give two at least, for a pair")
+    moving_views = {s.name: view.cut(cohort, s, moving_contrast)[:2] for s in cohort}
+    shapes = {name: labels.shape[1:] for name, (_, labels) in moving_views.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"the subjects have different shapes, {shapes}; bring all to one grid first, or choose "
+            "subjects that share one"
+        )
+    rows = []
+    turns = list(itertools.product(cohort, fixed_contrasts))
+    for fixed, contrast in tqdm(turns, desc="evaluation", disable=None, leave=False):
+        fixed_images, fixed_labels, voxel_size = view.cut(cohort, fixed, contrast)
+        for moving, (images, labels) in moving_views.items():
+            if moving == fixed.name:
+                continue
+            displacements = np.asarray(displace(images, fixed_images))
+            _check_shape("displacements", displacements, (*labels.shape, ndim))
+            warped = warp(labels[..., None], displacements, "nearest")[..., 0]
+            before = _overlap(labels, fixed_labels, names, voxel_size, hd95=False)
+            row: Row = {
+                "moving": moving,
+                "fixed": fixed.name,
+                "contrast": f"{moving_contrast} to {contrast}",
+                **_overlap(warped, fixed_labels, names, voxel_size, hd95),
+                "dice before": before["dice"],
+                "folded": _mean([folding_fraction(field) for field in displacements]),
+                "log jacobian sd": _mean([log_jacobian_std(field) for field in displacements]),
+            }
+            rows.append(row)
+    return rows
+
+
+def summary(
+    rows: Sequence[Mapping], by: str = "contrast"
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean and sample standard deviation of every number of the rows, by contrast.
+
+    They go over subjects; of a registration, over ordered pairs, which are not independent, as each
+    subject is in many: the SD then says how much pairs differ, and makes no standard error.
+
+    Args:
+        rows: of ``segmentation_scores`` or ``registration_scores``.
+        by: the column whose values are summarised apart.
+
+    Returns:
+        By contrast and number: "mean" and "sd" of the finite values, "num", how many are not NaN,
+        and "num_infinite", how many of these are infinite and so not in the mean.
+
+    Raises:
+        ValueError: no rows, or no such column.
+    """
+    if not rows or by not in rows[0]:
+        raise ValueError(
+            f"there is no column {by!r} in {len(rows)} rows; give those of segmentation_scores or "
+            "registration_scores"
+        )
+    groups: dict[str, list[Mapping]] = {}
+    for row in rows:
+        groups.setdefault(row[by], []).append(row)
+    numbers = [name for name, value in rows[0].items() if not isinstance(value, str)]
+    return {
+        group: {name: _spread([row[name] for row in members]) for name in numbers}
+        for group, members in groups.items()
+    }
+
+
+def compare(
+    rows_1: Sequence[Mapping], rows_2: Sequence[Mapping], value: str = "dice"
+) -> dict[str, Comparison]:
+    """Compare two runs on the same subjects by ``metrics.compare_runs``, contrast by contrast.
+
+    Of a registration, each fixed subject counts once, with its mean over the moving ones: pairs are
+    not independent. (Neither are the fixed subjects entirely, each being moving for the others.)
+
+    Args:
+        rows_1: of ``segmentation_scores`` or ``registration_scores``.
+        rows_2: of the same function for the other run.
+        value: the number to compare.
+
+    Returns:
+        By contrast, first minus second run.
+
+    Raises:
+        ValueError: the runs hold other subjects, pairs or contrasts, there is no such number, or
+            too few subjects.
+    """
+    keys_1, keys_2 = ({_key(row) for row in rows} for rows in (rows_1, rows_2))
+    if keys_1 != keys_2:
+        raise ValueError(
+            f"the runs differ in what they hold: {sorted(keys_1 - keys_2)} are in the first only, "
+            f"{sorted(keys_2 - keys_1)} in the second only; evaluate both on the same subjects and "
+            "contrasts"
+        )
+    means_1, means_2 = _subject_means(rows_1, value), _subject_means(rows_2, value)
+    return {
+        contrast: compare_runs(list(means.values()), [means_2[contrast][name] for name in means])
+        for contrast, means in means_1.items()
+    }
+
+
+@dataclass(frozen=True)
+class _View:
+    """Which part of a subject is evaluated; see ``segmentation_scores``."""
+
+    ndim: int
+    plane: str
+    num_slices: int
+    around: str | None
+
+    def __post_init__(self):
+        if self.ndim not in (2, 3):
+            raise ValueError(f"ndim is {self.ndim}; give 2 for slices or 3 for volumes")
+
+    def cut(self, cohort: Cohort, subject: Subject, contrast: str):
+        """Images (n, *spatial, 1), labels (n, *spatial) and voxel size in mm of a subject."""
+        images, labels, _ = stack_cohort(
+            cohort.select([subject.name]),
+            contrast,
+            self.ndim,
+            self.plane,
+            self.num_slices,
+            self.around,
+        )
+        sizes = voxel_sizes(subject.affine)
+        if self.ndim == 2:
+            sizes = np.delete(sizes, slice_axis(subject.labels().shape, self.plane))
+        return images, labels[..., 0], sizes
+
+
+def _label_names(cohort, contrasts):
+    names = list(cohort.label_names.values())
+    if not len(cohort) or not names or not contrasts:
+        raise ValueError(
+            f"there are {len(cohort)} subjects, {len(names)} labels and {len(contrasts)} contrasts "
+            "to evaluate; give one of each at least"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"the labels {names} are not all different; give each a name of its own")
+    return names
+
+
+def _check_shape(what, array, expected):
+    if array.shape != expected:
+        raise ValueError(
+            f"the {what} have shape {array.shape}, but {expected} was expected; evaluate a model "
+            "that was trained for these labels and dimensions"
+        )
+
+
+def _overlap(stack_1, stack_2, names, voxel_size, hd95=True):
+    """Scores of two stacks (n, *spatial) of label maps, means over the n."""
+    measures: dict[str, Callable] = {"dice": dice}
+    if hd95:
+        measures["hd95"] = partial(hausdorff95, voxel_size=voxel_size)
+    values = range(1, len(names) + 1)
+    scores = {}
+    for measure, function in measures.items():
+        table = np.array(
+            [function(*label_maps, values) for label_maps in zip(stack_1, stack_2, strict=True)]
+        )
+        of_labels = [_mean(column) for column in table.T]
+        scores[measure] = _mean(of_labels)
+        scores |= {f"{measure} {name}": x for name, x in zip(names, of_labels, strict=True)}
+    return scores
+
+
+def _mean(values):
+    return mean_and_sd(values)[0]
+
+
+def _spread(values):
+    values = np.array([value for value in values if not np.isnan(value)])
+    finite = values[np.isfinite(values)]
+    mean, sd = mean_and_sd(finite)
+    num_infinite = len(values) - len(finite)
+    return {"mean": mean, "sd": sd, "num": len(values), "num_infinite": num_infinite}
+
+
+def _key(row):
+    """What a row is about: the subject or the pair, and the contrast."""
+    return tuple(value for value in row.values() if isinstance(value, str))
+
+
+def _subject_means(rows, value):
+    """By contrast and subject, or fixed subject, the mean of a number."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if isinstance(row.get(value, ""), str):
+            raise ValueError(f"there is no number {value!r} in the rows; choose from {list(row)}")
+        subject = row["fixed"] if "fixed" in row else row["subject"]
+        values.setdefault(row["contrast"], {}).setdefault(subject, []).append(row[value])
+    return {
+        contrast: {name: _mean(numbers) for name, numbers in of_subjects.items()}
+        for contrast, of_subjects in values.items()
+    }

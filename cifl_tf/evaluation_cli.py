@@ -1,0 +1,203 @@
+"""``cifl evaluate``: score a segmenter or a registration on subjects it was not trained on."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from cifl_tf.cli_options import Dataset, OutFolder, absolute_model, parse_names
+from cifl_tf.datasets import Cohort, open_cohort
+from cifl_tf.downstream import INTENSITY, load_features
+from cifl_tf.evaluation import registration_scores, segmentation_scores
+from cifl_tf.evaluation_report import read_report, write_report
+from cifl_tf.instance import InstanceSettings
+from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
+from cifl_tf.registration_training import REGISTRATION_FILE, load_registration
+from cifl_tf.segmentation_training import SEGMENTER_FILE, load_segmenter
+from cifl_tf.training_folder import read_config
+from cifl_tf.volumes import PlaneName
+
+# What two runs must share to be compared.
+SHARED = ("task", "data", "subjects", "contrasts", "ndim", "plane", "num_slices", "around")
+
+
+def evaluate_command(
+    out: OutFolder,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Folder of `cifl segment train` or `cifl register train`; with --optimise also an "
+            "encoder or 'intensity'.",
+            show_default=False,
+        ),
+    ],
+    contrast: Annotated[
+        str,
+        typer.Option(
+            help="Contrasts to test, with commas between, such as T1w,T1w:inverted,FLAIR.",
+            show_default=False,
+        ),
+    ],
+    data: Dataset = "virtual",
+    subjects: Annotated[
+        str | None,
+        typer.Option(
+            help="Names, with commas between.",
+            show_default="all that were in neither training nor validation",
+        ),
+    ] = None,
+    moving_contrast: Annotated[
+        str | None,
+        typer.Option(help="Of registrations.", show_default="that of the training, or T1w"),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier evaluation to compare with.")
+    ] = None,
+    optimise: Annotated[
+        bool, typer.Option("--optimise", help="Register by optimising each pair's own warp.")
+    ] = False,
+    ndim: Annotated[
+        int | None,
+        typer.Option(help="For 'intensity': 2 for slices, 3 for volumes.", show_default="2"),
+    ] = None,
+    plane: Annotated[
+        PlaneName | None,
+        typer.Option(help="Of the slices.", show_default="as in training, or coronal"),
+    ] = None,
+    num_slices: Annotated[
+        int | None, typer.Option(help="Slices per subject.", show_default="as in training, or 9")
+    ] = None,
+    around: Annotated[
+        str | None,
+        typer.Option(
+            help="Label on which they are centred.", show_default="as in training, or the middle"
+        ),
+    ] = None,
+):
+    """Write scores per subject, and print means: Dice, distances and, of warps, folding."""
+    evaluated = _open(model, optimise, ndim)
+    training = evaluated.training
+    cohort = _chosen(open_cohort(data, training["ndim"]), subjects, training, data)
+    contrasts = list(dict.fromkeys(parse_names(contrast)))
+    view = {
+        "ndim": training["ndim"],
+        "plane": plane or training.get("plane", "coronal"),
+        "num_slices": num_slices or training.get("num_slices", 9),
+        "around": around or training.get("around"),
+    }
+    score: Callable
+    if evaluated.task == "segmentation":
+        if moving_contrast:
+            raise ValueError("--moving-contrast is for registrations; leave it out")
+        score = partial(segmentation_scores, evaluated.function, cohort, contrasts)
+        compared = contrasts
+    else:
+        moving_contrast = moving_contrast or training.get("contrast", "T1w")
+        score = partial(registration_scores, evaluated.function, cohort, moving_contrast, contrasts)
+        compared = [f"{moving_contrast} to {name}" for name in contrasts]
+    about = {
+        "command": shlex.join(["cifl", *sys.argv[1:]]),
+        "task": evaluated.task,
+        "model": absolute_model(model),
+        "optimise": optimise,
+        "training": training,
+        # The first subjects of the virtual cohort are the same, however many there are.
+        "data": "virtual" if data.split(":")[0] == "virtual" else str(Path(data).resolve()),
+        "subjects": sorted(cohort.names),
+        "contrasts": sorted(compared),
+        "against": str(against.resolve()) if against else None,
+        **view,
+    }
+    # Before the work: an evaluation may take hours.
+    earlier = _comparable(against, about) if against else None
+    text = write_report(out, score(**view), about, earlier)
+    typer.echo(text)
+    typer.echo(f"The scores of every subject are in {out}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluated:
+    """A model, the task it does, and the configuration of its training, at least "ndim"."""
+
+    task: str
+    function: Callable[..., np.ndarray]
+    training: dict
+
+
+def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
+    """Find out what a model is, and load it."""
+    folder = Path(model)
+    task = "registration"
+    if (folder / SEGMENTER_FILE).is_file():
+        if optimise:
+            raise ValueError(f"{model} holds a segmenter, but --optimise is for registrations")
+        task = "segmentation"
+        function: Callable = partial(load_segmenter(folder).predict, batch_size=8, verbose=0)
+        training = read_config(folder)
+    elif (folder / REGISTRATION_FILE).is_file():
+        refine = InstanceSettings() if optimise else None
+        function = NetworkMethod(load_registration(folder), refine=refine).displace
+        training = read_config(folder)
+    elif optimise:
+        encoder = load_features(model)
+        training = {"ndim": (ndim or 2) if encoder is None else len(encoder.input_shape) - 2}
+        function = InstanceMethod(encoder, training["ndim"]).displace
+    else:
+        raise ValueError(
+            f"{model} holds neither {SEGMENTER_FILE} nor {REGISTRATION_FILE}; give a folder of "
+            "`cifl segment train` or `cifl register train` that finished an epoch, or add "
+            f"--optimise to register with an encoder or '{INTENSITY}'"
+        )
+    if ndim not in (None, training["ndim"]):
+        raise ValueError(
+            f"--ndim is {ndim}, but {model} is for {training['ndim']}D images; leave it out"
+        )
+    return _Evaluated(task, function, training)
+
+
+def _chosen(cohort: Cohort, subjects: str | None, training: dict, data: str) -> Cohort:
+    """The subjects to test, after a check that their labels are those of the training."""
+    labels = list(cohort.label_names.values())
+    _, *trained = training.get("label_names", ["background"])
+    if trained and trained != labels:  # a registration may be trained without labels
+        raise ValueError(
+            f"{data} has the labels {labels}, but the model was trained with {trained}; give data "
+            "with the same table of labels"
+        )
+    seen = {*training.get("train", ()), *training.get("validation", ())}
+    if subjects is None:
+        names = [name for name in cohort.names if name not in seen]
+        if not names:
+            raise ValueError(
+                f"all {len(cohort)} subjects of {data} were in training or validation; train with "
+                "--test-subjects, give other data, or name --subjects to test them all the same"
+            )
+        return cohort.select(names)
+    chosen = cohort.select(parse_names(subjects))
+    known = [name for name in chosen.names if name in seen]
+    if known:
+        typer.echo(f"Note: subjects {known} were in training or validation.", err=True)
+    return chosen
+
+
+def _comparable(against: Path, about: dict) -> dict:
+    """The report of an earlier run, after a check that it is of the same images."""
+    earlier = read_report(against)
+    differing = [
+        f"{name} {earlier['about'].get(name)!r} there, {about[name]!r} here"
+        for name in SHARED
+        if earlier["about"].get(name) != about[name]
+    ]
+    if differing or len(about["subjects"]) < 2:
+        reason = ", ".join(differing) or "one subject only, where a test needs two"
+        raise ValueError(
+            f"the run cannot be compared with {against} ({reason}); evaluate both on the same "
+            "subjects and contrasts"
+        )
+    return earlier

@@ -1,0 +1,163 @@
+"""Scores of a run as files: CSV for statistics, JSON with where they come from, Markdown."""
+
+import csv
+import dataclasses
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._version import __version__
+from cifl_tf.evaluation import compare, summary
+from cifl_tf.files import written_whole
+from cifl_tf.metrics import Comparison, format_mean_sd
+
+CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
+COMPARED = "dice"
+
+
+def write_report(
+    out, rows: Sequence[Mapping], about: Mapping, against: Mapping | None = None
+) -> str:
+    """Write the scores of a run to a folder, and replace those that are there.
+
+    ``scores.csv`` holds the rows. ``scores.json`` holds "about", to which the versions of Python
+    and of the packages are added, "rows", "summary" and "comparison". It is JSON by the standard:
+    NaN is null, and infinity the text "Infinity". ``scores.md`` is a table with a line per
+    contrast.
+
+    Args:
+        out: the folder.
+        rows: of ``segmentation_scores`` or ``registration_scores``.
+        about: where the rows come from: command, model, data, seed and so on; what JSON can hold.
+        against: an earlier run, as ``read_report`` gives it, with which to compare the Dice.
+
+    Returns:
+        The text of ``scores.md``.
+
+    Raises:
+        ValueError: no rows, or the earlier run is of other subjects or contrasts.
+    """
+    out = Path(out)
+    comparison = compare(rows, against["rows"], COMPARED) if against else {}
+    text = _markdown(rows, comparison)
+    versions = {
+        "cifl_tf": __version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    report = {
+        "about": {**about, "versions": versions},
+        "rows": _to_json(rows),
+        "summary": _to_json(summary(rows)),
+        "comparison": _to_json(
+            {contrast: dataclasses.asdict(found) for contrast, found in comparison.items()}
+        ),
+    }
+    with written_whole(out / CSV_FILE) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with written_whole(out / JSON_FILE) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    with written_whole(out / MARKDOWN_FILE) as temporary:
+        temporary.write_text(text)
+    return text
+
+
+def read_report(folder) -> dict:
+    """Read the ``scores.json`` of ``write_report``, NaN and infinity as they were.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    file = Path(folder) / JSON_FILE
+    try:
+        report = json.loads(file.read_text())
+        return {
+            "about": report["about"],
+            **{name: _from_json(report[name]) for name in ("rows", "summary", "comparison")},
+        }
+    except OSError as error:
+        raise ValueError(
+            f"{folder} holds no {JSON_FILE}; give a folder of `cifl evaluate` that finished"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is no report of `cifl evaluate` ({error!r}); evaluate that run again"
+        ) from error
+
+
+def _to_json(value):
+    if isinstance(value, Mapping):
+        return {name: _to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _from_json(value):
+    if isinstance(value, dict):
+        return {name: _from_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    if value is None:
+        return math.nan
+    return float(value) if value in ("Infinity", "-Infinity") else value
+
+
+def _markdown(rows: Sequence[Mapping], comparison: Mapping[str, Comparison]) -> str:
+    summaries = summary(rows)
+    pairs = "fixed" in rows[0]
+    subjects = {row["fixed" if pairs else "subject"] for row in rows}
+    over = f"{len(subjects)} subjects"
+    if pairs:
+        over = f"ordered pairs of {over}; pairs are not independent"
+    lines = [f"Mean ± SD over {over}."]
+    if comparison:
+        lines += [
+            "p: two-sided paired Wilcoxon test of the Dice against the other run, over "
+            f"{'fixed ' if pairs else ''}subjects; Δ: mean difference, this run minus the other."
+        ]
+    # Distances of single labels would make the table too wide; they are in the other files.
+    columns = [
+        name
+        for name in next(iter(summaries.values()))
+        if name.startswith("dice") or name in ("hd95", "folded")
+    ]
+    headings = ["contrast", *map(_heading, columns), *(["Δ Dice", "p"] if comparison else [])]
+    table = [headings, ["---"] * len(headings)]
+    for contrast, numbers in summaries.items():
+        cells = [contrast, *(_cell(name, numbers[name]) for name in columns)]
+        if comparison:
+            found = comparison[contrast]
+            cells += [f"{found.mean_difference:+.3f}", f"{found.p_value:.2g}"]
+        table.append(cells)
+    lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(name):
+    if name == "hd95":
+        return "HD95 (mm)"
+    return "folded (%)" if name == "folded" else name.replace("dice", "Dice", 1)
+
+
+def _cell(name, spread):
+    """Mean and SD of one number, and how many infinite values are not in them."""
+    scale, decimals = {"hd95": (1, 2), "folded": (100, 2)}.get(name, (1, 3))
+    found = [format_mean_sd(spread["mean"] * scale, spread["sd"] * scale, decimals)]
+    if np.isnan(spread["mean"]):
+        found = []
+    if spread["num_infinite"]:
+        found.append(f"({spread['num_infinite']} of {spread['num']} infinite)")
+    return " ".join(found) or "none"

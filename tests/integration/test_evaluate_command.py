@@ -1,0 +1,159 @@
+"""Run in this process, but for one test: TensorFlow takes seconds to start."""
+
+import csv
+
+import pytest
+import typer.testing
+
+import cifl_tf
+from cifl_tf.cli import app
+from cifl_tf.datasets import read_bids
+from cifl_tf.evaluation import segmentation_scores
+from cifl_tf.evaluation_report import read_report
+from cifl_tf.registration_training import RegistrationConfig, train_registration
+from cifl_tf.segmentation_training import SegmentationConfig, load_segmenter, train_segmenter
+
+VIEW = {"plane": "axial", "num_slices": 3}
+TRAINED, TESTED = ["sub-1", "sub-2"], ["sub-3", "sub-4"]
+LABELS = ["WM", "GM", "CSF", "THA"]
+
+
+def evaluate(*arguments):
+    return typer.testing.CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def cohort(dataset):
+    return read_bids(dataset)
+
+
+@pytest.fixture(scope="module")
+def encoder_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("untrained") / "encoder.keras"
+    cifl_tf.build_encoder(2, num_features=3, num_filters=2).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def segmenter_folder(cohort, encoder_file, tmp_path_factory):
+    """A segmenter that has seen two subjects of four."""
+    folder = tmp_path_factory.mktemp("trained") / "segmenter"
+    config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
+    train_segmenter(folder, config, cohort.select(["sub-1"]), cohort.select(["sub-2"]), verbose=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registration_folder(cohort, tmp_path_factory):
+    """A registration that has seen all four subjects."""
+    folder = tmp_path_factory.mktemp("trained") / "registration"
+    config = RegistrationConfig(
+        "intensity", steps=1, batch_size=1, augment=False, int_steps=1, **VIEW
+    )
+    train, validation = cohort.select(TRAINED), cohort.select(TESTED)
+    train_registration(folder, config, train, validation, verbose=0)
+    return folder
+
+
+def test_segmenter(run_cifl, dataset, cohort, segmenter_folder, tmp_path):
+    common = ["--model", segmenter_folder, "--data", dataset, "--contrast", "T1w,T1w:inverted"]
+    done = run_cifl("evaluate", *common, "--out", tmp_path / "first")
+    report = read_report(tmp_path / "first")
+    # Neither the subject of training nor that of validation, and cut like them.
+    segmenter = load_segmenter(segmenter_folder)
+    expected = segmentation_scores(
+        segmenter.predict_on_batch, cohort.select(TESTED), ["T1w", "T1w:inverted"], **VIEW
+    )
+    assert [list(row) for row in report["rows"]] == [list(row) for row in expected]
+    for row, other in zip(report["rows"], expected, strict=True):
+        assert row["dice"] == pytest.approx(other["dice"], abs=1e-3)
+    with (tmp_path / "first" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["subject"], row["contrast"]) for row in rows] == [
+        (subject, contrast) for subject in TESTED for contrast in ("T1w", "T1w:inverted")
+    ]
+    assert done.stdout.startswith((tmp_path / "first" / "scores.md").read_text())
+    assert "| T1w:inverted | 0." in done.stdout
+    assert done.stderr == ""
+    about = report["about"]
+    assert about["command"].startswith("cifl evaluate --model")
+    assert (about["training"]["seed"], about["subjects"]) == (0, TESTED)
+
+    again = evaluate(*common, "--out", tmp_path / "second", "--against", tmp_path / "first")
+    assert again.exit_code == 0, again.output
+    assert "+0.000 | 1 |" in again.output
+    assert read_report(tmp_path / "second")["about"]["against"] == str(tmp_path / "first")
+    other = [*common, "--num-slices", 2, "--out", tmp_path / "third"]
+    refused = evaluate(*other, "--against", tmp_path / "first")
+    assert refused.exit_code == 1
+    assert "num_slices 3 there, 2 here" in refused.stderr
+    assert not (tmp_path / "third").exists()
+
+
+def test_registration(dataset, registration_folder, tmp_path):
+    common = ["--model", registration_folder, "--data", dataset, "--subjects", "sub-3,sub-4"]
+    done = evaluate(*common, "--contrast", "T1w,FLAIR", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "Note: subjects ['sub-3', 'sub-4'] were in training or validation.\n"
+    report = read_report(tmp_path)
+    assert {(row["moving"], row["fixed"], row["contrast"]) for row in report["rows"]} == {
+        (*pair, f"T1w to {contrast}")
+        for pair in (TESTED, TESTED[::-1])
+        for contrast in ("T1w", "FLAIR")
+    }
+    for row in report["rows"]:
+        assert [f"dice {name}" in row and f"hd95 {name}" in row for name in LABELS] == [True] * 4
+        assert 0 < row["dice"] < 1
+    assert report["about"]["task"] == "registration"
+
+
+@pytest.mark.parametrize("model", ["intensity", "registration"])
+def test_optimised(model, dataset, registration_folder, tmp_path):
+    model = registration_folder if model == "registration" else model
+    options = "--optimise --contrast FLAIR --moving-contrast FLAIR --plane axial --num-slices 1"
+    common = ["--model", model, "--data", dataset, "--subjects", "sub-1,sub-2", "--out", tmp_path]
+    done = evaluate(*common, *options.split())
+    assert done.exit_code == 0, done.output
+    rows = read_report(tmp_path)["rows"]
+    assert [row["contrast"] for row in rows] == ["FLAIR to FLAIR"] * 2
+    for row in rows:
+        assert row["dice"] > row["dice before"] + 0.02
+
+
+def test_errors_are_one_line(
+    dataset, encoder_file, segmenter_folder, registration_folder, tmp_path
+):
+    def message(model, *options):
+        common = ["--data", dataset, "--out", tmp_path / "out", "--contrast", "T1w"]
+        done = evaluate("--model", model, *common, *options)
+        assert done.exit_code == 1
+        assert not (tmp_path / "out").exists()
+        (line,) = done.stderr.splitlines()
+        return line
+
+    assert message(encoder_file).startswith(
+        f"cifl: {encoder_file} holds neither segmenter.keras nor registration.keras; give"
+    )
+    assert "all 4 subjects" in message(registration_folder)
+    assert "holds a segmenter" in message(segmenter_folder, "--optimise")
+    assert "--moving-contrast is for reg" in message(segmenter_folder, "--moving-contrast", "T1w")
+    assert "--ndim is 3" in message(segmenter_folder, "--ndim", 3)
+    assert "--ndim is 3" in message(encoder_file, "--optimise", "--ndim", 3)
+    assert "there are no subjects ['9']" in message(segmenter_folder, "--subjects", "sub-3,9")
+    assert "no contrast 'T2w'" in message(segmenter_folder, "--contrast", "T2w")
+    assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)
+
+
+def test_other_labels(dataset, segmenter_folder, tmp_path):
+    copy = tmp_path / "bids"
+    copy.mkdir()
+    for path in dataset.iterdir():
+        (copy / path.name).symlink_to(path)
+    table = copy / "desc-tissue_dseg.tsv"
+    text = table.read_text()
+    table.unlink()
+    table.write_text(text.replace("THA", "PUT"))
+    options = ["--model", segmenter_folder, "--contrast", "T1w", "--out", tmp_path / "out"]
+    done = evaluate(*options, "--data", copy)
+    assert done.exit_code == 1
+    assert "['WM', 'GM', 'CSF', 'PUT'], but the model was trained with ['WM'" in done.stderr
