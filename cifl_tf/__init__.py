@@ -4,7 +4,7 @@ from cifl_tf._version import __version__  # isort: skip
 from cifl_tf import _compat  # noqa: F401  isort: skip  (selects legacy Keras before any other)
 from cifl_tf.datasets import mni152_slice, segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius
-from cifl_tf.export import export_saved_model
+from cifl_tf.export import export_registration, export_saved_model, export_segmenter
 from cifl_tf.inference import features_of, load_encoder
 from cifl_tf.instance import InstanceSettings, optimise_instance
 from cifl_tf.layers import L2Normalize, RescaleIntensity
@@ -33,7 +33,9 @@ __all__ = [
     "build_encoder",
     "build_segmenter",
     "contrastive_loss",
+    "export_registration",
     "export_saved_model",
+    "export_segmenter",
     "features_of",
     "load_encoder",
     "mni152_slice",

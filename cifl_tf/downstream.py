@@ -27,7 +27,9 @@ class FrozenFeatures(keras.layers.Layer):
             image is above zero), at twice the cost. Contrasts then differ less.
 
     Input and output shape:
-        image (batch, *spatial, 1), intensities in [0, 1]; float32 features (batch, *spatial, C)
+        image (batch, *spatial, 1), intensities in [0, 1]; float32 features (batch, *spatial, C).
+        An image that has its features as further channels, (batch, *spatial, 1 + C), gives these:
+        training that computed them once.
     """
 
     def __init__(self, encoder: keras.Model | None, average_inverted: bool = False, **kwargs):
@@ -46,6 +48,8 @@ class FrozenFeatures(keras.layers.Layer):
 
     def call(self, image):
         """Features of an image."""
+        if image.shape[-1] > 1:
+            return image[..., 1:]
         if self.encoder is None:
             return image
         features = self.encoder(image, training=False)

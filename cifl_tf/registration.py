@@ -13,9 +13,9 @@ from cifl_tf.similarity import gradient_penalty, soft_dice
 from cifl_tf.transforms import checked_pair, warp_batch
 
 SIMILARITIES = ("image", "features")
-# voxelmorph's own U-Net: channels on the way down, and up and after it.
-UNET_DOWN = (16, 32, 32, 32)
-UNET_UP = (32, 32, 32, 32, 32, 16, 16)
+# voxelmorph's own U-Net: channels on the way down, and up and after it, relative to the first.
+UNET_DOWN = (1, 2, 2, 2)
+UNET_UP = (2, 2, 2, 2, 2, 1, 1)
 MULTIPLE = 2 ** len(UNET_DOWN)
 
 
@@ -45,10 +45,12 @@ class RegistrationNetwork(keras.Model):
         label_weight: weight of one minus the Dice of the labels, where the dataset gives labels.
         int_steps: squarings that integrate the velocity; 0 for a displacement without velocity.
         int_resolution: voxel size of the velocity, in voxels of the image.
+        num_filters: channels of the U-Net at full resolution, doubled below.
 
     Input and output shape:
-        a pair of images (batch, *shape, 1), intensities in [0, 1]; displacement
-        (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
+        a pair of images (batch, *shape, 1), intensities in [0, 1], perhaps with their features as
+        further channels, see ``FrozenFeatures``; displacement (batch, *shape, ndim) in voxels:
+        ``warped(x) = moving(x + u(x))``
 
     Raises:
         ValueError: the shape does not fit the encoder, or an unknown similarity.
@@ -64,6 +66,7 @@ class RegistrationNetwork(keras.Model):
         label_weight: float = 0.0,
         int_steps: int = 7,
         int_resolution: int = 2,
+        num_filters: int = 16,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,12 +81,15 @@ class RegistrationNetwork(keras.Model):
             "label_weight": label_weight,
             "int_steps": int_steps,
             "int_resolution": int_resolution,
+            "num_filters": num_filters,
         }
         self.extract = FrozenFeatures(encoder, average_inverted, name="features")
         self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
         dense = vxm.networks.VxmDense(
             [size + -size % MULTIPLE for size in shape],
-            nb_unet_features=[list(UNET_DOWN), list(UNET_UP)],
+            nb_unet_features=[
+                [num_filters * width for width in widths] for widths in (UNET_DOWN, UNET_UP)
+            ],
             int_steps=int_steps,
             int_resolution=int_resolution,
             src_feats=self.extract.num_features,
@@ -202,7 +208,11 @@ class RegistrationNetwork(keras.Model):
         features = self._features(images)
         displacement, field = self._register(features, training)
         # A gradient through the features' values would not pass the encoder anyway.
-        moving, fixed = images if self._settings["similarity"] == "image" else features
+        moving, fixed = (
+            (image[..., :1] for image in images)
+            if self._settings["similarity"] == "image"
+            else features
+        )
         # The mean, because a loss by its name, such as "mse", gives one value per voxel.
         similarity = tf.reduce_mean(
             keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))

@@ -32,7 +32,14 @@ from cifl_tf.datasets import Cohort, open_cohort, stack_cohort
 from cifl_tf.demo import example_pairs
 from cifl_tf.evaluation import compare, registration_scores, segmentation_scores, summary
 from cifl_tf.evaluation_report import JSON_FILE, read_report, write_report
-from cifl_tf.figures import feature_figure, save_figure, segmentation_figure, synthesis_figure
+from cifl_tf.figures import (
+    RegisteredSlice,
+    feature_figure,
+    registration_figure,
+    save_figure,
+    segmentation_figure,
+    synthesis_figure,
+)
 from cifl_tf.files import written_whole
 from cifl_tf.metrics import format_mean_sd
 from cifl_tf.mind import build_mind_ssc
@@ -269,26 +276,33 @@ def tests(results: Mapping[str, list[dict]], first: str, second: str) -> list[st
     ]
 
 
-def write_figures(study: Study, segmenters: Mapping[str, Callable]) -> None:
-    """Figures 1 and 2 of the paper, and segmentations of the first test subject."""
+def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -> None:
+    """Figures 1 and 2 of the paper, and what networks make of the first test subject."""
     pairs = (values[..., 0] for values in example_pairs((96, 96), count=6, seed=study.seed))
     save_figure(synthesis_figure(*pairs), study.out / "figure1_synthesis.png")
-    first = study.test.select(study.test.names[:1])
-    slices = {c: stack_cohort(first, c, *study.view.values())[:2] for c in study.contrasts}
-    middle = len(next(iter(slices.values()))[0]) // 2
-    images = {contrast: stack[middle, ..., 0] for contrast, (stack, _) in slices.items()}
+    first, second = (study.test.select([name]) for name in study.test.names[:2])
+
+    def middle(cohort, contrast):
+        images, labels, _ = stack_cohort(cohort, contrast, *study.view.values())
+        return images[len(images) // 2, ..., 0], labels[len(images) // 2, ..., 0]
+
+    images = {contrast: middle(first, contrast)[0] for contrast in study.contrasts}
     features = {c: cifl.features_of(image, study.main) for c, image in images.items()}
     save_figure(feature_figure(images, features), study.out / "figure2_features.png")
-    truth = slices["T1w"][1][middle, ..., 0]
-    predictions = {}
+    predictions, registered = {}, {}
+    moving, fixed = middle(second, "T1w")[0], images["T1w:inverted"]
     for name in ("intensity", MAIN_NAME):
-        segmenter = segmenters[name]()
+        segmenter = methods[SEGMENTATION][name]()
         predictions[name] = {
             contrast: segmenter.predict(image[None, ..., None], verbose=0)[0].argmax(-1)
             for contrast, image in images.items()
         }
+        warp = methods[REGISTRATION][name]()(moving, fixed)
+        registered[name] = RegisteredSlice(fixed, moving, cifl.warp(moving, warp), warp)
+    truth = middle(first, "T1w")[1]
     figure = segmentation_figure(images, truth, predictions)
     save_figure(figure, study.out / "segmentations.png")
+    save_figure(registration_figure(registered), study.out / "registrations.png")
 
 
 def main(argv=None):
@@ -317,7 +331,7 @@ def main(argv=None):
         task: {name: study.scores(task, name, prepare) for name, prepare in functions.items()}
         for task, functions in methods.items()
     }
-    write_figures(study, methods[SEGMENTATION])
+    write_figures(study, methods)
 
     lines = [
         f"Made by `{about['command']}`, seed {args.seed}, cifl_tf {cifl.__version__}.",

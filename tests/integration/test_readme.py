@@ -30,14 +30,14 @@ def run_python(code, folder):
 
 def test_readme_runs_as_written(workplace, run_cifl):
     languages = [language for language, _ in BLOCKS]
-    assert languages == ["python", "sh", "sh", "python"]
-    keras_script, commands, segment_commands, saved_model_script = (code for _, code in BLOCKS)
+    assert languages == ["python", "sh", "sh", "sh", "sh", "python"]
+    keras_script, *command_blocks, saved_model_script = (code for _, code in BLOCKS)
     for long, short in FEW_STEPS.items():
         assert long in keras_script
         keras_script = keras_script.replace(long, short)
     check = "\nassert features.shape == (197, 189, 16), features.shape"
     run_python(keras_script + check, workplace)
-    for command in (commands + segment_commands).splitlines():
+    for command in "".join(command_blocks).splitlines():
         program, *arguments = shlex.split(command)
         assert program == "cifl"
         steps = ["--steps", "2"] if "train" in arguments else []
