@@ -81,6 +81,9 @@ def train_command(
     architecture: Annotated[
         Architecture, typer.Option(help="The paper's eight convolutions, or a small U-Net.")
     ] = "plain",
+    scales: Annotated[str, typer.Option(help="Typical sizes of the shapes in voxels.")] = ",".join(
+        map(str, DEFAULT.scales)
+    ),
     steps: Annotated[int, typer.Option(help="Optimisation steps in all.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = DEFAULT.batch_size,
     tau_alpha: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_alpha,
@@ -99,10 +102,11 @@ def train_command(
     """Train an encoder on random shapes; the same command goes on after an interruption."""
     config = TrainingConfig(
         ndim=ndim,
-        shape=_parse_sizes(shape) if shape else (),
+        shape=_parse_sizes(shape, "--shape") if shape else (),
         num_features=num_features,
         num_filters=num_filters,
         architecture=architecture,
+        scales=_parse_sizes(scales, "--scales"),
         steps=steps,
         batch_size=batch_size,
         tau_alpha=tau_alpha,
@@ -164,11 +168,11 @@ def demo_command(
     typer.echo(f"See {out / 'features.png'} and {out / 'synthesis.png'}.")
 
 
-def _parse_sizes(text: str) -> tuple[int, ...]:
+def _parse_sizes(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
-        raise ValueError(f"--shape is {text!r}; give whole numbers, such as 96,96") from None
+        raise ValueError(f"{option} is {text!r}; give whole numbers, such as 96,96") from None
 
 
 def main():

@@ -52,10 +52,11 @@ class MindSSC(keras.layers.Layer):
             begin = tf.constant([0, *(self.dilation * (1 + offset)), 0])
             return tf.slice(padded, begin, tf.concat([[-1], sizes, [-1]], axis=0))
 
+        pairs = neighbour_pairs(len(spatial))
         distances = tf.concat(
             [
                 _patch_mean((moved(first) - moved(second)) ** 2, 2 * self.radius + 1)
-                for first, second in neighbour_pairs(len(spatial))
+                for first, second in pairs
             ],
             axis=-1,
         )
@@ -64,7 +65,8 @@ class MindSSC(keras.layers.Layer):
         variance = tf.clip_by_value(variance, 1e-3 * typical, 1e3 * typical)
         excess = distances - tf.reduce_min(distances, axis=-1, keepdims=True)
         # A constant image has no differences at all: its features are all one.
-        return tf.exp(-tf.math.divide_no_nan(excess, variance))
+        features = tf.exp(-tf.math.divide_no_nan(excess, variance))
+        return tf.ensure_shape(features, [*image.shape[:-1], len(pairs)])
 
     def get_config(self):
         """Arguments that build this layer again."""

@@ -30,6 +30,7 @@ class TrainingConfig:
         num_features: channels of the features.
         num_filters: channels of the hidden layers.
         architecture: see ``build_encoder``.
+        scales: typical sizes of the random shapes in voxels; see ``shape_maps``.
         steps: optimisation steps in all.
         batch_size: pairs per step.
         tau_alpha, tau_beta, tau_gamma: temperatures of the loss.
@@ -46,6 +47,7 @@ class TrainingConfig:
     num_features: int = 16
     num_filters: int = 32
     architecture: str = "plain"
+    scales: tuple[float, ...] = (4, 8, 16)
     steps: int = 2000
     batch_size: int = 6
     tau_alpha: float = 0.3
@@ -141,4 +143,5 @@ def _label_maps(config, start):
     if config.labels is not None:
         return segmentation_maps(config.labels, config.shape, seed=config.seed, start=start)
     num_labels = 16
-    return shape_maps(config.shape, num_labels, seed=config.seed, start=start), num_labels
+    maps = shape_maps(config.shape, num_labels, config.scales, seed=config.seed, start=start)
+    return maps, num_labels

@@ -51,6 +51,9 @@ from cifl_tf.training_folder import claim_folder
 
 MAIN = 0.1  # the temperature of what is compared beyond the paper's table
 MAIN_NAME = f"CIFL τγ={MAIN}"
+# Sizes in voxels: features of coarse shapes, trained briefly, are smoother, and register better.
+COARSE = (16, 32, 64)
+COARSE_NAME = "CIFL coarse shapes"
 PAPER_SIZES = (232, 58, 100)
 # Chua & Dalca, Table 1: mean and SD of the Dice, by what the network sees.
 PAPER = {
@@ -84,6 +87,7 @@ class Plan:
     Attributes:
         temperatures: τγ of the encoders.
         encoder_steps: optimisation steps of each encoder.
+        coarse_steps: of one more encoder for registration, of ``COARSE`` shapes; 0 leaves it out.
         segmentation_steps: of each segmenter, at most.
         registration_steps: of each registration network.
         num_slices: coronal slices per subject, around the thalamus where it is labelled.
@@ -93,6 +97,7 @@ class Plan:
 
     temperatures: tuple[float, ...] = (1.0, 0.1, 0.01)
     encoder_steps: int = 2500
+    coarse_steps: int = 400
     segmentation_steps: int = 2000
     registration_steps: int = 1000
     num_slices: int = 9
@@ -104,6 +109,7 @@ FULL = Plan()
 QUICK = Plan(
     temperatures=(MAIN,),
     encoder_steps=400,
+    coarse_steps=0,
     segmentation_steps=300,
     registration_steps=200,
     num_slices=3,
@@ -145,6 +151,13 @@ class Study:
             for tau, folder in zip(plan.temperatures, self.encoders.values(), strict=True):
                 say(f"encoder, τγ={tau}")
                 train(folder, TrainingConfig(steps=plan.encoder_steps, tau_gamma=tau, seed=seed))
+        self.coarse = out / "training" / "coarse"
+        if plan.coarse_steps:
+            say(COARSE_NAME)
+            config = TrainingConfig(
+                steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN, seed=seed
+            )
+            train(self.coarse, config)
         self.mind = out / "training" / "mind_ssc.keras"
         with written_whole(self.mind) as temporary:
             build_mind_ssc().save(temporary)
@@ -176,13 +189,14 @@ class Study:
         configure = partial(RegistrationConfig, steps=steps, seed=self.seed, **self.view)
         configs = {"intensity": configure("intensity")}
         configs |= {name: configure(str(folder)) for name, folder in self.encoders.items()}
-        if self.plan.others:
-            configs["MIND-SSC"] = configure(str(self.mind), average_inverted=False)
+        if self.plan.coarse_steps:
+            configs[COARSE_NAME] = configure(str(self.coarse))
             # The paper trains without labels; with those of the training subjects:
             supervised = partial(configure, label_weight=1.0, smoothness=0.01)
             configs["intensity, with labels"] = supervised("intensity")
-            main = str(self.encoders[MAIN_NAME])
-            configs[f"{MAIN_NAME}, with labels"] = supervised(main)
+            configs[f"{COARSE_NAME}, with labels"] = supervised(str(self.coarse))
+        if self.plan.others:
+            configs["MIND-SSC"] = configure(str(self.mind), average_inverted=False)
 
         def trained(name, config):
             folder = self.out / "training" / REGISTRATION / slug(name)
@@ -196,12 +210,11 @@ class Study:
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
             say("SyN is left out: ANTsPy is not installed (pip install antspyx)")
-        methods[f"optimised, {MAIN_NAME}"] = lambda: partial(optimise, encoder=self.main)
+        name, folder = MAIN_NAME, self.encoders[MAIN_NAME]
+        if self.plan.coarse_steps:
+            name, folder = COARSE_NAME, self.coarse
+        methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(folder))
         methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
-        if self.plan.others:
-            methods["optimised, MIND-SSC"] = lambda: partial(
-                optimise, encoder=cifl.load_encoder(self.mind), average_inverted=False
-            )
         return methods
 
     def scores(self, task: str, name: str, prepare: Callable) -> list[dict]:

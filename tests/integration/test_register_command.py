@@ -10,7 +10,7 @@ from cifl_tf.datasets import virtual_cohort
 
 OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz"}
 PICTURE = "registration.png"
-TRAINING = ["--data", "virtual:4", "--steps", 2, "--num-slices", 1, "--no-average-inverted"]
+TRAINING = ["--steps", 2, "--num-slices", 1, "--no-average-inverted"]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,11 @@ def run(*arguments):
     return CliRunner().invoke(app, ["register", *map(str, arguments)])
 
 
-def test_train_and_apply(tiny_encoder, files, tmp_path):
+def test_train_and_apply(tiny_encoder, dataset, files, tmp_path):
     tiny_encoder.save(tmp_path / "encoder.keras")
     folder, out = tmp_path / "registration", tmp_path / "out"
     train = ["train", "--model", tmp_path / "encoder.keras", "--out", folder, *TRAINING]
+    train += ["--data", dataset]
     done = run(*train)
     assert done.exit_code == 0
     assert done.stdout.endswith(f"The registration network is in {folder}.\n")
@@ -88,13 +89,13 @@ def test_optimise_brings_two_images_together(run_cifl, files, tmp_path):
         ),
         (["optimise", "{tmp}/a.nii", "{fixed}", "--model", "intensity"], "{tmp}/a.nii does not"),
         (
-            ["train", "--model", "intensity", *TRAINING, "--validation-subjects", "virtual-001"],
-            "the validation subjects are ['virtual-001'], but pairs are of different subjects",
+            ["train", "--model", "intensity", "--data", "{data}", "--validation-subjects", "sub-1"],
+            "the validation subjects are ['sub-1'], but pairs are of different subjects",
         ),
     ],
 )
-def test_bad_inputs_are_one_line(files, tmp_path, arguments, message):
-    names = {"tmp": tmp_path, **files}
+def test_bad_inputs_are_one_line(dataset, files, tmp_path, arguments, message):
+    names = {"tmp": tmp_path, "data": dataset, **files}
     filled = [str(argument).format(**names) for argument in arguments]
     done = run(*filled, "--out", tmp_path / "out")
     assert done.exit_code == 1

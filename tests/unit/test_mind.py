@@ -38,7 +38,9 @@ def slow_mind_ssc(image, radius, dilation):
 )
 def test_features_are_those_of_the_definition(shape, channels, radius, dilation):
     image = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
-    features = build_mind_ssc(len(shape), radius, dilation)(image[None, ..., None]).numpy()
+    mind = build_mind_ssc(len(shape), radius, dilation)
+    assert mind.output_shape == (None, *[None] * len(shape), channels)
+    features = mind(image[None, ..., None]).numpy()
     assert features.shape == (1, *shape, channels)
     np.testing.assert_allclose(features[0], slow_mind_ssc(image, radius, dilation), atol=1e-4)
 
