@@ -45,14 +45,8 @@ def write_report(
     out = Path(out)
     comparison = compare(rows, against["rows"], COMPARED) if against else {}
     text = _markdown(rows, comparison)
-    versions = {
-        "cifl_tf": __version__,
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
     report = {
-        "about": {**about, "versions": versions},
+        "about": {**about, "versions": package_versions()},
         "rows": _to_json(rows),
         "summary": _to_json(summary(rows)),
         "comparison": _to_json(
@@ -68,6 +62,16 @@ def write_report(
     with written_whole(out / MARKDOWN_FILE) as temporary:
         temporary.write_text(text)
     return text
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of what the numbers depend on."""
+    return {
+        "cifl_tf": __version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def read_report(folder) -> dict:

@@ -31,7 +31,7 @@ import numpy as np  # isort: skip
 from cifl_tf.datasets import Cohort, open_cohort, stack_cohort
 from cifl_tf.demo import example_pairs
 from cifl_tf.evaluation import compare, registration_scores, segmentation_scores, summary
-from cifl_tf.evaluation_report import JSON_FILE, read_report, write_report
+from cifl_tf.evaluation_report import JSON_FILE, package_versions, read_report, write_report
 from cifl_tf.figures import (
     RegisteredSlice,
     feature_figure,
@@ -214,7 +214,6 @@ class Study:
         if self.plan.coarse_steps:
             name, folder = COARSE_NAME, self.coarse
         methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(folder))
-        methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
         return methods
 
     def scores(self, task: str, name: str, prepare: Callable) -> list[dict]:
@@ -347,7 +346,8 @@ def main(argv=None):
     write_figures(study, methods)
 
     lines = [
-        f"Made by `{about['command']}`, seed {args.seed}, cifl_tf {cifl.__version__}.",
+        f"Made by `{about['command']}`, seed {args.seed}, "
+        f"{', '.join(' '.join(pair) for pair in package_versions().items())}.",
         f"{len(study.train)} subjects train, {len(study.validation)} choose, "
         f"{len(study.test)} test ({', '.join(study.test.names)}). Mean Dice of the labels "
         f"{', '.join(study.test.label_names.values())}, mean ± SD over test subjects or their "
@@ -368,7 +368,9 @@ def main(argv=None):
         for task, found in results.items()
     }
     with written_whole(args.out / "table1.json") as temporary:
-        temporary.write_text(json.dumps({**about, "results": summaries, "paper": PAPER}, indent=1))
+        temporary.write_text(
+            json.dumps({**about, "versions": package_versions(), "results": summaries}, indent=1)
+        )
     print(text)
 
 
