@@ -214,6 +214,8 @@ class Study:
         if self.plan.coarse_steps:
             name, folder = COARSE_NAME, self.coarse
         methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(folder))
+        if self.plan.others:
+            methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
         return methods
 
     def scores(self, task: str, name: str, prepare: Callable) -> list[dict]:
