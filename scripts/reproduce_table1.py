@@ -43,6 +43,7 @@ from cifl_tf.figures import (
 from cifl_tf.files import written_whole
 from cifl_tf.metrics import format_mean_sd
 from cifl_tf.mind import build_mind_ssc
+from cifl_tf.registration_methods import NetworkMethod
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
 from cifl_tf.syn import register_syn
@@ -198,10 +199,10 @@ class Study:
         if self.plan.others:
             configs["MIND-SSC"] = configure(str(self.mind), average_inverted=False)
 
-        def trained(name, config):
+        def trained(name, config, refine=None):
             folder = self.out / "training" / REGISTRATION / slug(name)
             network = train_registration(folder, config, self.train, self.validation)
-            return partial(cifl.register, network)
+            return NetworkMethod(network, refine=refine).displace
 
         optimise = partial(cifl.optimise_instance, settings=self.plan.instance)
         methods: dict[str, Callable] = {ZERO: lambda: stay}
@@ -213,6 +214,9 @@ class Study:
         name, folder = MAIN_NAME, self.encoders[MAIN_NAME]
         if self.plan.coarse_steps:
             name, folder = COARSE_NAME, self.coarse
+            best = f"{COARSE_NAME}, with labels"
+            settings = self.plan.instance or cifl.InstanceSettings()
+            methods[f"{best}, refined"] = partial(trained, best, configs[best], settings)
         methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(folder))
         if self.plan.others:
             methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
@@ -311,7 +315,8 @@ def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -
             contrast: segmenter.predict(image[None, ..., None], verbose=0)[0].argmax(-1)
             for contrast, image in images.items()
         }
-        warp = methods[REGISTRATION][name]()(moving, fixed)
+        pair = moving[None, ..., None], fixed[None, ..., None]
+        warp = methods[REGISTRATION][name]()(*pair)[0]
         registered[name] = RegisteredSlice(fixed, moving, cifl.warp(moving, warp), warp)
     truth = middle(first, "T1w")[1]
     figure = segmentation_figure(images, truth, predictions)
