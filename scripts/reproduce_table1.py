@@ -52,7 +52,7 @@ from cifl_tf.training_folder import claim_folder
 
 MAIN = 0.1  # the temperature of what is compared beyond the paper's table
 MAIN_NAME = f"CIFL τγ={MAIN}"
-# Sizes in voxels: features of coarse shapes, trained briefly, are smoother, and register better.
+# Sizes in voxels: features of coarse shapes, trained briefly, register better.
 COARSE = (16, 32, 64)
 COARSE_NAME = "CIFL coarse shapes"
 PAPER_SIZES = (232, 58, 100)
