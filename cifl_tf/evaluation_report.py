@@ -47,9 +47,9 @@ def write_report(
     text = _markdown(rows, comparison)
     report = {
         "about": {**about, "versions": package_versions()},
-        "rows": _to_json(rows),
-        "summary": _to_json(summary(rows)),
-        "comparison": _to_json(
+        "rows": to_json(rows),
+        "summary": to_json(summary(rows)),
+        "comparison": to_json(
             {contrast: dataclasses.asdict(found) for contrast, found in comparison.items()}
         ),
     }
@@ -97,11 +97,12 @@ def read_report(folder) -> dict:
         ) from error
 
 
-def _to_json(value):
+def to_json(value):
+    """What JSON by the standard can hold: NaN as None, infinity as the text "Infinity"."""
     if isinstance(value, Mapping):
-        return {name: _to_json(item) for name, item in value.items()}
+        return {name: to_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, float) and math.isinf(value):

@@ -31,7 +31,13 @@ import numpy as np  # isort: skip
 from cifl_tf.datasets import Cohort, open_cohort, stack_cohort
 from cifl_tf.demo import example_pairs
 from cifl_tf.evaluation import compare, registration_scores, segmentation_scores, summary
-from cifl_tf.evaluation_report import JSON_FILE, package_versions, read_report, write_report
+from cifl_tf.evaluation_report import (
+    JSON_FILE,
+    package_versions,
+    read_report,
+    to_json,
+    write_report,
+)
 from cifl_tf.figures import (
     RegisteredSlice,
     feature_figure,
@@ -374,10 +380,9 @@ def main(argv=None):
         task: {name: summary(rows) for name, rows in found.items()}
         for task, found in results.items()
     }
+    report = {**about, "versions": package_versions(), "results": to_json(summaries)}
     with written_whole(args.out / "table1.json") as temporary:
-        temporary.write_text(
-            json.dumps({**about, "versions": package_versions(), "results": summaries}, indent=1)
-        )
+        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(text)
 
 
