@@ -82,6 +82,17 @@ class Given:
         return found.astype(np.float32), invert_displacement(found, max_iterations=20)
 
 
+def test_ants_does_the_same_with_the_warp(tmp_path, rng):
+    ants = pytest.importorskip("ants", reason="ANTsPy is an optional extra")
+    moving = write_texture(rng, tmp_path / "moving.nii.gz", "oblique")
+    fixed = write_texture(rng, tmp_path / "fixed.nii.gz", "permuted")
+    found = register_images(moving, fixed, Given(rng))
+    nibabel.save(found.warp, tmp_path / "warp.nii.gz")
+    images = [ants.image_read(str(path)) for path in (fixed, moving)]
+    theirs = ants.apply_transforms(*images, [str(tmp_path / "warp.nii.gz")])
+    np.testing.assert_allclose(found.warped.get_fdata(), theirs.numpy(), atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("moving_name", "fixed_name", "voxel_size", "ndim"),
     [
