@@ -10,7 +10,7 @@ where ANTsPy is installed, SyN with mutual information.
 
 Subjects are split in the order of the dataset: a quarter tests, an eighth before it chooses the
 best epoch, the rest trains; of 390 or more, 232, 58 and 100 at random, as in the paper. The same
-command goes on after an interruption. `--quick` shows the effect in under ten minutes on two cores.
+command goes on after an interruption. `--quick` shows the effect in about ten minutes on two cores.
 """
 
 import argparse
@@ -340,7 +340,7 @@ def main(argv=None):
     parser.add_argument(
         "--encoders", type=Path, help="folder with trained encoders tau_1.0, tau_0.1, tau_0.01"
     )
-    parser.add_argument("--quick", action="store_true", help="the effect, in under ten minutes")
+    parser.add_argument("--quick", action="store_true", help="the effect, in about ten minutes")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     args = parser.parse_args(argv)
 
