@@ -48,6 +48,10 @@ Moving = Annotated[
 Fixed = Annotated[
     Path, typer.Argument(help="NIfTI or MGZ file it is warped to.", show_default=False)
 ]
+RegistrationFolder = Annotated[
+    Path,
+    typer.Option("--model", help="Folder of `cifl register train`.", show_default=False),
+]
 Labels = Annotated[Path | None, typer.Option(help="Label map of the moving image to warp too.")]
 VoxelSize = Annotated[
     float | None, typer.Option(help="Register at this size in mm, that of the training images.")
@@ -118,9 +122,7 @@ def apply_command(
     moving: Moving,
     fixed: Fixed,
     out: OutFolder,
-    model: Annotated[
-        Path, typer.Option(help="Folder of `cifl register train`.", show_default=False)
-    ],
+    model: RegistrationFolder,
     labels: Labels = None,
     voxel_size: VoxelSize = None,
     moving_frame: MovingFrame = None,
@@ -174,9 +176,7 @@ def optimise_command(
 @register_app.command("export")
 def export_command(
     out: OutFolder,
-    model: Annotated[
-        Path, typer.Option(help="Folder of `cifl register train`.", show_default=False)
-    ],
+    model: RegistrationFolder,
 ):
     """Write a registration network as a SavedModel that needs TensorFlow only."""
     export_registration(load_registration(model), out)

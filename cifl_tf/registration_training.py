@@ -142,7 +142,7 @@ def train_registration(
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     network.compile(keras.optimizers.Adam(schedule), LOSSES[config.loss]())
     data = pair_data(
-        # Deforming features in place of encoding deformed images takes a third of the time.
+        # Features are deformed with the images, in place of encoding deformed images every time.
         _with_features(images, network.extract, config.batch_size),
         labels if config.label_weight > 0 else None,
         names,

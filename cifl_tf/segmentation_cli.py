@@ -44,6 +44,11 @@ segment_app = typer.Typer(
     no_args_is_help=True, help="Segment images of contrasts that training has not seen."
 )
 
+SegmenterFolder = Annotated[
+    Path,
+    typer.Option("--model", help="Folder of `cifl segment train`.", show_default=False),
+]
+
 
 @segment_app.command("train")
 def train_command(
@@ -100,9 +105,7 @@ def train_command(
 def apply_command(
     images: Annotated[list[Path], typer.Argument(help="NIfTI or MGZ files.", show_default=False)],
     out: OutFolder,
-    model: Annotated[
-        Path, typer.Option(help="Folder of `cifl segment train`.", show_default=False)
-    ],
+    model: SegmenterFolder,
     voxel_size: Annotated[
         float | None, typer.Option(help="Resample to this size in mm before.")
     ] = None,
@@ -131,9 +134,7 @@ def apply_command(
 @segment_app.command("export")
 def export_command(
     out: OutFolder,
-    model: Annotated[
-        Path, typer.Option(help="Folder of `cifl segment train`.", show_default=False)
-    ],
+    model: SegmenterFolder,
 ):
     """Write a segmenter as a SavedModel that needs TensorFlow only."""
     export_segmenter(load_segmenter(model), out, read_config(model)["label_values"])

@@ -133,7 +133,10 @@ def train_segmenter(
         keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
     )
     images, labels = cohort_arrays(train, config.contrast, config)
-    painter = PairSynthesizer(images.shape[1:-1], train.num_labels, appearance=SYNTHETIC_LOOK)
+    render = None
+    if config.synthetic:
+        shape = images.shape[1:-1]
+        render = PairSynthesizer(shape, train.num_labels, appearance=SYNTHETIC_LOOK).render
     data = training_data(
         images,
         labels,
@@ -141,7 +144,7 @@ def train_segmenter(
         _augmentation(config),
         # Another order after an interruption than before it.
         seed=config.seed + steps_done(out, config.steps),
-        render=painter.render if config.synthetic else None,
+        render=render,
     )
     fit_in_folder(
         segmenter,

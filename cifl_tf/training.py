@@ -36,8 +36,8 @@ class TrainingConfig:
         tau_alpha, tau_beta, tau_gamma: temperatures of the loss.
         window: size of the loss's windows in voxels.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
-        precision: "float32", or "mixed_bfloat16" to compute the convolutions in bfloat16, about
-            twice as fast on processors that have it. The saved encoder is in float32.
+        precision: "float32", or "mixed_bfloat16" to compute the convolutions in bfloat16, faster on
+            processors that have it. The saved encoder is in float32.
         seed: of weights, shapes and contrasts.
         labels: folder of segmentations to take instead of random shapes, or None.
     """

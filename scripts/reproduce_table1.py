@@ -138,7 +138,7 @@ class Study:
     """
 
     def __init__(self, data: str, out: Path, plan: Plan, encoders: Path | None, seed: int):
-        self.data, self.out, self.plan, self.seed = data, out, plan, seed
+        self.out, self.plan, self.seed = out, plan, seed
         cohort = open_cohort(data)
         if cohort.num_labels < 2:
             raise SystemExit(f"{data} has no labels, so nothing can be compared; give another")
@@ -274,9 +274,8 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M')} {text}", flush=True)
 
 
-def table(task: str, results: Mapping[str, list[dict]]) -> str:
+def table(task: str, summaries: Mapping[str, dict]) -> str:
     """A Markdown table: a line per method, a column per contrast, and the paper's numbers."""
-    summaries = {name: summary(rows) for name, rows in results.items()}
     contrasts = list(next(iter(summaries.values())))
     paper = {c: PAPER[f"{task}, {c}"] for c in contrasts if f"{task}, {c}" in PAPER}
     headings = [task, *contrasts]
@@ -360,6 +359,10 @@ def main(argv=None):
     }
     write_figures(study, methods)
 
+    summaries = {
+        task: {name: summary(rows) for name, rows in found.items()}
+        for task, found in results.items()
+    }
     lines = [
         f"Made by `{about['command']}`, seed {args.seed}, "
         f"{', '.join(' '.join(pair) for pair in package_versions().items())}.",
@@ -368,7 +371,7 @@ def main(argv=None):
         f"{', '.join(study.test.label_names.values())}, mean ± SD over test subjects or their "
         "ordered pairs. Networks are trained on T1w.",
         "",
-        *(table(task, found) + "\n" for task, found in results.items()),
+        *(table(task, found) + "\n" for task, found in summaries.items()),
         "Differences in Dice, two-sided paired Wilcoxon test over (fixed) subjects:",
         "",
         *tests(results[SEGMENTATION], MAIN_NAME, "intensity"),
@@ -378,10 +381,6 @@ def main(argv=None):
     text = "\n".join(lines) + "\n"
     with written_whole(args.out / "table1.md") as temporary:
         temporary.write_text(text)
-    summaries = {
-        task: {name: summary(rows) for name, rows in found.items()}
-        for task, found in results.items()
-    }
     report = {**about, "versions": package_versions(), "results": to_json(summaries)}
     with written_whole(args.out / "table1.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
