@@ -152,6 +152,8 @@ class ContrastiveLoss(keras.losses.Loss):
         tau_gamma: temperature of different channels of the first view.
         crop: voxels of the border to leave out: the encoder's ``receptive_radius``.
         window: size of the windows in voxels, or None.
+        both_orders: take the mean with the loss of the views exchanged, whose channels are
+            contrasted then too; the equation contrasts those of the first view only.
 
     Call arguments:
         y_true, y_pred: features of the two views, (batch, *spatial, channels).
@@ -164,6 +166,7 @@ class ContrastiveLoss(keras.losses.Loss):
         tau_gamma: float = 0.1,
         crop: int = 8,
         window: int | None = 20,
+        both_orders: bool = False,
         reduction: str = "auto",
         name: str = "contrastive_loss",
     ):
@@ -173,12 +176,15 @@ class ContrastiveLoss(keras.losses.Loss):
         self.tau_gamma = tau_gamma
         self.crop = crop
         self.window = window
+        self.both_orders = both_orders
 
     def call(self, y_true, y_pred):
         """One loss per pair."""
-        return contrastive_loss(
-            y_true, y_pred, self.tau_alpha, self.tau_beta, self.tau_gamma, self.crop, self.window
-        )
+        taus = self.tau_alpha, self.tau_beta, self.tau_gamma
+        loss = contrastive_loss(y_true, y_pred, *taus, self.crop, self.window)
+        if not self.both_orders:
+            return loss
+        return (loss + contrastive_loss(y_pred, y_true, *taus, self.crop, self.window)) / 2
 
     def get_config(self):
         """Arguments that build this loss again."""
@@ -189,4 +195,5 @@ class ContrastiveLoss(keras.losses.Loss):
             "tau_gamma": self.tau_gamma,
             "crop": self.crop,
             "window": self.window,
+            "both_orders": self.both_orders,
         }

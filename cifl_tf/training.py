@@ -10,11 +10,11 @@ from cifl_tf._compat import keras
 from cifl_tf.callbacks import FeaturePictures, SaveEncoder
 from cifl_tf.datasets import segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius
-from cifl_tf.inference import ENCODER_FILE, load_encoder
+from cifl_tf.inference import ENCODER_FILE, load_network
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
 from cifl_tf.precision import precision_policy
-from cifl_tf.synthesis import PairSynthesizer, shape_maps
+from cifl_tf.synthesis import Appearance, PairSynthesizer, Range, shape_maps
 from cifl_tf.training_folder import LOG_FOLDER, claim_folder, fit_in_folder, steps_done
 
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -34,7 +34,12 @@ class TrainingConfig:
         steps: optimisation steps in all.
         batch_size: pairs per step.
         tau_alpha, tau_beta, tau_gamma: temperatures of the loss.
-        window: size of the loss's windows in voxels.
+        window: size of the loss's windows in voxels; 0 normalises each channel once over the whole
+            image.
+        crop: voxels of the border that the loss leaves out; None for the receptive radius of the
+            architecture.
+        both_orders: see ``ContrastiveLoss``.
+        noise_std, blur_std, bias_std: lowest and highest, see ``Appearance``.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         precision: "float32", or "mixed_bfloat16" to compute the convolutions in bfloat16, faster on
             processors that have it. The saved encoder is in float32.
@@ -54,6 +59,11 @@ class TrainingConfig:
     tau_beta: float = 0.3
     tau_gamma: float = 0.1
     window: int = 20
+    crop: int | None = None
+    both_orders: bool = False
+    noise_std: Range = Appearance.noise_std
+    blur_std: Range = Appearance.blur_std
+    bias_std: Range = Appearance.bias_std
     learning_rate: float = 1e-3
     precision: Precision = "float32"
     seed: int = 0
@@ -66,18 +76,34 @@ class TrainingConfig:
         if len(shape) != self.ndim:
             raise ValueError(f"shape is {shape}, but ndim is {self.ndim}; give one size per axis")
         object.__setattr__(self, "shape", shape)
-        smallest = 2 * receptive_radius(self.architecture) + 4
+        for name, voxels in (("crop", self.loss_crop), ("window", self.window)):
+            if voxels < 0:
+                raise ValueError(f"{name} is {voxels}; give a number of voxels from 0")
+        smallest = max(8, 2 * self.loss_crop + 4)  # 8 as in shape_maps
         if min(shape) < smallest:
             raise ValueError(
-                f"shape is {shape}, but the {self.architecture} encoder needs at least {smallest} "
-                "voxels along each axis: the loss leaves the border out"
+                f"shape is {shape}; give at least {smallest} voxels along each axis, of which the "
+                f"loss leaves out {self.loss_crop} at every border"
             )
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision is {self.precision!r}; choose from {get_args(Precision)}")
-        positive = ("steps", "batch_size", "learning_rate", "window")
+        positive = ("steps", "batch_size", "learning_rate")
         for name in (*positive, "tau_alpha", "tau_beta", "tau_gamma"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a positive number")
+        for name in ("noise_std", "blur_std", "bias_std"):
+            object.__setattr__(self, name, getattr(self.appearance, name))
+
+    @property
+    def loss_crop(self) -> int:
+        """Voxels of the border that the loss leaves out."""
+        radius = receptive_radius(self.architecture)
+        return radius if self.crop is None else self.crop
+
+    @property
+    def appearance(self) -> Appearance:
+        """Of the synthesised images."""
+        return Appearance(noise_std=self.noise_std, blur_std=self.blur_std, bias_std=self.bias_std)
 
 
 def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
@@ -103,7 +129,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
     keras.utils.set_random_seed(config.seed)
     seen = steps_done(out, config.steps) * config.batch_size
     maps, num_labels = _label_maps(config, start=seen)
-    synthesizer = PairSynthesizer(config.shape, num_labels)
+    synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = tf.concat(synthesizer(next(iter(fixed_maps.batch(1)))), 0)
     fit_in_folder(
@@ -117,7 +143,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         ],
         verbose,
     )
-    return load_encoder(out)
+    return load_network(out / ENCODER_FILE)
 
 
 def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:
@@ -132,8 +158,9 @@ def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> 
         config.tau_alpha,
         config.tau_beta,
         config.tau_gamma,
-        crop=receptive_radius(config.architecture),
-        window=config.window,
+        crop=config.loss_crop,
+        window=config.window or None,
+        both_orders=config.both_orders,
     )
     model.compile(keras.optimizers.Adam(schedule), loss)
     return model

@@ -8,6 +8,7 @@ from cifl_tf.datasets.mni152 import mni152_slice, mni152_tissues
 from cifl_tf.datasets.oasis import read_oasis
 from cifl_tf.datasets.opening import open_cohort
 from cifl_tf.datasets.segmentation_maps import segmentation_maps
+from cifl_tf.datasets.studies import split_study, study_contrasts, study_view
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.datasets.virtual import Variation, virtual_cohort
 
@@ -27,6 +28,9 @@ __all__ = [
     "remapping",
     "segmentation_maps",
     "slices",
+    "split_study",
     "stack_cohort",
+    "study_contrasts",
+    "study_view",
     "virtual_cohort",
 ]

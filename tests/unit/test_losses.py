@@ -320,9 +320,22 @@ def test_keras_loss_defaults_to_the_form_that_does_not_collapse():
     np.testing.assert_allclose(ContrastiveLoss()(view_1, view_2), np.mean(expected))
 
 
-@pytest.mark.parametrize("window", [None, 6])
-def test_keras_loss_config_round_trip(window):
-    loss = ContrastiveLoss(0.4, 0.5, 0.2, crop=3, window=window, reduction="sum", name="mine")
+def test_both_orders_are_the_mean_of_the_two():
+    view_1, view_2 = random_views((3, 24, 25, 3))
+    taus, form = (0.4, 0.5, 0.2), {"crop": 3, "window": 6}
+    there, back = (
+        paper_loss(windowed_units(first, **form), windowed_units(second, **form), *taus)
+        for first, second in ((view_1, view_2), (view_2, view_1))
+    )
+    assert np.all(np.abs(there - back) > 1e-3)
+    loss = ContrastiveLoss(*taus, **form, both_orders=True, reduction="none")
+    np.testing.assert_allclose(loss(view_1, view_2), (there + back) / 2, rtol=2e-5)
+    np.testing.assert_allclose(loss(view_2, view_1), loss(view_1, view_2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("window", "both_orders"), [(None, False), (6, True)])
+def test_keras_loss_config_round_trip(window, both_orders):
+    loss = ContrastiveLoss(0.4, 0.5, 0.2, 3, window, both_orders, reduction="sum", name="mine")
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(restored) is ContrastiveLoss
     assert restored.get_config() == loss.get_config()

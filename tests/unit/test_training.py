@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
+from cifl_tf import Appearance, ContrastiveLoss, receptive_radius
 from cifl_tf._compat import keras
 from cifl_tf.callbacks import read_history
 from cifl_tf.precision import in_float32
@@ -103,6 +104,35 @@ def test_volumes_and_own_segmentations(tmp_path):
     assert encoder.output_shape == (None, None, None, None, 2)
 
 
+def test_the_whole_recipe_reaches_loss_and_images(tmp_path, monkeypatch):
+    models = []
+
+    def fit(model, data, steps, out, *_):
+        models.append(model)
+        model.encoder.save(out / "encoder.keras")
+
+    monkeypatch.setattr("cifl_tf.training.fit_in_folder", fit)
+    looks = {"noise_std": (1, 25), "blur_std": (0, 0), "bias_std": (0.1, 0.6)}
+    losses = {"tau_alpha": 0.4, "tau_beta": 0.5, "tau_gamma": 0.2, "crop": 4, "both_orders": True}
+    config = TrainingConfig(**TINY, **looks, **losses, window=0)
+    train(tmp_path, config)
+    train(tmp_path, config)  # the same after JSON, where pairs are lists
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["version"]
+    assert {name: tuple(written[name]) for name in looks} == looks
+    assert TrainingConfig(**written).appearance == config.appearance
+    for model in models:
+        assert model.synthesizer.appearance == Appearance(**looks)
+        assert (losses | {"window": None}).items() <= model.loss.get_config().items()
+
+
+def test_without_a_choice_the_loss_leaves_out_what_the_encoder_sees():
+    default = build_model(TrainingConfig(), None).loss.get_config()
+    assert default == ContrastiveLoss().get_config()
+    unet = TrainingConfig(shape=(128, 128), architecture="unet")
+    assert unet.loss_crop == receptive_radius("unet")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -111,7 +141,13 @@ def test_volumes_and_own_segmentations(tmp_path):
         ({"shape": (96, 16)}, "at least 20 voxels"),
         ({"steps": 0}, "steps is 0"),
         ({"tau_gamma": -1.0}, "tau_gamma is -1.0"),
-        ({"window": 0}, "window is 0"),
+        ({"window": -1}, "window is -1"),
+        ({"crop": -1}, "crop is -1"),
+        ({"crop": 50}, "at least 104 voxels"),
+        ({"shape": (6, 6), "crop": 0}, "at least 8 voxels"),
+        ({"noise_std": (5, 0)}, r"noise_std is \(5, 0\)"),
+        ({"blur_std": (-1, 0)}, r"blur_std is \(-1, 0\)"),
+        ({"bias_std": (0, float("nan"))}, r"bias_std is \(0, nan\)"),
         ({"precision": "float8"}, "precision is 'float8'"),
         ({"architecture": "transformer"}, "architecture is 'transformer'"),
     ],
