@@ -5,11 +5,12 @@ from cifl_tf import _compat  # noqa: F401  isort: skip  (selects legacy Keras be
 from cifl_tf.datasets import mni152_slice, segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius
 from cifl_tf.export import export_registration, export_saved_model, export_segmenter
-from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.inference import features_of
 from cifl_tf.instance import InstanceSettings, optimise_instance
 from cifl_tf.layers import L2Normalize, RescaleIntensity
 from cifl_tf.losses import ContrastiveLoss, contrastive_loss
 from cifl_tf.model import CIFL
+from cifl_tf.pretrained import load_encoder, load_pretrained, pretrained_encoders
 from cifl_tf.registration import RegistrationNetwork, register
 from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter
 from cifl_tf.synthesis import Appearance, PairSynthesizer, shape_maps
@@ -38,8 +39,10 @@ __all__ = [
     "export_segmenter",
     "features_of",
     "load_encoder",
+    "load_pretrained",
     "mni152_slice",
     "optimise_instance",
+    "pretrained_encoders",
     "read_volume",
     "receptive_radius",
     "register",

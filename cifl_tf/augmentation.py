@@ -7,6 +7,8 @@ import tensorflow as tf
 from cifl_tf._compat import vxm
 from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, upsample
 
+NUM_LEVELS = 7  # of a random remapping of intensities
+
 
 @dataclasses.dataclass(frozen=True)
 class SpatialAugmentation:
@@ -73,7 +75,7 @@ class SpatialAugmentation:
 
 @dataclasses.dataclass(frozen=True)
 class IntensityAugmentation:
-    """Random gamma, bias field, thick slices and noise, drawn anew for every image.
+    """Random remapping, gamma, bias field, thick slices and noise, drawn anew for every image.
 
     What is 0, air or what a skull strip took away, stays 0, and the highest intensity becomes 1.
 
@@ -83,6 +85,8 @@ class IntensityAugmentation:
         bias_scale: distance in voxels between the independent points of the bias field.
         thickness_std: highest SD in voxels of a blur along one axis, in half of the images.
         noise_std: highest SD of the noise, of an image in [0, 1].
+        remapped: share of the images that get a random contrast: random levels at equal distances
+            of the intensity, linear between, so mostly not monotone.
     """
 
     gamma_std: float = 0.2
@@ -90,6 +94,11 @@ class IntensityAugmentation:
     bias_scale: float = 40.0
     thickness_std: float = 1.5
     noise_std: float = 0.03
+    remapped: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.remapped <= 1:
+            raise ValueError(f"remapped is {self.remapped}; give a share of at least 0, at most 1")
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Change the images and pass the labels on.
@@ -101,6 +110,10 @@ class IntensityAugmentation:
         inside = tf.cast(images > 0, tf.float32)
         batch_size, shape = tf.shape(images)[0], images.shape[1:-1]
         single = [batch_size] + [1] * (len(shape) + 1)
+        if self.remapped > 0:
+            chosen = tf.random.uniform(single) < self.remapped
+            levels = tf.random.uniform([batch_size, NUM_LEVELS])
+            images = tf.where(chosen, remap(images, levels) * inside, images)
         images **= tf.exp(tf.random.normal(single, stddev=self.gamma_std))
         coarse = tf.random.normal([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
         bias_std = tf.random.uniform(single, 0, self.bias_std)
@@ -120,3 +133,18 @@ class IntensityAugmentation:
         std *= tf.cast(tf.random.uniform([batch_size]) < 0.5, tf.float32)
         axis = tf.random.uniform([batch_size], 0, ndim, tf.int32)
         return std[:, None] * tf.one_hot(axis, ndim)
+
+
+def remap(images: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    """Intensities at given levels, linear between.
+
+    Args:
+        images: (batch, *spatial, 1) in [0, 1].
+        levels: (batch, n), the new intensities of 0, 1 / (n - 1) and so on to 1 of each image.
+    """
+    last = levels.shape[-1] - 1
+    position = tf.reshape(images, [tf.shape(images)[0], -1]) * last
+    below = tf.clip_by_value(tf.floor(position), 0, last - 1)
+    index = tf.cast(below, tf.int32)
+    low, high = (tf.gather(levels, index + step, batch_dims=1) for step in (0, 1))
+    return tf.reshape(low + (position - below) * (high - low), tf.shape(images))

@@ -1,26 +1,33 @@
 """The ``cifl`` command."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tensorflow as tf
 import typer
 from tqdm import tqdm
 
 from cifl_tf._version import __version__
-from cifl_tf.cli_options import ModelFolder, OutFolder, output_paths
+from cifl_tf.cli_options import EncoderModel, Ensemble, OutFolder, output_paths, parse_ensemble
 from cifl_tf.demo import run_demo
 from cifl_tf.encoder import Architecture
 from cifl_tf.evaluation_cli import evaluate_command
 from cifl_tf.export import export_saved_model
-from cifl_tf.inference import features_of, load_encoder
+from cifl_tf.inference import features_of
+from cifl_tf.pretrained import load_encoder, pretrained_encoders
 from cifl_tf.registration_cli import register_app
 from cifl_tf.segmentation_cli import segment_app
 from cifl_tf.training import Precision, TrainingConfig, train
 from cifl_tf.volumes import PlaneName, save_image
 
 DEMO_STEPS = 600
+DEFAULT_MODEL = "shapes-2d"
 DEFAULT = TrainingConfig()
+Number = TypeVar("Number", int, float)
+
+
+def _with_commas(numbers):
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -81,14 +88,37 @@ def train_command(
     architecture: Annotated[
         Architecture, typer.Option(help="The paper's eight convolutions, or a small U-Net.")
     ] = "plain",
-    scales: Annotated[str, typer.Option(help="Typical sizes of the shapes in voxels.")] = ",".join(
-        map(str, DEFAULT.scales)
-    ),
+    scales: Annotated[
+        str, typer.Option(help="Typical sizes of the shapes in voxels.")
+    ] = _with_commas(DEFAULT.scales),
+    noise_std: Annotated[
+        str, typer.Option(help="Lowest and highest SD of the noise in a shape, of 255.")
+    ] = _with_commas(DEFAULT.noise_std),
+    blur_std: Annotated[
+        str, typer.Option(help="Lowest and highest SD of the blur in voxels.")
+    ] = _with_commas(DEFAULT.blur_std),
+    bias_std: Annotated[
+        str, typer.Option(help="Lowest and highest SD of the bias field's logarithm.")
+    ] = _with_commas(DEFAULT.bias_std),
     steps: Annotated[int, typer.Option(help="Optimisation steps in all.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = DEFAULT.batch_size,
     tau_alpha: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_alpha,
     tau_beta: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_beta,
     tau_gamma: Annotated[float, typer.Option(help="Temperature.")] = DEFAULT.tau_gamma,
+    window: Annotated[
+        int, typer.Option(help="Size of the loss's windows in voxels; 0 for the whole image.")
+    ] = DEFAULT.window,
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            help="Voxels of the border that the loss leaves out.",
+            show_default="as far as the encoder sees",
+        ),
+    ] = None,
+    both_orders: Annotated[
+        bool,
+        typer.Option("--both-orders", help="Contrast the channels of both views, not of one."),
+    ] = False,
     learning_rate: Annotated[float, typer.Option(help="At the start.")] = DEFAULT.learning_rate,
     precision: Annotated[
         Precision, typer.Option(help="The second computes convolutions in bfloat16.")
@@ -102,16 +132,22 @@ def train_command(
     """Train an encoder on random shapes; the same command goes on after an interruption."""
     config = TrainingConfig(
         ndim=ndim,
-        shape=_parse_sizes(shape, "--shape") if shape else (),
+        shape=_parse_numbers(shape, "--shape", int) if shape else (),
         num_features=num_features,
         num_filters=num_filters,
         architecture=architecture,
-        scales=_parse_sizes(scales, "--scales"),
+        scales=_parse_numbers(scales, "--scales", float),
+        noise_std=_parse_range(noise_std, "--noise-std"),
+        blur_std=_parse_range(blur_std, "--blur-std"),
+        bias_std=_parse_range(bias_std, "--bias-std"),
         steps=steps,
         batch_size=batch_size,
         tau_alpha=tau_alpha,
         tau_beta=tau_beta,
         tau_gamma=tau_gamma,
+        window=window,
+        crop=crop,
+        both_orders=both_orders,
         learning_rate=learning_rate,
         precision=precision,
         seed=seed,
@@ -125,26 +161,34 @@ def train_command(
 def features_command(
     images: Annotated[list[Path], typer.Argument(help="NIfTI or MGZ files.", show_default=False)],
     out: OutFolder,
-    model: ModelFolder,
+    model: EncoderModel = DEFAULT_MODEL,
     plane: Annotated[PlaneName, typer.Option(help="Slices for a 2D encoder.")] = "coronal",
     voxel_size: Annotated[
         float | None, typer.Option(help="Resample to this size in mm before.")
     ] = None,
     frame: Annotated[int | None, typer.Option(help="Which image of a 4D file.")] = None,
+    ensemble: Ensemble = "none",
 ):
     """Write the features of images as 4D NIfTI files on the images' own grids."""
     encoder = load_encoder(model)
+    names = parse_ensemble(ensemble)
     targets = output_paths(images, out, "_features.nii.gz")
     for target, image in tqdm(targets.items(), unit="image", disable=None):
         features = features_of(
-            image, encoder, plane, voxel_size=voxel_size, frame=frame, progress=True
+            image,
+            encoder,
+            plane,
+            voxel_size=voxel_size,
+            frame=frame,
+            progress=True,
+            ensemble=names,
         )
         save_image(features, target)
         tqdm.write(str(target))
 
 
 @app.command("export")
-def export_command(model: ModelFolder, out: OutFolder):
+def export_command(out: OutFolder, model: EncoderModel = DEFAULT_MODEL):
     """Write an encoder as a SavedModel that needs TensorFlow only."""
     export_saved_model(load_encoder(model), out)
     typer.echo(f"The SavedModel is in {out}.")
@@ -153,26 +197,53 @@ def export_command(model: ModelFolder, out: OutFolder):
 @app.command("demo")
 def demo_command(
     out: OutFolder,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Trained encoder; without it, a small one is trained in three minutes."),
-    ] = None,
+    model: EncoderModel = DEFAULT_MODEL,
+    training: Annotated[
+        bool,
+        typer.Option("--train", help="Train a small encoder instead, for about three minutes."),
+    ] = False,
 ):
     """Compare the features of the MNI152 brain in four contrasts, in numbers and pictures."""
-    if model is None:
-        config = TrainingConfig(steps=DEMO_STEPS)
-        encoder = train(out / "model", config)
+    if training and model != DEFAULT_MODEL:
+        raise ValueError(f"--train trains an encoder, but --model is {model}; leave one out")
+    if training:
+        encoder = train(out / "model", TrainingConfig(steps=DEMO_STEPS))
     else:
         encoder = load_encoder(model)
     typer.echo(run_demo(encoder, out))
     typer.echo(f"See {out / 'features.png'} and {out / 'synthesis.png'}.")
 
 
-def _parse_sizes(text: str, option: str) -> tuple[int, ...]:
+@app.command("info")
+def info_command(
+    name: Annotated[
+        str | None, typer.Argument(help="Print the model card of this one.", show_default=False)
+    ] = None,
+):
+    """List the encoders that ship with the package, or print the model card of one."""
+    known = pretrained_encoders()
+    if name is None:
+        for shipped in known.values():
+            typer.echo(f"{shipped.name:12}{shipped.summary}")
+    elif name in known:
+        typer.echo(known[name].card.rstrip())
+    else:
+        raise ValueError(f"there are no pretrained weights {name!r}; choose from {[*known]}")
+
+
+def _parse_numbers(text: str, option: str, kind: type[Number]) -> tuple[Number, ...]:
     try:
-        return tuple(int(size) for size in text.split(","))
+        return tuple(kind(number) for number in text.split(","))
     except ValueError:
-        raise ValueError(f"{option} is {text!r}; give whole numbers, such as 96,96") from None
+        wanted = "whole numbers, such as 96,96" if kind is int else "numbers, such as 0,1.5"
+        raise ValueError(f"{option} is {text!r}; give {wanted}") from None
+
+
+def _parse_range(text: str, option: str) -> tuple[float, float]:
+    numbers = _parse_numbers(text, option, float)
+    if len(numbers) != 2:
+        raise ValueError(f"{option} is {text!r}; give the lowest and the highest, such as 0,1.5")
+    return numbers[0], numbers[1]
 
 
 def main():

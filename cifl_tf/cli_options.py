@@ -7,21 +7,25 @@ from typing import Annotated
 import typer
 
 from cifl_tf.datasets import Cohort
-from cifl_tf.downstream import INTENSITY
+from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.image_files import READABLE
+from cifl_tf.pretrained import INTENSITY, pretrained_encoders
 from cifl_tf.volumes import PlaneName
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
-ModelFolder = Annotated[
-    Path,
-    typer.Option("--model", help="Folder of `cifl train`, or a .keras file.", show_default=False),
-]
-FeaturesModel = Annotated[
+EncoderModel = Annotated[
     str,
     typer.Option(
+        "--model", help="A name of `cifl info`, a folder of `cifl train`, or a .keras file."
+    ),
+]
+FeaturesModel = Annotated[
+    str | None,
+    typer.Option(
         "--model",
-        help="Folder of `cifl train`, a .keras file, or 'intensity', the baseline.",
-        show_default=False,
+        help="A name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the "
+        "baseline.",
+        show_default="shapes-2d or shapes-3d",
     ),
 ]
 Dataset = Annotated[
@@ -40,8 +44,22 @@ Around = Annotated[
     str | None,
     typer.Option(help="Label on which the slices are centred.", show_default="the middle"),
 ]
-AverageInverted = Annotated[
-    bool, typer.Option(help="Average the features of an image and of its inversion.")
+Ensemble = Annotated[
+    str,
+    typer.Option(
+        help="Average the features of an image and of remapped copies of it: names out of "
+        "inverted, gamma and folded with commas between, or none."
+    ),
+]
+Variants = Annotated[
+    int,
+    typer.Option(
+        help="Versions of each training image of other gamma, bias field, slice thickness and "
+        "noise; 1 for the image alone."
+    ),
+]
+Remapped = Annotated[
+    float, typer.Option(help="Share of these versions that get a random contrast as well.")
 ]
 LearningRate = Annotated[float, typer.Option(help="At the start.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
@@ -65,9 +83,22 @@ def output_paths(images: Sequence[Path], out: Path, ending: str) -> dict[Path, P
     return targets
 
 
+def chosen_model(model: str | None, ndim: int) -> str:
+    """The model that was asked for; without one, the encoder that ships with the package.
+
+    Raises:
+        ValueError: none was asked for, and no encoder of these dimensions ships with the package.
+    """
+    shipped = f"shapes-{ndim}d"
+    if model is None and shipped not in pretrained_encoders():
+        raise ValueError(f"no encoder for {ndim}D images ships with the package; give --model")
+    return absolute_model(model or shipped)
+
+
 def absolute_model(model: str) -> str:
-    """What stands for a model in a configuration: "intensity", or a path that holds anywhere."""
-    return model if model == INTENSITY else str(Path(model).resolve())
+    """What stands for a model in a configuration: "intensity", a name, or an absolute path."""
+    named = model == INTENSITY or model in pretrained_encoders()
+    return model if named else str(Path(model).resolve())
 
 
 def split_cohort(
@@ -99,6 +130,15 @@ def split_cohort(
 def parse_names(text: str | None) -> list[str]:
     """The names of an option, with commas between."""
     return [name.strip() for name in text.split(",")] if text else []
+
+
+def parse_ensemble(text: str) -> tuple[str, ...]:
+    """The remapped copies of ``--ensemble``.
+
+    Raises:
+        ValueError: there is no such remapping, or it is there twice.
+    """
+    return checked_ensemble(() if text == "none" else parse_names(text))
 
 
 def _stem(path: Path) -> str:

@@ -1,26 +1,18 @@
 """Features of a whole image: an array or a file, through a 2D or a 3D encoder."""
 
 import os
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
+from cifl_tf.frozen_features import FrozenFeatures, checked_ensemble
 from cifl_tf.volumes import Volume, plane_axis, read_volume, rescale_intensity, to_original
 
 ENCODER_FILE = "encoder.keras"
-
-
-def load_encoder(path) -> keras.Model:
-    """Load an encoder from a training folder or a .keras file.
-
-    Raises:
-        ValueError: there is none, or the file is damaged.
-    """
-    path = Path(path)
-    file = path / ENCODER_FILE if path.is_dir() else path
-    return load_network(file)
 
 
 def load_network(file) -> keras.Model:
@@ -48,6 +40,7 @@ def features_of(
     frame: int | None = None,
     batch_size: int = 8,
     progress: bool = False,
+    ensemble: Sequence[str] = (),
 ):
     """Contrast-invariant features of an image.
 
@@ -62,21 +55,34 @@ def features_of(
         frame: for 4D files, which image.
         batch_size: slices at a time.
         progress: show a progress bar over slices.
+        ensemble: names of remapped copies of the image, such as ("inverted", "gamma"): the mean
+            over its features and theirs, at the cost of one more encoder pass per copy. Contrasts
+            then differ less. See ``FrozenFeatures``.
 
     Returns:
         For an array, float32 (*spatial, C). For a file or a nibabel image, a 4D NIfTI image of the
         features on the image's own grid.
 
     Raises:
-        ValueError: the dimensions of image and encoder do not fit, the image is not finite, or, for
-            files, anything that ``read_volume`` refuses.
+        ValueError: the dimensions of image and encoder do not fit, the image is not finite, the
+            ensemble is unknown, or, for files, anything that ``read_volume`` refuses.
         FileNotFoundError: there is no such file.
     """
-    encoder = getattr(encoder, "encoder", encoder)
+    network = getattr(encoder, "encoder", encoder)
+    names = checked_ensemble(ensemble)
+    if names:
+        network = _averaged(network, names)
     features, volume = apply_network(
-        image, encoder, plane, voxel_size, frame, batch_size, progress=progress
+        image, network, plane, voxel_size, frame, batch_size, progress=progress
     )
     return features if volume is None else to_original(features, volume)
+
+
+@lru_cache(maxsize=4)  # so that TensorFlow traces it once for many images
+def _averaged(encoder, ensemble):
+    """The network from an image to its features, averaged over an ensemble."""
+    image = keras.Input(encoder.input_shape[1:], name="image")
+    return keras.Model(image, FrozenFeatures(encoder, ensemble, name="features")(image))
 
 
 def apply_network(

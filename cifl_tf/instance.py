@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
-from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.similarity import average_pool, gradient_penalty, voxel_cosine
 from cifl_tf.transforms import checked_displacement, checked_pair, compose, warp
 
@@ -58,7 +59,7 @@ def optimise_instance(
     moving,
     fixed,
     encoder: keras.Model | None,
-    average_inverted: bool = True,
+    ensemble: Sequence[str] = ("inverted",),
     settings: InstanceSettings | None = None,
     initial=None,
 ) -> np.ndarray:
@@ -74,7 +75,7 @@ def optimise_instance(
         moving: (*shape) or (n, *shape, 1), intensities in [0, 1].
         fixed: the same shape.
         encoder: see ``build_encoder``; None compares the intensities, for images of one contrast.
-        average_inverted: see ``FrozenFeatures``.
+        ensemble: see ``FrozenFeatures``.
         settings: None for ``InstanceSettings()``.
         initial: a displacement to refine, as ``register`` gives it: the moving image is warped with
             it first, and the result composed with it. The smoothness then is that of the rest.
@@ -83,7 +84,8 @@ def optimise_instance(
         float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
 
     Raises:
-        ValueError: images, encoder or initial displacement do not fit each other.
+        ValueError: images, encoder or initial displacement do not fit each other, or an unknown
+            ensemble.
     """
     settings = settings or InstanceSettings()
     moving, fixed, single = checked_pair(moving, fixed)
@@ -102,13 +104,10 @@ def optimise_instance(
                 f"{moving.shape}; give one from a pair on the same grid"
             )
         moving = warp(moving, initial)
-    extract = FrozenFeatures(encoder)
+    extract = FrozenFeatures(encoder, ensemble)
     displacements = []
     for pair in zip(moving, fixed, strict=True):
-        features = [
-            features_at_scale(tf.stack(pair), extract, average_inverted, scale)
-            for scale in settings.scales
-        ]
+        features = [features_at_scale(tf.stack(pair), extract, scale) for scale in settings.scales]
         displacements.append(_optimise(features, pair[0].shape[:-1], settings))
     displacement = np.stack(displacements)
     if initial is not None:
@@ -116,16 +115,10 @@ def optimise_instance(
     return displacement[0] if single else displacement
 
 
-def features_at_scale(
-    images: tf.Tensor, extract: FrozenFeatures, average_inverted: bool, scale: int
-) -> tf.Tensor:
+def features_at_scale(images: tf.Tensor, extract: FrozenFeatures, scale: int) -> tf.Tensor:
     """Features of images (batch, *spatial, 1) whose voxels are averaged over ``scale`` of them."""
-    versions = [images]
-    if average_inverted and extract.encoder is not None:
-        # Inverted before averaging: after it, the edge of the brain would not be inverted.
-        versions.append(tf.where(images > 0, 1 - images, tf.zeros_like(images)))
-    pooled = [average_pool(version, scale) for version in versions]
-    return tf.add_n([extract(version) for version in pooled]) / len(pooled)
+    # Remapped before averaging: after it, the edge of the brain, part air, would count as tissue.
+    return extract.mean_features([average_pool(copy, scale) for copy in extract.copies(images)])
 
 
 def _optimise(features, shape, settings):

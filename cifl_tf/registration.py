@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
-from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.layers import PadToMultiple
 from cifl_tf.similarity import gradient_penalty, soft_dice
 from cifl_tf.transforms import checked_pair, warp_batch
@@ -37,7 +37,7 @@ class RegistrationNetwork(keras.Model):
     Args:
         encoder: see ``build_encoder``; None registers on intensities, the paper's baseline.
         shape: two or three sizes of the images in voxels.
-        average_inverted: see ``FrozenFeatures``.
+        ensemble: see ``FrozenFeatures``.
         similarity: what the loss compares: "image", the images themselves, for training pairs that
             share a contrast (the network's inputs are features all the same), or "features".
         smoothness: weight of the mean square gradient of the velocity (of the displacement, where
@@ -53,14 +53,14 @@ class RegistrationNetwork(keras.Model):
         ``warped(x) = moving(x + u(x))``
 
     Raises:
-        ValueError: the shape does not fit the encoder, or an unknown similarity.
+        ValueError: the shape does not fit the encoder, or an unknown similarity or ensemble.
     """
 
     def __init__(
         self,
         encoder: keras.Model | None,
         shape: Sequence[int],
-        average_inverted: bool = False,
+        ensemble: Sequence[str] = (),
         similarity: str = "image",
         smoothness: float = 0.02,
         label_weight: float = 0.0,
@@ -73,9 +73,10 @@ class RegistrationNetwork(keras.Model):
         shape = _checked_shape(shape, encoder)
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
+        self.extract = FrozenFeatures(encoder, ensemble, name="features")
         self._settings: dict[str, Any] = {
             "shape": shape,
-            "average_inverted": average_inverted,
+            "ensemble": self.extract.ensemble,
             "similarity": similarity,
             "smoothness": smoothness,
             "label_weight": label_weight,
@@ -83,7 +84,6 @@ class RegistrationNetwork(keras.Model):
             "int_resolution": int_resolution,
             "num_filters": num_filters,
         }
-        self.extract = FrozenFeatures(encoder, average_inverted, name="features")
         self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
         dense = vxm.networks.VxmDense(
             [size + -size % MULTIPLE for size in shape],

@@ -7,25 +7,28 @@ import typer
 
 from cifl_tf.cli_options import (
     Around,
-    AverageInverted,
     Contrast,
     Dataset,
+    Ensemble,
     FeaturesModel,
     LearningRate,
     Ndim,
     NumSlices,
     OutFolder,
     Plane,
+    Remapped,
     Seed,
     TestSubjects,
     ValidationSubjects,
-    absolute_model,
+    Variants,
+    chosen_model,
+    parse_ensemble,
     split_cohort,
 )
 from cifl_tf.datasets import open_cohort
-from cifl_tf.downstream import INTENSITY, load_features
 from cifl_tf.export import export_registration
 from cifl_tf.instance import InstanceSettings
+from cifl_tf.pretrained import INTENSITY, load_features
 from cifl_tf.registration_files import register_images, save_registration
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration_training import (
@@ -38,6 +41,7 @@ from cifl_tf.registration_training import (
 from cifl_tf.training_folder import read_config
 
 DEFAULT = RegistrationConfig(INTENSITY)
+DEFAULT_ENSEMBLE = ",".join(DEFAULT.ensemble)
 register_app = typer.Typer(
     no_args_is_help=True, help="Register images of contrasts that training has not seen."
 )
@@ -63,7 +67,7 @@ FixedFrame = Annotated[int | None, typer.Option(help="Which image of a 4D fixed 
 @register_app.command("train")
 def train_command(
     out: OutFolder,
-    model: FeaturesModel,
+    model: FeaturesModel = None,
     data: Dataset = "virtual",
     contrast: Contrast = DEFAULT.contrast,
     test_subjects: TestSubjects = None,
@@ -72,7 +76,7 @@ def train_command(
     plane: Plane = "coronal",
     num_slices: NumSlices = DEFAULT.num_slices,
     around: Around = None,
-    average_inverted: AverageInverted = DEFAULT.average_inverted,
+    ensemble: Ensemble = DEFAULT_ENSEMBLE,
     similarity: Annotated[
         SimilarityName, typer.Option(help="What the loss compares.")
     ] = DEFAULT.similarity,
@@ -89,6 +93,8 @@ def train_command(
     augment: Annotated[
         bool, typer.Option(help="Deform the training images at random.")
     ] = DEFAULT.augment,
+    variants: Variants = DEFAULT.variants,
+    remapped: Remapped = DEFAULT.remapped,
     seed: Seed = DEFAULT.seed,
 ):
     """Train a registration network; the same command goes on after an interruption."""
@@ -96,13 +102,13 @@ def train_command(
     # Pairs are of different subjects.
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed, least=2)
     config = RegistrationConfig(
-        model=absolute_model(model),
+        model=chosen_model(model, ndim),
         contrast=contrast,
         ndim=ndim,
         plane=plane,
         num_slices=num_slices,
         around=around,
-        average_inverted=average_inverted,
+        ensemble=parse_ensemble(ensemble),
         similarity=similarity,
         loss=loss,
         smoothness=smoothness,
@@ -111,6 +117,8 @@ def train_command(
         batch_size=batch_size,
         learning_rate=learning_rate,
         augment=augment,
+        variants=variants,
+        remapped=remapped,
         seed=seed,
     )
     train_registration(out, config, train, validation)
@@ -146,7 +154,7 @@ def optimise_command(
     moving: Moving,
     fixed: Fixed,
     out: OutFolder,
-    model: FeaturesModel,
+    model: FeaturesModel = None,
     ndim: Annotated[
         int | None,
         typer.Option(
@@ -154,7 +162,7 @@ def optimise_command(
         ),
     ] = None,
     plane: Plane = "coronal",
-    average_inverted: AverageInverted = True,
+    ensemble: Ensemble = DEFAULT_ENSEMBLE,
     labels: Labels = None,
     voxel_size: VoxelSize = None,
     moving_frame: MovingFrame = None,
@@ -165,10 +173,10 @@ def optimise_command(
     Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
     jacobian.nii.gz, labels.nii.gz and registration.png.
     """
-    encoder = load_features(model)
+    encoder = load_features(chosen_model(model, ndim or 2))
     if ndim is None:
         ndim = 3 if encoder is None else len(encoder.input_shape) - 2
-    method = InstanceMethod(encoder, ndim, plane, average_inverted)
+    method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))
     found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
     _write(found, out)
 

@@ -40,7 +40,7 @@ class NetworkMethod:
             return displacement
         extract = self.network.extract
         return _optimised(
-            moving, fixed, extract.encoder, extract.average_inverted, self.refine, displacement
+            moving, fixed, extract.encoder, extract.ensemble, self.refine, displacement
         )
 
     def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +60,7 @@ class InstanceMethod:
         encoder: see ``build_encoder``; None compares intensities, for images of one contrast.
         ndim: 2 for slices, 3 for volumes; that of the encoder.
         plane: "sagittal", "coronal" or "axial", of the slices.
-        average_inverted: see ``FrozenFeatures``.
+        ensemble: see ``FrozenFeatures``.
         settings: None for ``InstanceSettings()``.
 
     Raises:
@@ -70,7 +70,7 @@ class InstanceMethod:
     encoder: keras.Model | None
     ndim: int = 3
     plane: str = "coronal"
-    average_inverted: bool = True
+    ensemble: tuple[str, ...] = ("inverted",)
     settings: InstanceSettings | None = None
 
     def __post_init__(self):
@@ -79,7 +79,7 @@ class InstanceMethod:
 
     def displace(self, moving, fixed) -> np.ndarray:
         """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1)."""
-        return _optimised(moving, fixed, self.encoder, self.average_inverted, self.settings, None)
+        return _optimised(moving, fixed, self.encoder, self.ensemble, self.settings, None)
 
     def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
         """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1), and their inverses."""
@@ -124,8 +124,17 @@ def register_volumes(
     return forward, inverse
 
 
-@lru_cache(maxsize=4)
 def _for_shape(network, shape):
+    """The network for images of a shape, with its weights of now."""
+    if shape == network.shape:
+        return network
+    copy = _copy_for_shape(network, shape)
+    copy.dense.set_weights(network.dense.get_weights())
+    return copy
+
+
+@lru_cache(maxsize=4)
+def _copy_for_shape(network, shape):
     return network.for_shape(shape)
 
 
@@ -136,13 +145,13 @@ def _volume_field(field, shown, axis):
     return np.moveaxis(volume, 0, axis)
 
 
-def _optimised(moving, fixed, encoder, average_inverted, settings, initial):
+def _optimised(moving, fixed, encoder, ensemble, settings, initial):
     """``optimise_instance`` of each pair, with a bar in a terminal."""
     starts = [None] * len(moving) if initial is None else initial
     pairs = zip(moving[..., 0], fixed[..., 0], starts, strict=True)
     return np.stack(
         [
-            optimise_instance(one, other, encoder, average_inverted, settings, start)
+            optimise_instance(one, other, encoder, ensemble, settings, start)
             for one, other, start in tqdm(
                 pairs, total=len(moving), unit="pair", disable=None, leave=False
             )

@@ -6,20 +6,20 @@ from typing import Literal, get_args
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cifl_tf._compat import keras
-from cifl_tf.augmentation import SpatialAugmentation
+from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
-from cifl_tf.downstream import load_features
+from cifl_tf.feature_variants import feature_variants
+from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import load_network
+from cifl_tf.pretrained import load_features
 from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.training_folder import HISTORY_FILE, claim_folder, fit_in_folder, steps_done
 
 REGISTRATION_FILE = "registration.keras"
-MOST_FEATURES = 2 * 1024**3  # bytes of all features of the training images that are kept
 SimilarityName = Literal["image", "features"]
 LossName = Literal["mse", "multiscale-mse", "ncc"]
 LOSSES = {"mse": keras.losses.MeanSquaredError, "multiscale-mse": MultiScaleMSE, "ncc": LocalNCC}
@@ -36,7 +36,7 @@ class RegistrationConfig:
         plane: of the slices.
         num_slices: slices per subject; slice i of one is registered to slice i of another.
         around: name of the label on which the slices are centred; None for the middle.
-        average_inverted: see ``FrozenFeatures``.
+        ensemble: see ``FrozenFeatures``.
         similarity: what the loss compares, "image" or "features"; see ``RegistrationNetwork``.
         loss: how: "mse", "multiscale-mse" (``MultiScaleMSE``) or "ncc" (``LocalNCC``).
         smoothness: see ``RegistrationNetwork``, as for the next three.
@@ -49,10 +49,16 @@ class RegistrationConfig:
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         augment: deform both images of a pair in one random way; see ``SpatialAugmentation``. In a
             way each, it would ask for larger warps than subjects need, and trained worse.
+        variants: versions of each training image that the network sees, the image itself and others
+            of other intensities, see ``feature_variants`` and ``IntensityAugmentation``; with the
+            similarity "image" the loss compares the images themselves. Fewer, or the image alone,
+            where the features are too large to be kept.
+        remapped: share of those others that get a random contrast.
         seed: of weights, order and augmentation.
 
     Raises:
-        ValueError: there is no such loss.
+        ValueError: there is no such loss, or the ensemble names what there is not, or something
+            twice; there is no version, or ``remapped`` is no share.
     """
 
     model: str
@@ -61,7 +67,7 @@ class RegistrationConfig:
     plane: str = "coronal"
     num_slices: int = 9
     around: str | None = None
-    average_inverted: bool = True
+    ensemble: tuple[str, ...] = ("inverted",)
     similarity: SimilarityName = "image"
     loss: LossName = "mse"
     smoothness: float = 0.02
@@ -73,9 +79,15 @@ class RegistrationConfig:
     batch_size: int = 6
     learning_rate: float = 1e-3
     augment: bool = True
+    variants: int = 8
+    remapped: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
+        if self.variants < 1:
+            raise ValueError(f"variants is {self.variants}; give 1, the image itself, or more")
+        IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
         if self.loss not in LOSSES:
             raise ValueError(f"loss is {self.loss!r}; choose from {get_args(LossName)}")
 
@@ -116,6 +128,7 @@ def train_registration(
             f"label_weight is {config.label_weight}, but the subjects have no labels; give 0, or a "
             "dataset with segmentations"
         )
+    encoder = load_features(config.model)  # before the folder is claimed for what there is not
     claim_folder(
         out,
         {
@@ -126,12 +139,11 @@ def train_registration(
         },
     )
     keras.utils.set_random_seed(config.seed)
-    encoder = load_features(config.model)
     images, labels, names = _arrays(train, config)
     network = RegistrationNetwork(
         encoder,
         images.shape[1:-1],
-        average_inverted=config.average_inverted and encoder is not None,
+        ensemble=config.ensemble,
         similarity=config.similarity,
         smoothness=config.smoothness,
         label_weight=config.label_weight,
@@ -141,11 +153,16 @@ def train_registration(
     )
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     network.compile(keras.optimizers.Adam(schedule), LOSSES[config.loss]())
+    look = IntensityAugmentation(remapped=config.remapped)
+    features = feature_variants(images, network.extract, config.variants, look)
+    variants = 1 if features is None else len(features) // len(images)
+    images = np.concatenate([images] * variants)
+    if features is not None:
+        images = np.concatenate([images, features], axis=-1)
     data = pair_data(
-        # Features are deformed with the images, in place of encoding deformed images every time.
-        _with_features(images, network.extract, config.batch_size),
-        labels if config.label_weight > 0 else None,
-        names,
+        images,
+        np.concatenate([labels] * variants) if config.label_weight > 0 else None,
+        np.tile(names, variants),
         train.num_labels,
         config.batch_size,
         SpatialAugmentation() if config.augment else None,
@@ -283,14 +300,3 @@ def _gather(images, labels, num_labels, augmentation):
         return moving_and_fixed, (one_hot[..., 0, :], one_hot[..., 1, :])
 
     return gather
-
-
-def _with_features(images, extract, batch_size):
-    """Images with their features as further channels, or as they are where these are too large."""
-    size = images.nbytes * (1 + extract.num_features)
-    if extract.encoder is None or size > MOST_FEATURES:
-        return images
-    starts = range(0, len(images), batch_size)
-    bar = tqdm(starts, desc="features", unit="batch", disable=None, leave=False)
-    batches = (images[start : start + batch_size] for start in bar)
-    return np.concatenate([np.concatenate([batch, extract(batch)], axis=-1) for batch in batches])

@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, ne
-from cifl_tf.downstream import FrozenFeatures
+from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.layers import CropTo, PadToMultiple
 
 
@@ -17,7 +18,7 @@ def build_segmenter(
     ndim: int = 2,
     num_filters: int = 16,
     num_levels: int = 4,
-    average_inverted: bool = False,
+    ensemble: Sequence[str] = (),
 ) -> keras.Model:
     """Build a network from an image of any size to label probabilities.
 
@@ -30,14 +31,15 @@ def build_segmenter(
         ndim: 2 or 3; that of the encoder.
         num_filters: channels of the U-Net at full resolution, doubled at each level.
         num_levels: resolutions of the U-Net.
-        average_inverted: see ``FrozenFeatures``.
+        ensemble: see ``FrozenFeatures``.
 
     Input and output shape:
         image (batch, *spatial, 1), intensities in [0, 1]; probabilities
         (batch, *spatial, num_labels)
 
     Raises:
-        ValueError: the encoder has another number of dimensions, or there are too few labels.
+        ValueError: the encoder has another number of dimensions, there are too few labels, or an
+            unknown ensemble.
     """
     if num_labels < 2:
         raise ValueError(f"num_labels is {num_labels}; give at least 2, background included")
@@ -47,7 +49,7 @@ def build_segmenter(
             "give an encoder of the same dimensions"
         )
     image = keras.Input((*[None] * ndim, 1), name="image")
-    extract = FrozenFeatures(encoder, average_inverted, name="features")
+    extract = FrozenFeatures(encoder, ensemble, name="features")
     features = PadToMultiple(2 ** (num_levels - 1), name="pad")(extract(image))
     # neurite prints the name of its last activation.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -66,6 +68,26 @@ def build_segmenter(
     logits = CropTo(name="crop")([unet(features), image])
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(image, probabilities, name="segmenter")
+
+
+def after_features(segmenter: keras.Model) -> keras.Model:
+    """The part of a segmenter that follows its frozen features, with the same layers and weights.
+
+    Training it trains the segmenter, without encoding the images in every step.
+
+    Args:
+        segmenter: of ``build_segmenter``.
+
+    Returns:
+        Model from features (batch, *spatial, C) to probabilities (batch, *spatial, num_labels).
+    """
+    extract = segmenter.get_layer("features")
+    features = keras.Input((*segmenter.input_shape[1:-1], extract.num_features), name="features")
+    values = features
+    for name in ("pad", "unet"):
+        values = segmenter.get_layer(name)(values)
+    values = segmenter.get_layer("crop")([values, features])
+    return keras.Model(features, segmenter.get_layer("probabilities")(values), name=segmenter.name)
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -144,25 +166,30 @@ def training_data(
     labels: np.ndarray,
     batch_size: int,
     augmentation=None,
+    look=None,
     seed: int = 0,
     render=None,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches for ``fit``.
 
     Args:
-        images: float32 (n, *spatial, 1) in [0, 1].
-        labels: integers (n, *spatial, 1).
+        images: float32 (n, *spatial, 1) in [0, 1], or features (n, *spatial, C).
+        labels: integers (n, *spatial, 1), as many as images.
         batch_size: images per batch.
         augmentation: a ``SpatialAugmentation``, or None.
+        look: an ``IntensityAugmentation`` after it, or None.
         seed: of the order.
         render: gives the images from the augmented label maps in place of those given, for training
             on synthetic images (Billot et al., SynthSeg, Medical Image Analysis 2023); such as
             ``PairSynthesizer.render``.
     """
-    data = tf.data.Dataset.from_tensor_slices((images, labels)).repeat()
-    data = data.shuffle(min(len(images), 512), seed=seed).batch(batch_size)
-    if augmentation is not None:
-        data = data.map(augmentation, num_parallel_calls=tf.data.AUTOTUNE)
+    count, images, labels = len(images), tf.constant(images), tf.constant(labels)
+    # Shuffled by their positions: features of many images would fill the memory twice.
+    data = tf.data.Dataset.range(count).shuffle(count, seed=seed).repeat().batch(batch_size)
+    data = data.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen)))
+    for change in (augmentation, look):
+        if change is not None:
+            data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)
     if render is not None:
         data = data.map(lambda _, labels: (render(labels), labels))
     return data.prefetch(2)

@@ -9,27 +9,30 @@ from tqdm import tqdm
 
 from cifl_tf.cli_options import (
     Around,
-    AverageInverted,
     Contrast,
     Dataset,
+    Ensemble,
     FeaturesModel,
     LearningRate,
     Ndim,
     NumSlices,
     OutFolder,
     Plane,
+    Remapped,
     Seed,
     TestSubjects,
     ValidationSubjects,
-    absolute_model,
+    Variants,
+    chosen_model,
     output_paths,
+    parse_ensemble,
     split_cohort,
 )
 from cifl_tf.datasets import open_cohort
-from cifl_tf.downstream import INTENSITY
 from cifl_tf.export import export_segmenter
 from cifl_tf.figures import save_overlay
 from cifl_tf.files import written_whole
+from cifl_tf.pretrained import INTENSITY
 from cifl_tf.segmentation_training import (
     SegmentationConfig,
     load_segmenter,
@@ -40,6 +43,7 @@ from cifl_tf.training_folder import read_config
 from cifl_tf.volumes import save_image
 
 DEFAULT = SegmentationConfig(INTENSITY)
+DEFAULT_ENSEMBLE = ",".join(DEFAULT.ensemble)
 segment_app = typer.Typer(
     no_args_is_help=True, help="Segment images of contrasts that training has not seen."
 )
@@ -53,7 +57,7 @@ SegmenterFolder = Annotated[
 @segment_app.command("train")
 def train_command(
     out: OutFolder,
-    model: FeaturesModel,
+    model: FeaturesModel = None,
     data: Dataset = "virtual",
     contrast: Contrast = DEFAULT.contrast,
     synthetic: Annotated[
@@ -66,35 +70,35 @@ def train_command(
     plane: Plane = "coronal",
     num_slices: NumSlices = DEFAULT.num_slices,
     around: Around = None,
-    average_inverted: AverageInverted = DEFAULT.average_inverted,
+    ensemble: Ensemble = DEFAULT_ENSEMBLE,
     steps: Annotated[int, typer.Option(help="Optimisation steps at most.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     flip: Annotated[
         bool, typer.Option(help="Mirror left and right at random; not for lateralised labels.")
     ] = False,
-    vary_intensity: Annotated[
-        bool, typer.Option(help="Vary gamma, bias field, slice thickness and noise at random.")
-    ] = DEFAULT.vary_intensity,
+    variants: Variants = DEFAULT.variants,
+    remapped: Remapped = DEFAULT.remapped,
     seed: Seed = DEFAULT.seed,
 ):
     """Train a segmenter; the same command goes on after an interruption."""
     cohort = open_cohort(data, ndim)
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
     config = SegmentationConfig(
-        model=absolute_model(model),
+        model=chosen_model(model, ndim),
         contrast=contrast,
         synthetic=synthetic,
         ndim=ndim,
         plane=plane,
         num_slices=num_slices,
         around=around,
-        average_inverted=average_inverted,
+        ensemble=parse_ensemble(ensemble),
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
         flip_axis=0 if flip else None,
-        vary_intensity=vary_intensity,
+        variants=variants,
+        remapped=remapped,
         seed=seed,
     )
     train_segmenter(out, config, train, validation)

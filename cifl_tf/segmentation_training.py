@@ -11,10 +11,18 @@ from cifl_tf._compat import keras
 from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
-from cifl_tf.downstream import load_features
+from cifl_tf.feature_variants import feature_variants
+from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import apply_network, load_network
 from cifl_tf.metrics import volumes_mm3
-from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter, training_data
+from cifl_tf.pretrained import load_features
+from cifl_tf.segmentation import (
+    MeanDice,
+    SegmentationLoss,
+    after_features,
+    build_segmenter,
+    training_data,
+)
 from cifl_tf.synthesis import Appearance, PairSynthesizer
 from cifl_tf.training_folder import (
     HISTORY_FILE,
@@ -44,15 +52,23 @@ class SegmentationConfig:
         plane: of the slices.
         num_slices: slices per subject.
         around: name of the label on which the slices are centred; None for the middle.
-        average_inverted: see ``FrozenFeatures``.
+        ensemble: see ``FrozenFeatures``.
         num_filters: channels of the U-Net at full resolution.
         steps: optimisation steps at most.
         batch_size: images per step.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         patience: epochs without a better validation Dice after which training stops.
         flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``.
-        vary_intensity: change the intensities at random too; see ``IntensityAugmentation``.
+        variants: versions of each training image, the image itself and others of other intensities,
+            see ``feature_variants`` and ``IntensityAugmentation``. Without an encoder, with
+            ``flip_axis``, or where the features are too large to be kept, any number above 1
+            changes the intensities anew in every step.
+        remapped: share of those others that get a random contrast.
         seed: of weights, order and augmentation.
+
+    Raises:
+        ValueError: the ensemble names what there is not, or something twice; there is no version,
+            or ``remapped`` is no share.
     """
 
     model: str
@@ -62,15 +78,22 @@ class SegmentationConfig:
     plane: str = "coronal"
     num_slices: int = 9
     around: str | None = None
-    average_inverted: bool = True
+    ensemble: tuple[str, ...] = ("inverted",)
     num_filters: int = 16
     steps: int = 2000
     batch_size: int = 8
     learning_rate: float = 1e-3
     patience: int = 10
     flip_axis: int | None = None
-    vary_intensity: bool = True
+    variants: int = 8
+    remapped: float = 0.0
     seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
+        if self.variants < 1:
+            raise ValueError(f"variants is {self.variants}; give 1, the image itself, or more")
+        IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
 
 
 def cohort_arrays(
@@ -109,6 +132,7 @@ def train_segmenter(
         ValueError: the folder holds something else, or the cohorts do not fit the configuration.
     """
     out = Path(out)
+    encoder = load_features(config.model)  # before the folder is claimed for what there is not
     claim_folder(
         out,
         {
@@ -120,52 +144,60 @@ def train_segmenter(
         },
     )
     keras.utils.set_random_seed(config.seed)
-    encoder = load_features(config.model)
     segmenter = build_segmenter(
         encoder,
         train.num_labels,
         config.ndim,
         config.num_filters,
-        average_inverted=config.average_inverted and encoder is not None,
-    )
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    segmenter.compile(
-        keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
+        ensemble=config.ensemble,
     )
     images, labels = cohort_arrays(train, config.contrast, config)
-    render = None
-    if config.synthetic:
-        shape = images.shape[1:-1]
-        render = PairSynthesizer(shape, train.num_labels, appearance=SYNTHETIC_LOOK).render
+    validation_data = cohort_arrays(validation, config.contrast, config)
+    look = IntensityAugmentation(remapped=config.remapped)
+    network, vary = segmenter, config.variants > 1 and not config.synthetic
+    render = _painter(labels, train.num_labels) if config.synthetic else None
+    # Features of a mirrored image are not the mirrored features.
+    if encoder is not None and not config.synthetic and config.flip_axis is None:
+        extract = segmenter.get_layer("features")
+        validated = feature_variants(validation_data[0], extract, 1, look)
+        features = feature_variants(images, extract, config.variants, look)
+        if features is not None and validated is not None:
+            network, vary = after_features(segmenter), False
+            labels = np.concatenate([labels] * (len(features) // len(images)))
+            images, validation_data = features, (validated, validation_data[1])
     data = training_data(
         images,
         labels,
         config.batch_size,
-        _augmentation(config),
+        SpatialAugmentation(flip_axis=config.flip_axis),
+        look if vary else None,
         # Another order after an interruption than before it.
         seed=config.seed + steps_done(out, config.steps),
         render=render,
     )
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    network.compile(
+        keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
+    )
+    best = KeepBest(
+        out / SEGMENTER_FILE, out / HISTORY_FILE, "val_dice", config.patience, segmenter
+    )
     fit_in_folder(
-        segmenter,
+        network,
         data,
         config.steps,
         out,
-        [KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, "val_dice", config.patience)],
+        [best],
         verbose,
-        validation_data=cohort_arrays(validation, config.contrast, config),
+        validation_data=validation_data,
         validation_batch_size=config.batch_size,
     )
     return load_segmenter(out)
 
 
-def _augmentation(config):
-    """The function of images and labels that changes a batch."""
-    move = SpatialAugmentation(flip_axis=config.flip_axis)
-    if config.synthetic or not config.vary_intensity:
-        return move
-    look = IntensityAugmentation()
-    return lambda images, labels: look(*move(images, labels))
+def _painter(labels, num_labels):
+    """The function from label maps to images of random contrasts."""
+    return PairSynthesizer(labels.shape[1:-1], num_labels, appearance=SYNTHETIC_LOOK).render
 
 
 def load_segmenter(folder) -> keras.Model:

@@ -12,10 +12,11 @@ LEAST_FALL = 0.3  # of a random non-monotone remapping: its falls together, and 
 
 Remapping = Callable[[np.ndarray], np.ndarray]
 
+# On arrays and on TensorFlow's tensors alike.
 REMAPPINGS: dict[str, Remapping] = {
     "inverted": lambda x: 1 - x,
     "gamma 0.4": lambda x: x**0.4,
-    "folded": lambda x: np.abs(2 * x - 1),
+    "folded": lambda x: abs(2 * x - 1),
 }
 ALIASES = {"gamma": "gamma 0.4"}
 RANDOM = re.compile(r"(monotone|nonmonotone)-([0-9]+)")

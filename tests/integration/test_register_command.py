@@ -10,7 +10,7 @@ from cifl_tf.datasets import virtual_cohort
 
 OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz"}
 PICTURE = "registration.png"
-TRAINING = ["--steps", 2, "--num-slices", 1, "--no-average-inverted"]
+TRAINING = ["--steps", 2, "--num-slices", 1, "--ensemble", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,14 @@ def test_optimise_brings_two_images_together(run_cifl, files, tmp_path):
         (
             ["train", "--model", "intensity", "--data", "{data}", "--validation-subjects", "sub-1"],
             "the validation subjects are ['sub-1'], but pairs are of different subjects",
+        ),
+        (
+            ["train", "--model", "intensity", "--data", "{data}", "--ensemble", "inverted,t2"],
+            "ensemble is ['inverted', 't2']; give names out of ['inverted', 'gamma 0.4', 'folded'",
+        ),
+        (
+            ["optimise", "{moving}", "{fixed}", "--model", "intensity", "--ensemble", "t2"],
+            "ensemble is ['t2']; give names",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cifl_tf.datasets import REMAPPINGS, remap_contrast, remapping
 
@@ -38,6 +39,14 @@ def test_all_remappings_stay_in_range_and_keep_the_shape():
 
 def test_gamma_is_short_for_gamma_04():
     np.testing.assert_allclose(remapping("gamma")(X), X**0.4)
+
+
+@pytest.mark.parametrize("name", REMAPPINGS)
+def test_named_remappings_take_tensors(name):
+    function = REMAPPINGS[name]
+    expected = function(X)
+    assert isinstance(expected, np.ndarray)
+    np.testing.assert_allclose(tf.function(function)(tf.constant(X)), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["", "monotone", "monotone-", "monotone--1", "nonmonotone-1.5"])

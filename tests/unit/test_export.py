@@ -55,7 +55,7 @@ def test_runs_without_this_package(tiny_encoder, tmp_path, rng):
 
 
 def test_segmenter_runs_without_this_package(tiny_encoder, tmp_path, rng):
-    segmenter = cifl_tf.build_segmenter(tiny_encoder, 3, 2, 2, 3, average_inverted=True)
+    segmenter = cifl_tf.build_segmenter(tiny_encoder, 3, 2, 2, 3, ("inverted", "gamma"))
     values = np.array([0, 17, 4])
     export_segmenter(segmenter, tmp_path / "saved_model", values.tolist())
     images = raw(rng, 2, 21, 30)
@@ -79,7 +79,7 @@ def test_labels_of_a_segmenter(tmp_path, rng):
 
 
 def test_registration_runs_without_this_package(tiny_encoder, tmp_path, rng):
-    network = cifl_tf.RegistrationNetwork(tiny_encoder, (19, 26), average_inverted=True)
+    network = cifl_tf.RegistrationNetwork(tiny_encoder, (19, 26), ("inverted", "folded"))
     for weight in network.trainable_variables[-2:]:
         weight.assign(tf.random.normal(weight.shape, stddev=0.3))
     export_registration(network, tmp_path / "saved_model")

@@ -53,7 +53,7 @@ def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
 
 @pytest.mark.parametrize("similarity", ["image", "features"])
 def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity):
-    network = RegistrationNetwork(tiny_encoder, SHAPE, True, similarity, label_weight=1.0)
+    network = RegistrationNetwork(tiny_encoder, SHAPE, ["gamma"], similarity, label_weight=1.0)
     network.compile(keras.optimizers.Adam(1e-3), LocalNCC(window=5))
     before = [weight.numpy() for weight in tiny_encoder.weights]
     images = textures(rng, 4)
@@ -72,7 +72,7 @@ def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity):
 
 
 def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
-    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, average_inverted=True))
+    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted", "gamma")))
     network.compile("adam", LocalNCC(window=7))
     network.save(tmp_path / "network.keras")
     again = keras.models.load_model(tmp_path / "network.keras")
@@ -81,10 +81,12 @@ def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
     assert np.abs(displacement).max() > 0.1
     np.testing.assert_array_equal(register(again, moving, fixed), displacement)
     assert again.loss.window == 7
+    assert again.extract.ensemble == ("inverted", "gamma 0.4")
+    assert again.get_config()["ensemble"] == network.get_config()["ensemble"]
 
 
 def test_the_same_network_for_another_shape(rng, tiny_encoder):
-    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, average_inverted=True, int_steps=3))
+    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted",), int_steps=3))
     moving, fixed = textures(rng, 2)[..., 0]
     same = network.for_shape(SHAPE)
     np.testing.assert_array_equal(register(same, moving, fixed), register(network, moving, fixed))
@@ -212,6 +214,8 @@ def test_refuses(rng, tiny_encoder):
         RegistrationNetwork(tiny_encoder, (16, 16, 16))
     with pytest.raises(ValueError, match="similarity is 'ncc'"):
         RegistrationNetwork(None, SHAPE, similarity="ncc")
+    with pytest.raises(ValueError, match="ensemble is"):
+        RegistrationNetwork(tiny_encoder, SHAPE, ensemble=("t2",))
     network = RegistrationNetwork(None, SHAPE, int_steps=0)
     image = textures(rng, 1)[0, ..., 0]
     with pytest.raises(ValueError, match="use invert_displacement"):

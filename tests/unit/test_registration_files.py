@@ -236,6 +236,22 @@ def test_a_network_for_slices_goes_through_a_volume(rng):
     assert 0.01 < change.max() < 3
 
 
+def test_a_network_for_another_shape_follows_the_weights(rng):
+    network = moved(RegistrationNetwork(None, (16, 16), int_steps=1, num_filters=2), rng)
+    method = NetworkMethod(network)
+    sizes = (20, 24), (16, 16), (18, 17)
+    pairs = {size: rng.random((2, 1, *size, 1)).astype(np.float32) for size in sizes}
+    before = {size: method.displacements(*pair) for size, pair in pairs.items()}
+    network.set_weights([0.7 * weight for weight in network.get_weights()])
+    for size, (moving, fixed) in pairs.items():
+        found = method.displacements(moving, fixed)
+        apart = network.for_shape(size)
+        for inverse in (False, True):
+            expected = register(apart, moving, fixed, inverse=inverse)
+            np.testing.assert_allclose(found[inverse], expected, atol=1e-5)
+            assert np.abs(found[inverse] - before[size][inverse]).max() > 0.01
+
+
 def test_without_a_velocity_the_warp_is_inverted(rng):
     network = moved(RegistrationNetwork(None, (18, 20), int_steps=0), rng)
     moving, fixed = rng.random((2, 18, 1, 20)).astype(np.float32)

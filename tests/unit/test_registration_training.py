@@ -100,7 +100,7 @@ def config(tiny_encoder, tmp_path, monkeypatch):
     return RegistrationConfig(
         str(tmp_path / "encoder.keras"),
         num_slices=2,
-        average_inverted=False,
+        ensemble=["gamma"],  # a list, as it comes from JSON
         similarity="features",
         loss="ncc",
         smoothness=0.3,
@@ -109,6 +109,7 @@ def config(tiny_encoder, tmp_path, monkeypatch):
         int_resolution=1,
         steps=4,
         batch_size=2,
+        variants=2,
     )
 
 
@@ -136,6 +137,8 @@ def test_interrupted_training_goes_on_and_keeps_the_best(cohort, config, tmp_pat
     for name in ("similarity", "smoothness", "label_weight", "int_steps", "int_resolution"):
         assert settings[name] == getattr(config, name)
     written = json.loads((folder / "config.json").read_text())
+    assert written["ensemble"] == ["gamma 0.4"]
+    assert settings["ensemble"] == config.ensemble == ("gamma 0.4",)
     assert written["train"] == list(train.names)
     assert written["validation"] == list(validation.names)
 
@@ -150,6 +153,64 @@ def test_interrupted_training_goes_on_and_keeps_the_best(cohort, config, tmp_pat
 
     with pytest.raises(ValueError, match="another configuration"):
         train_registration(folder, config, validation, train, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "most_bytes", "versions"),
+    [("encoder", 10**9, 2), ("encoder", 1, None), ("intensity", 10**9, 2), ("intensity", 1, None)],
+)
+def test_the_network_sees_versions_of_an_image(
+    cohort, config, tmp_path, monkeypatch, model, most_bytes, versions
+):
+    if model == "intensity":
+        config = dataclasses.replace(config, model=model)
+    config = dataclasses.replace(config, remapped=1.0)
+    monkeypatch.setattr("cifl_tf.feature_variants.MOST_BYTES", most_bytes)
+    seen = {}
+
+    def data(images, labels, names, *_, **__):
+        seen.update(images=images, labels=labels, names=names)
+
+    def fit(network, *_, **__):
+        seen["extract"] = network.extract
+
+    monkeypatch.setattr(registration_training, "pair_data", data)
+    monkeypatch.setattr(registration_training, "fit_in_folder", fit)
+    monkeypatch.setattr(registration_training, "load_registration", lambda out: None)
+    train = cohort.select(cohort.names[:2])
+    train_registration(tmp_path / "new", config, train, cohort.select(cohort.names[2:]))
+
+    images, labels, names = stack_cohort(train, "T1w", count=2)
+    copies = [images] * (versions or 1)
+    # The loss compares the first channel: the image itself, in every version.
+    np.testing.assert_array_equal(seen["images"][..., :1], np.concatenate(copies))
+    np.testing.assert_array_equal(seen["labels"], np.concatenate([labels] * len(copies)))
+    assert list(seen["names"]) == [*names] * len(copies)
+    features = seen["images"][..., 1:]
+    if versions is None:
+        assert features.shape[-1] == 0
+        return
+    first, other = np.split(features, versions)
+    np.testing.assert_allclose(first, seen["extract"](images), atol=1e-5)
+    assert np.abs(other - first).max(axis=(1, 2, 3)).min() > 0.05
+
+
+@pytest.mark.parametrize("most_bytes", [10**9, 1])
+def test_trains_with_or_without_kept_features(cohort, config, tmp_path, monkeypatch, most_bytes):
+    monkeypatch.setattr("cifl_tf.feature_variants.MOST_BYTES", most_bytes)
+    config = dataclasses.replace(config, steps=2, similarity="image", learning_rate=0.05)
+    parts = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
+    folder = tmp_path / "registration"
+    network = train_registration(folder, config, *parts, verbose=0)
+    history = read_history(folder / "history.csv")
+    assert [row["step"] for row in history] == ["2"]
+    images, labels, names = stack_cohort(parts[1], "T1w", count=2)
+    pairs = validation_pairs(images, labels, names, 5, 2)
+    network.compile(loss=registration_training.LOSSES["ncc"]())
+    found = network.evaluate(pairs, verbose=0, return_dict=True)
+    for name, value in found.items():
+        assert value == pytest.approx(float(history[0][f"val_{name}"]), rel=1e-3)
+    assert np.abs(register(network, images, np.roll(images, 2, axis=0))).max() > 0.01
 
 
 def test_volumes_without_labels_keep_the_last_network(config, tmp_path):
@@ -183,6 +244,12 @@ def test_refuses(cohort, config, tmp_path):
     assert not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match="loss is 'mae'"):
         dataclasses.replace(config, loss="mae")
+    with pytest.raises(ValueError, match="ensemble is"):
+        dataclasses.replace(config, ensemble=("t2",))
+    with pytest.raises(ValueError, match="variants is 0; give 1"):
+        dataclasses.replace(config, variants=0)
+    with pytest.raises(ValueError, match=r"remapped is 1\.5"):
+        dataclasses.replace(config, remapped=1.5)
     images, _ = numbered()
     with pytest.raises(ValueError, match=r"1 subjects with \[6\] images"):
         pair_data(images, None, ["a"] * 6, 1, 2)
