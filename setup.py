@@ -27,7 +27,7 @@ setup(
     license="MIT",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
-    package_data={"cifl_tf": ["py.typed"]},
+    package_data={"cifl_tf": ["py.typed", "weights/SHA256SUMS", "weights/*/*"]},
     install_requires=[
         "tensorflow>=2.16,<2.22; python_version < '3.12'",
         "tf-keras>=2.16,<2.22; python_version < '3.12'",

@@ -1,6 +1,6 @@
 """Figures of the paper, as matplotlib figures; knows arrays only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -187,6 +187,24 @@ def _draw_warp(panel, one, spacing):
         values = position.T * voxel_size
         levels = np.arange(values.min(), values.max(), spacing)
         panel.contour(values, levels, colors="gold", linewidths=0.6)
+
+
+def curve_figure(steps: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Signals of a training over its optimisation steps, one panel each.
+
+    Args:
+        steps: at the end of each epoch.
+        curves: as many values each, by name.
+    """
+    figure, axes = _grid(1, len(curves), 1)
+    for panel, (name, values) in zip(axes[0], curves.items(), strict=True):
+        panel.plot(steps, values, linewidth=1)
+        panel.set_title(name.replace("_", " "), fontsize="small")
+        panel.tick_params(labelsize="x-small")
+        panel.set_xlabel("step", fontsize="x-small")
+        if min(values) > 0:
+            panel.set_ylim(bottom=0)
+    return figure
 
 
 def save_figure(figure: Figure, path, dpi: int = 120) -> None:

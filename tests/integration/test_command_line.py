@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import re
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.image import imread
+from typer.testing import CliRunner
 
 import cifl_tf
+from cifl_tf import cli, pretrained, registration_cli, segmentation_cli
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "raw"
 AFFINE = np.array([[-2, 0, 0, 20], [0, 0, 2, -15], [0, 2, 0, -10], [0, 0, 0, 1]], np.float32)
@@ -27,7 +30,7 @@ def test_version_and_help(run_cifl):
     assert version.stdout.startswith(f"cifl_tf {cifl_tf.__version__} ")
     assert version.stderr == ""
     text = run_cifl("--help").stdout
-    assert all(name in text for name in ("train", "features", "export", "demo"))
+    assert all(name in text for name in ("train", "features", "export", "demo", "info"))
 
 
 def test_features(run_cifl, model_folder, head, tmp_path):
@@ -40,6 +43,17 @@ def test_features(run_cifl, model_folder, head, tmp_path):
     expected = cifl_tf.features_of(head, cifl_tf.load_encoder(model_folder))
     np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
     assert written.get_data_dtype() == np.float32
+
+
+def test_features_of_an_ensemble(run_cifl, model_folder, head, tmp_path):
+    options = ["--model", model_folder, "--out", tmp_path / "new"]
+    run_cifl("features", head, *options, "--ensemble", "inverted, gamma")
+    written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
+    encoder = cifl_tf.load_encoder(model_folder)
+    expected = cifl_tf.features_of(head, encoder, ensemble=("inverted", "gamma"))
+    np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
+    done = run_cifl("features", head, *options, "--ensemble", "t2", check=False)
+    assert_one_line_error(done, "ensemble is ['t2']; give names out of ['inverted',")
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="the real heads are not beside the repository")
@@ -63,12 +77,69 @@ def test_export(run_cifl, model_folder, tmp_path, rng):
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
+@pytest.fixture
+def weights(tmp_path, monkeypatch, tiny_encoder):
+    """Two small encoders in place of those that ship with the package."""
+    folder = tmp_path / "weights"
+    sums = ""
+    for name, encoder in (
+        ("coarse-2d", cifl_tf.build_encoder(2, 3, 2)),
+        ("shapes-2d", tiny_encoder),
+    ):
+        file = folder / name / "encoder.keras"
+        file.parent.mkdir(parents=True)
+        encoder.save(file)
+        card = f"# {name}\n\nFor slices,\nof a test.\n\n## Limits\n\nAll.\n"
+        (folder / name / "README.md").write_text(card)
+        sums += f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {name}/encoder.keras\n"
+    (folder / "SHA256SUMS").write_text(sums)
+    monkeypatch.setattr(pretrained, "WEIGHTS", folder)
+    return folder
+
+
+def run_here(*arguments):
+    """Run ``cifl`` in this process, which has TensorFlow loaded already."""
+    return CliRunner().invoke(cli.app, [*map(str, arguments)])
+
+
+def test_info_lists_the_encoders_and_prints_a_card(weights):
+    done = run_here("info")
+    assert done.exit_code == 0
+    assert done.stdout == "coarse-2d   For slices, of a test.\nshapes-2d   For slices, of a test.\n"
+    done = run_here("info", "shapes-2d")
+    assert done.exit_code == 0
+    assert done.stdout == (weights / "shapes-2d" / "README.md").read_text()
+    done = run_here("info", "shapes-4d")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    message = "there are no pretrained weights 'shapes-4d'; choose from ['coarse-2d', 'shapes-2d']"
+    assert done.stderr == f"cifl: {message}\n"
+
+
+def test_info_of_the_encoders_that_ship():
+    known = cifl_tf.pretrained_encoders()
+    assert "shapes-2d" in known
+    done = run_here("info")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(known)
+    for line, shipped in zip(lines, known.values(), strict=True):
+        assert line.endswith(f" {shipped.summary}")
+        card = run_here("info", shipped.name).stdout
+        assert card.rstrip() == (shipped.folder / "README.md").read_text().rstrip()
+
+
+def similarities(text):
+    """The rows of the demo's table: untrained, trained."""
+    return {
+        match[1].strip(): [float(value) for value in match[2].split()]
+        for match in re.finditer(r"^(.{20})((?:\s+-?\d\.\d+){2})", text, re.MULTILINE)
+    }
+
+
 def test_demo_of_a_trained_model(run_cifl, model_folder, tmp_path):
     done = run_cifl("demo", "--model", model_folder, "--out", tmp_path)
-    rows = {
-        match[1].strip(): [float(value) for value in match[2].split()]
-        for match in re.finditer(r"^(.{20})((?:\s+-?\d\.\d+){2})", done.stdout, re.MULTILINE)
-    }
+    rows = similarities(done.stdout)
     assert list(rows) == [
         "inverted",
         "gamma 0.4",
@@ -81,6 +152,94 @@ def test_demo_of_a_trained_model(run_cifl, model_folder, tmp_path):
         picture = imread(tmp_path / name)
         assert min(picture.shape[:2]) > 100
         assert picture.std() > 0.05
+
+
+@pytest.fixture
+def demonstrated(monkeypatch):
+    """Encoders that the demo shows, and trainings that it asks for, in place of both."""
+    shown, trained = [], []
+
+    def train(out, config):
+        trained.append((out, config))
+        return "trained"
+
+    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setattr(cli, "run_demo", lambda encoder, out: shown.append(encoder) or "table")
+    return shown, trained
+
+
+def test_demo_shows_what_ships_unless_told_to_train(weights, demonstrated, tiny_encoder, tmp_path):
+    shown, trained = demonstrated
+    assert run_here("demo", "--out", tmp_path / "demo").exit_code == 0
+    assert trained == []
+    (encoder,) = shown
+    for one, other in zip(encoder.get_weights(), tiny_encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    done = run_here("demo", "--model", "coarse-2d", "--out", tmp_path / "demo")
+    assert done.stdout.startswith("table\n")
+    assert shown[1].output_shape[-1] == 3
+
+    assert run_here("demo", "--train", "--out", tmp_path / "demo").exit_code == 0
+    expected = cli.TrainingConfig(steps=cli.DEMO_STEPS)
+    assert trained == [(tmp_path / "demo" / "model", expected)]
+    assert shown[2:] == ["trained"]
+
+
+def test_demo_of_the_encoder_that_ships(run_cifl, tmp_path):
+    rows = similarities(run_cifl("demo", "--out", tmp_path).stdout)
+    assert {path.name for path in tmp_path.iterdir()} == {"features.png", "synthesis.png"}
+    for name in ("inverted", "gamma 0.4", "folded"):
+        assert rows[name][1] > 0.8
+    assert rows["different channels"][1] < 0.2
+
+
+def test_without_a_model_it_is_the_one_that_ships(weights, head, tiny_encoder, tmp_path):
+    assert run_here("features", head, "--out", tmp_path / "features").exit_code == 0
+    written = nibabel.load(tmp_path / "features" / "head_features.nii.gz")
+    expected = cifl_tf.features_of(head, tiny_encoder)
+    np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
+    image = np.random.default_rng(0).random((1, 20, 21, 1), np.float32)
+    assert run_here("export", "--out", tmp_path / "saved_model").exit_code == 0
+    features = tf.saved_model.load(str(tmp_path / "saved_model"))(image)["features"][0]
+    expected = cifl_tf.features_of(image[0, ..., 0], tiny_encoder)
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "function"),
+    [
+        ("segment", segmentation_cli, "train_segmenter"),
+        ("register", registration_cli, "train_registration"),
+    ],
+)
+def test_trainings_name_the_encoder_that_ships(
+    weights, tmp_path, monkeypatch, command, module, function
+):
+    configs = []
+    monkeypatch.setattr(module, function, lambda out, config, *_: configs.append(config))
+    options = [command, "train", "--data", "virtual:5", "--out", tmp_path / "out"]
+    assert run_here(*options).exit_code == 0
+    (weights / "my-2d").mkdir()
+    monkeypatch.chdir(weights)
+    chosen = ["--variants", 3, "--remapped", 0.5, "--model"]
+    for model in ("coarse-2d", "./coarse-2d", "my-2d", "intensity"):
+        assert run_here(*options, *chosen, model).exit_code == 0
+    default, *others = configs
+    assert (default.model, default.variants, default.remapped) == ("shapes-2d", 8, 0)
+    folders = [str(weights / "coarse-2d"), str(weights / "my-2d")]
+    assert [config.model for config in others] == ["coarse-2d", *folders, "intensity"]
+    assert {(config.variants, config.remapped) for config in others} == {(3, 0.5)}
+
+    for wrong, message in (
+        (["--ndim", 3], "no encoder for 3D images ships with the package; give --model"),
+        (["--variants", 0], "variants is 0; give 1"),
+        (["--remapped", 1.5], "remapped is 1.5; give a share"),
+    ):
+        done = run_here(*options, *wrong)
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"cifl: {message}")
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def _save(path, array, affine=AFFINE):
@@ -143,6 +302,47 @@ def test_bad_images(model_folder, tmp_path, capsys, monkeypatch):
         assert name in printed.err
         assert message in printed.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, capsys, monkeypatch):
+    from cifl_tf import cli
+
+    configs = []
+    monkeypatch.setattr(cli, "train", lambda out, config: configs.append(config))
+
+    def run(*options):
+        monkeypatch.setattr("sys.argv", ["cifl", "train", "--out", str(tmp_path), *options])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code
+
+    assert run() == 0
+    loss = ["--window", "0", "--crop", "4", "--both-orders", "--scales", "2,4.5"]
+    looks = ["--noise-std", "1,25", "--blur-std", "0,0", "--bias-std", "0,0.6"]
+    assert run(*loss, *looks) == 0
+    chosen = cli.TrainingConfig(
+        scales=(2.0, 4.5),
+        window=0,
+        crop=4,
+        both_orders=True,
+        noise_std=(1.0, 25.0),
+        blur_std=(0.0, 0.0),
+        bias_std=(0.0, 0.6),
+    )
+    assert configs == [cli.TrainingConfig(), chosen]
+    capsys.readouterr()
+    for option, text, message in (
+        ("--noise-std", "0,1,2", "'0,1,2'; give the lowest and the highest"),
+        ("--blur-std", "0;1", "--blur-std is '0;1'; give numbers"),
+        ("--bias-std", "0.6,0", "bias_std is (0.6, 0.0)"),
+        ("--shape", "96,9.5", "--shape is '96,9.5'; give whole numbers"),
+        ("--crop", "60", "at least 124 voxels"),
+    ):
+        assert run(option, text) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("cifl: ")
+        assert error.count("\n") == 1
+        assert message in error
 
 
 def test_one_line_errors(run_cifl, model_folder, head, tmp_path):

@@ -30,18 +30,21 @@ def run_python(code, folder):
 
 def test_readme_runs_as_written(workplace, run_cifl):
     languages = [language for language, _ in BLOCKS]
-    assert languages == ["python", "sh", "sh", "sh", "sh", "python"]
-    keras_script, *command_blocks, saved_model_script = (code for _, code in BLOCKS)
+    assert languages == ["python", "python", "sh", "sh", "sh", "sh", "python"]
+    first_script, keras_script, *command_blocks, saved_model_script = (code for _, code in BLOCKS)
     for long, short in FEW_STEPS.items():
         assert long in keras_script
         keras_script = keras_script.replace(long, short)
     check = "\nassert features.shape == (197, 189, 16), features.shape"
+    run_python(first_script + check, workplace)
     run_python(keras_script + check, workplace)
     for command in "".join(command_blocks).splitlines():
         program, *arguments = shlex.split(command)
         assert program == "cifl"
-        steps = ["--steps", "2"] if "train" in arguments else []
-        run_cifl(*arguments, *steps, cwd=workplace)
+        short = ["--steps", "2"] if "train" in arguments else []
+        if arguments[1] == "train":  # of a network on features
+            short += ["--variants", "1"]
+        run_cifl(*arguments, *short, cwd=workplace)
     written = {path.name for path in workplace.iterdir()}
     assert written >= {"encoder.keras", "my_model", "demo", "features", "saved_model", "labels"}
     check = "\nassert features.shape == (4, 160, 192, 16), features.shape"

@@ -4,6 +4,7 @@ from matplotlib.image import imread
 
 from cifl_tf.figures import (
     RegisteredSlice,
+    curve_figure,
     feature_figure,
     figure_pixels,
     registration_figure,
@@ -91,6 +92,26 @@ def test_registration_figure_shows_before_and_after(rng):
     assert bend(axes[1, 5]) > 0.5
     with pytest.raises(ValueError, match="no slices"):
         registration_figure({})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_curve_figure_has_a_panel_per_curve(rng, tmp_path, count):
+    steps = [100, 200, 350]
+    names = ["pair_similarity", "loss", "channel_similarity"][:count]
+    curves = {name: rng.random(3) - index / 2 for index, name in enumerate(names)}
+    figure = curve_figure(steps, curves)
+    assert [panel.get_title() for panel in figure.axes] == [n.replace("_", " ") for n in names]
+    for panel, values in zip(figure.axes, curves.values(), strict=True):
+        (line,) = panel.lines
+        np.testing.assert_array_equal(line.get_xdata(), steps)
+        np.testing.assert_array_equal(line.get_ydata(), values)
+        assert panel.get_xlabel() == "step"
+        low, high = panel.get_ylim()
+        # From zero, unless a value lies below it; all of them are seen.
+        assert low == 0 if values.min() > 0 else low < values.min()
+        assert high > values.max()
+    save_figure(figure, tmp_path / "curves.png")
+    assert imread(tmp_path / "curves.png").std() > 0.05
 
 
 def test_first_axis_points_right_and_second_up():

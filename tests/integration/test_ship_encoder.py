@@ -1,0 +1,88 @@
+import hashlib
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import cifl_tf
+from cifl_tf import pretrained
+from cifl_tf.callbacks import read_history
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "ship_encoder.py"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """The script, which ships to a new folder, from which the package loads."""
+    spec = importlib.util.spec_from_file_location("ship_encoder", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for one in (module, pretrained):
+        monkeypatch.setattr(one, "WEIGHTS", tmp_path / "weights")
+    return module
+
+
+def expected_sums(weights, *names):
+    """The file of ``sha256sum``, by name."""
+    paths = [f"{name}/encoder.keras" for name in names]
+    return "".join(
+        f"{hashlib.sha256((weights / path).read_bytes()).hexdigest()}  {path}\n" for path in paths
+    )
+
+
+def test_what_is_shipped_loads(script, model_folder, tmp_path, monkeypatch, capsys):
+    weights, drawn = tmp_path / "weights", {}
+    figure = script.curve_figure
+
+    def remembered(steps, curves):
+        drawn.update(steps=steps, **curves)
+        return figure(steps, curves)
+
+    monkeypatch.setattr(script, "curve_figure", remembered)
+    script.main([str(model_folder), "tiny-2d"])
+    assert capsys.readouterr().out == f"Now write {weights / 'tiny-2d' / 'README.md'}.\n"
+    shipped = {path.name for path in (weights / "tiny-2d").iterdir()}
+    assert shipped == {"encoder.keras", "config.json", "history.csv", "training.png"}
+    for name in ("encoder.keras", "config.json", "history.csv"):
+        copy = weights / "tiny-2d" / name
+        assert copy.read_bytes() == (model_folder / name).read_bytes()
+    assert imread(weights / "tiny-2d" / "training.png").std() > 0.05
+    rows = read_history(model_folder / "history.csv")
+    assert drawn.pop("steps") == [int(row["step"]) for row in rows] == [4]
+    assert set(drawn) >= {"loss", "pair_similarity", "channel_similarity"}
+    for name, values in drawn.items():
+        assert values == [float(row[name]) for row in rows]
+    assert {path.name for path in weights.iterdir()} == {"tiny-2d", "SHA256SUMS"}
+    assert (weights / "SHA256SUMS").read_text() == expected_sums(weights, "tiny-2d")
+
+    found = cifl_tf.load_pretrained("tiny-2d").get_weights()
+    trained = cifl_tf.load_encoder(model_folder).get_weights()
+    for one, other in zip(found, trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_checksums_are_renewed_for_all_names(script, model_folder, tiny_encoder, tmp_path):
+    weights, sums = tmp_path / "weights", tmp_path / "weights" / "SHA256SUMS"
+    script.ship(model_folder, "second-2d")
+    script.ship(model_folder, "first-2d")
+    assert sums.read_text() == expected_sums(weights, "first-2d", "second-2d")
+    before = sums.read_text()
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    tiny_encoder.save(other / "encoder.keras")
+    script.ship(other, "second-2d")
+    assert sums.read_text() == expected_sums(weights, "first-2d", "second-2d") != before
+    assert cifl_tf.load_pretrained("second-2d").output_shape == tiny_encoder.output_shape
+    assert list(cifl_tf.pretrained_encoders()) == ["first-2d", "second-2d"]
+
+
+def test_a_folder_without_an_encoder_changes_no_checksum(script, model_folder, tmp_path):
+    script.ship(model_folder, "first-2d")
+    before = (tmp_path / "weights" / "SHA256SUMS").read_text()
+    with pytest.raises(FileNotFoundError):
+        script.main([str(tmp_path), "second-2d"])
+    assert (tmp_path / "weights" / "SHA256SUMS").read_text() == before
+    cifl_tf.load_pretrained("first-2d")
