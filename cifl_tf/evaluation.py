@@ -1,4 +1,4 @@
-"""How well segmenters and registrations do on the subjects of a cohort, and runs compared."""
+"""How well encoders, segmenters and registrations do on a cohort's subjects; runs compared."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +19,69 @@ from cifl_tf.metrics import (
     hausdorff95,
     log_jacobian_std,
     mean_and_sd,
+    same_channel_correlation,
 )
 from cifl_tf.transforms import warp
 
 Row = dict[str, str | float]
+
+
+def feature_scores(
+    encode: Callable[[np.ndarray], np.ndarray],
+    cohort: Cohort,
+    contrasts: Sequence[str],
+    *,
+    ndim: int = 2,
+    plane: str = "coronal",
+    num_slices: int = 9,
+    around: str | None = None,
+) -> list[Row]:
+    """Correlate features of every subject in several contrasts, inside the subject's labels.
+
+    Args:
+        encode: from images, float32 (n, *spatial, 1) in [0, 1], to features (n, *spatial, C), such
+            as ``predict_on_batch`` of an encoder.
+        cohort: subjects with labels.
+        contrasts: as for ``Subject.image``; the others are compared with the first.
+        ndim: 2 for slices, 3 for volumes.
+        plane: see ``segmentation_scores``, also for the next two.
+        num_slices: per subject.
+        around: name of the label on which they are centred.
+
+    Returns:
+        A row per subject and contrast but the first: "subject", "contrast" (such as "T1w to
+        FLAIR"), "correlation" (of each channel with itself, mean over channels), and "unrelated"
+        (of the first contrast with itself upside down, mean absolute value): where the former is
+        high, the latter is low unless the features have collapsed.
+
+    Raises:
+        ValueError: no second contrast, features of another shape, or as ``datasets.slices``.
+    """
+    view = _View(ndim, plane, num_slices, around)
+    if len(contrasts) < 2:
+        raise ValueError(
+            f"the contrasts are {list(contrasts)}; give one, and others to compare with it"
+        )
+    first, *others = contrasts
+    _label_names(cohort, others)
+    rows = []
+    for subject in tqdm(cohort, desc="evaluation", unit="subject", disable=None, leave=False):
+        images, labels, _ = view.cut(cohort, subject, first)
+        reference, inside = np.asarray(encode(images)), labels > 0
+        _check_shape("features", reference[..., 0], labels.shape)
+        turned = np.asarray(encode(images[:, :, ::-1]))
+        both = inside & inside[:, :, ::-1]
+        unrelated = np.abs(same_channel_correlation(reference, turned, both)).mean()
+        for contrast in others:
+            features = np.asarray(encode(view.cut(cohort, subject, contrast)[0]))
+            row: Row = {
+                "subject": subject.name,
+                "contrast": f"{first} to {contrast}",
+                "correlation": float(same_channel_correlation(reference, features, inside).mean()),
+                "unrelated": float(unrelated),
+            }
+            rows.append(row)
+    return rows
 
 
 def segmentation_scores(

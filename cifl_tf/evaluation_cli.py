@@ -1,4 +1,4 @@
-"""``cifl evaluate``: score a segmenter or a registration on subjects it was not trained on."""
+"""``cifl evaluate``: score an encoder, segmenter or registration on subjects it has not seen."""
 
 import dataclasses
 import shlex
@@ -13,10 +13,10 @@ import typer
 
 from cifl_tf.cli_options import Dataset, OutFolder, absolute_model, parse_names
 from cifl_tf.datasets import Cohort, open_cohort
-from cifl_tf.downstream import INTENSITY, load_features
-from cifl_tf.evaluation import registration_scores, segmentation_scores
+from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report, write_report
 from cifl_tf.instance import InstanceSettings
+from cifl_tf.pretrained import INTENSITY, load_features, pretrained_encoders
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration_training import REGISTRATION_FILE, load_registration
 from cifl_tf.segmentation_training import SEGMENTER_FILE, load_segmenter
@@ -32,15 +32,16 @@ def evaluate_command(
     model: Annotated[
         str,
         typer.Option(
-            help="Folder of `cifl segment train` or `cifl register train`; with --optimise also an "
-            "encoder or 'intensity'.",
+            help="Folder of `cifl segment train` or `cifl register train`, or an encoder: its "
+            "name, folder or .keras file; with --optimise also 'intensity'.",
             show_default=False,
         ),
     ],
     contrast: Annotated[
         str,
         typer.Option(
-            help="Contrasts to test, with commas between, such as T1w,T1w:inverted,FLAIR.",
+            help="Contrasts to test, with commas between, such as T1w,T1w:inverted,FLAIR; an "
+            "encoder's features are compared with those of the first.",
             show_default=False,
         ),
     ],
@@ -92,10 +93,11 @@ def evaluate_command(
         "around": around or training.get("around"),
     }
     score: Callable
-    if evaluated.task == "segmentation":
+    if evaluated.task != "registration":
         if moving_contrast:
             raise ValueError("--moving-contrast is for registrations; leave it out")
-        score = partial(segmentation_scores, evaluated.function, cohort, contrasts)
+        scores = segmentation_scores if evaluated.task == "segmentation" else feature_scores
+        score = partial(scores, evaluated.function, cohort, contrasts)
         compared = contrasts
     else:
         moving_contrast = moving_contrast or training.get("contrast", "T1w")
@@ -132,7 +134,8 @@ class _Evaluated:
 
 def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
     """Find out what a model is, and load it."""
-    folder = Path(model)
+    shipped = pretrained_encoders()
+    folder = shipped[model].folder if model in shipped else Path(model)
     task = "registration"
     if (folder / SEGMENTER_FILE).is_file():
         if optimise:
@@ -144,16 +147,17 @@ def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
         refine = InstanceSettings() if optimise else None
         function = NetworkMethod(load_registration(folder), refine=refine).displace
         training = read_config(folder)
-    elif optimise:
+    else:
         encoder = load_features(model)
         training = {"ndim": (ndim or 2) if encoder is None else len(encoder.input_shape) - 2}
-        function = InstanceMethod(encoder, training["ndim"]).displace
-    else:
-        raise ValueError(
-            f"{model} holds neither {SEGMENTER_FILE} nor {REGISTRATION_FILE}; give a folder of "
-            "`cifl segment train` or `cifl register train` that finished an epoch, or add "
-            f"--optimise to register with an encoder or '{INTENSITY}'"
-        )
+        if optimise:
+            function = InstanceMethod(encoder, training["ndim"]).displace
+        elif encoder is not None:
+            task, function = "features", partial(encoder.predict, batch_size=8, verbose=0)
+        else:
+            raise ValueError(
+                f"'{INTENSITY}' has no features to compare; add --optimise to register with it"
+            )
     if ndim not in (None, training["ndim"]):
         raise ValueError(
             f"--ndim is {ndim}, but {model} is for {training['ndim']}D images; leave it out"

@@ -17,7 +17,7 @@ from cifl_tf.files import written_whole
 from cifl_tf.metrics import Comparison, format_mean_sd
 
 CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
-COMPARED = "dice"
+COMPARED = ("dice", "correlation")  # the first one that a run has
 
 
 def write_report(
@@ -32,9 +32,10 @@ def write_report(
 
     Args:
         out: the folder.
-        rows: of ``segmentation_scores`` or ``registration_scores``.
+        rows: of ``feature_scores``, ``segmentation_scores`` or ``registration_scores``.
         about: where the rows come from: command, model, data, seed and so on; what JSON can hold.
-        against: an earlier run, as ``read_report`` gives it, with which to compare the Dice.
+        against: an earlier run, as ``read_report`` gives it, with which to compare the Dice, or the
+            correlation of features.
 
     Returns:
         The text of ``scores.md``.
@@ -43,7 +44,7 @@ def write_report(
         ValueError: no rows, or the earlier run is of other subjects or contrasts.
     """
     out = Path(out)
-    comparison = compare(rows, against["rows"], COMPARED) if against else {}
+    comparison = compare(rows, against["rows"], _compared(rows)) if against else {}
     text = _markdown(rows, comparison)
     report = {
         "about": {**about, "versions": package_versions()},
@@ -120,8 +121,13 @@ def _from_json(value):
     return float(value) if value in ("Infinity", "-Infinity") else value
 
 
+def _compared(rows):
+    return next(name for name in COMPARED if name in rows[0])
+
+
 def _markdown(rows: Sequence[Mapping], comparison: Mapping[str, Comparison]) -> str:
     summaries = summary(rows)
+    compared = _heading(_compared(rows))
     pairs = "fixed" in rows[0]
     subjects = {row["fixed" if pairs else "subject"] for row in rows}
     over = f"{len(subjects)} subjects"
@@ -130,16 +136,17 @@ def _markdown(rows: Sequence[Mapping], comparison: Mapping[str, Comparison]) -> 
     lines = [f"Mean ± SD over {over}."]
     if comparison:
         lines += [
-            "p: two-sided paired Wilcoxon test of the Dice against the other run, over "
+            f"p: two-sided paired Wilcoxon test of the {compared} against the other run, over "
             f"{'fixed ' if pairs else ''}subjects; Δ: mean difference, this run minus the other."
         ]
     # Distances of single labels would make the table too wide; they are in the other files.
     columns = [
         name
         for name in next(iter(summaries.values()))
-        if name.startswith("dice") or name in ("hd95", "folded")
+        if name.startswith("dice") or name in ("hd95", "folded", "correlation", "unrelated")
     ]
-    headings = ["contrast", *map(_heading, columns), *(["Δ Dice", "p"] if comparison else [])]
+    headings = ["contrast", *map(_heading, columns)]
+    headings += [f"Δ {compared}", "p"] if comparison else []
     table = [headings, ["---"] * len(headings)]
     for contrast, numbers in summaries.items():
         cells = [contrast, *(_cell(name, numbers[name]) for name in columns)]

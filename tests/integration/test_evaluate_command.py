@@ -8,7 +8,7 @@ import typer.testing
 import cifl_tf
 from cifl_tf.cli import app
 from cifl_tf.datasets import read_bids
-from cifl_tf.evaluation import segmentation_scores
+from cifl_tf.evaluation import feature_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, load_segmenter, train_segmenter
@@ -120,6 +120,23 @@ def test_optimised(model, dataset, registration_folder, tmp_path):
         assert row["dice"] > row["dice before"] + 0.02
 
 
+def test_features(dataset, cohort, encoder_file, tmp_path):
+    options = ["--model", encoder_file, "--data", dataset, "--contrast", "T1w,T1w:inverted,FLAIR"]
+    view = ["--plane", "axial", "--num-slices", 3]
+    done = evaluate(*options, *view, "--out", tmp_path / "first")
+    assert done.exit_code == 0, done.output
+    encoder = cifl_tf.load_encoder(encoder_file)
+    contrasts = ["T1w", "T1w:inverted", "FLAIR"]
+    expected = feature_scores(encoder.predict_on_batch, cohort, contrasts, **VIEW)
+    report = read_report(tmp_path / "first")
+    assert report["about"]["task"] == "features"
+    for row, other in zip(report["rows"], expected, strict=True):
+        assert row == pytest.approx(other, abs=1e-5)
+    assert "| contrast | correlation | unrelated |" in done.output
+    again = evaluate(*options, *view, "--out", tmp_path / "2", "--against", tmp_path / "first")
+    assert "| contrast | correlation | unrelated | Δ correlation | p |" in again.output
+
+
 def test_errors_are_one_line(
     dataset, encoder_file, segmenter_folder, registration_folder, tmp_path
 ):
@@ -131,9 +148,9 @@ def test_errors_are_one_line(
         (line,) = done.stderr.splitlines()
         return line
 
-    assert message(encoder_file).startswith(
-        f"cifl: {encoder_file} holds neither segmenter.keras nor registration.keras; give"
-    )
+    assert "the contrasts are ['T1w']; give one, and others" in message(encoder_file)
+    assert "'intensity' has no features to compare; add --optimise" in message("intensity")
+    assert "nowhere does not exist; give the folder of a training" in message("nowhere")
     assert "all 4 subjects" in message(registration_folder)
     assert "holds a segmenter" in message(segmenter_folder, "--optimise")
     assert "--moving-contrast is for reg" in message(segmenter_folder, "--moving-contrast", "T1w")

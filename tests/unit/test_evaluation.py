@@ -1,13 +1,20 @@
 import csv
 import json
 import math
+from functools import partial
 
 import nibabel
 import numpy as np
 import pytest
 
-from cifl_tf.datasets import Cohort, Subject, make_cohort
-from cifl_tf.evaluation import compare, registration_scores, segmentation_scores, summary
+from cifl_tf.datasets import Cohort, Subject, make_cohort, stack_cohort, virtual_cohort
+from cifl_tf.evaluation import (
+    compare,
+    feature_scores,
+    registration_scores,
+    segmentation_scores,
+    summary,
+)
 from cifl_tf.evaluation_report import read_report, write_report
 from cifl_tf.metrics import Comparison, compare_runs
 from cifl_tf.volumes import read_volume
@@ -46,6 +53,36 @@ def seen(images):
 
 def still(moving, fixed):
     return np.zeros((*moving.shape[:-1], moving.ndim - 2), np.float32)
+
+
+@pytest.mark.parametrize(("ndim", "count"), [(2, 3), (3, 6)])
+def test_correlation_of_features_is_that_inside_the_labels(ndim, count, rng):
+    cohort = virtual_cohort(2, resolution=8)
+    kernel = rng.standard_normal(3)
+
+    def encode(images):
+        return np.concatenate([images**power * weight for power, weight in enumerate(kernel)], -1)
+
+    contrasts = ["T1w", "T2w", "T1w"]
+    rows = feature_scores(encode, cohort, contrasts, ndim=ndim, num_slices=count, around="THA")
+    assert [row["contrast"] for row in rows] == ["T1w to T2w", "T1w to T1w"] * 2
+    for subject, (row, same) in zip(cohort, zip(rows[::2], rows[1::2], strict=True), strict=True):
+        cut = partial(stack_cohort, cohort.select([subject.name]), ndim=ndim)
+        (t1, labels, _), (t2, *_) = (
+            cut(contrast, count=count, around="THA") for contrast in ("T1w", "T2w")
+        )
+        inside = labels[..., 0] > 0
+        pairs = [(encode(t1)[inside][:, c], encode(t2)[inside][:, c]) for c in (1, 2)]
+        # The first channel is constant, which counts as 0.
+        expected = sum(np.corrcoef(*pair)[0, 1] for pair in pairs) / 3
+        assert row["correlation"] == pytest.approx(expected, abs=1e-6)
+        assert same["correlation"] == pytest.approx(2 / 3)
+        turned, both = encode(t1)[:, :, ::-1], inside & inside[:, :, ::-1]
+        pairs = [(encode(t1)[both][:, c], turned[both][:, c]) for c in (1, 2)]
+        expected = sum(abs(np.corrcoef(*pair)[0, 1]) for pair in pairs) / 3
+        assert row["unrelated"] == same["unrelated"] == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match=r"the contrasts are \['T1w'\]; give one, and others"):
+        feature_scores(encode, cohort, ["T1w"])
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

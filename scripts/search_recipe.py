@@ -1,0 +1,261 @@
+"""What each choice of the training recipe is worth, one change at a time.
+
+For every variant of the recipe an encoder is trained, and on its features of T1w slices a U-Net,
+which is scored in T1w, its inversion, and the other contrasts of the dataset:
+
+    python scripts/search_recipe.py --data virtual --out recipe
+    python scripts/search_recipe.py --data /data/nichart --out recipe --only base window-10
+
+The validation subjects of `reproduce_table1.py` choose; its test subjects, a quarter, are never
+read, given the same seed. `recipe.md` and `recipe.json` are written anew after every variant and
+hold all that are done; the same command goes on after an interruption.
+"""
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from tensorflow import keras  # isort: skip
+
+from cifl_tf.datasets import (
+    Cohort,
+    open_cohort,
+    split_study,
+    study_contrasts,
+    study_view,
+)
+from cifl_tf.evaluation import feature_scores, segmentation_scores, summary
+from cifl_tf.evaluation_report import (
+    JSON_FILE,
+    package_versions,
+    read_report,
+    to_json,
+    write_report,
+)
+from cifl_tf.files import written_whole
+from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
+from cifl_tf.training import TrainingConfig, train
+from cifl_tf.training_folder import claim_folder, steps_done
+
+BASE = "base"
+NUM_SLICES = 9
+ENSEMBLE = ("inverted",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One recipe.
+
+    Attributes:
+        group: what it varies.
+        name: of its line, and of its folders.
+        config: of the encoder.
+        ensemble: of the features that the U-Net gets.
+    """
+
+    group: str
+    name: str
+    config: TrainingConfig
+    ensemble: tuple[str, ...] = ENSEMBLE
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder's folder."""
+        return BASE if self.ensemble != ENSEMBLE else self.name
+
+
+def variants(base: TrainingConfig) -> list[Variant]:
+    """All recipes, the base first."""
+    lengths = {"quarter": 0.25, "half": 0.5, "twice": 2, "four-times": 4}
+    scales = ((2, 4, 8), (8, 16, 32), (16, 32, 64), (4, 8, 16, 32))
+    choices: dict[str, dict[str, dict]] = {
+        "base": {BASE: {}},
+        "window": {f"window-{size or 'image'}": {"window": size} for size in (10, 40, 0)},
+        "crop": {f"crop-{size}": {"crop": size} for size in (0, 4)},
+        "channels": {f"channels-{count}": {"num_features": count} for count in (8, 32)},
+        "temperatures": {
+            "tau-1-1-0.1": {"tau_alpha": 1.0, "tau_beta": 1.0},
+            "tau-0.1-0.1-0.1": {"tau_alpha": 0.1, "tau_beta": 0.1},
+            "tau-0.3-0.3-1": {"tau_gamma": 1.0},
+            "tau-0.3-0.3-0.01": {"tau_gamma": 0.01},
+        },
+        "architecture": {"unet": {"architecture": "unet", "shape": (128, 128)}},
+        "shapes": {f"shapes-{'-'.join(map(str, each))}": {"scales": each} for each in scales},
+        "noise": {f"noise-0-{high}": {"noise_std": (0, high)} for high in (0, 25)},
+        "blur": {f"blur-0-{high}": {"blur_std": (0, high)} for high in (0, 3)},
+        "bias": {f"bias-0-{high}": {"bias_std": (0, high)} for high in (0, 0.6)},
+        "orders": {"both-orders": {"both_orders": True}},
+        "training length": {
+            f"steps-{name}": {"steps": max(1, round(factor * base.steps))}
+            for name, factor in lengths.items()
+        },
+    }
+    ensembles = ((), ("inverted", "gamma"), ("inverted", "gamma", "folded"))
+    return [
+        *(
+            Variant(group, name, dataclasses.replace(base, **changes))
+            for group, members in choices.items()
+            for name, changes in members.items()
+        ),
+        *(
+            Variant("ensemble", f"ensemble-{'-'.join(names) or 'none'}", base, names)
+            for names in ensembles
+        ),
+    ]
+
+
+class Search:
+    """The subjects that train and choose, and the folder of the results.
+
+    Args:
+        data: see ``open_cohort``.
+        out: folder; ``encoders``, ``segmenters`` and ``scores`` in it hold one folder per variant.
+        base: the recipe that is varied.
+        segmentation_steps: of each U-Net, at most.
+    """
+
+    def __init__(self, data: str, out: Path, base: TrainingConfig, segmentation_steps: int):
+        self.out, self.variants = out, variants(base)
+        cohort = open_cohort(data)
+        self.train, self.validation, test = split_study(cohort, base.seed)
+        self.num_kept = len(test)
+        self.contrasts = study_contrasts(cohort)
+        self.view = study_view(cohort, NUM_SLICES)
+        self.segmentation = {"steps": segmentation_steps, "seed": base.seed, **self.view}
+
+    def encoder(self, variant: Variant):
+        """The trained encoder, and minutes of its training."""
+        folder, steps = self.out / "encoders" / variant.encoder, variant.config.steps
+        done, start = steps_done(folder, steps), time.monotonic()
+        encoder = train(folder, variant.config)
+        file = folder / "minutes.json"
+        if not file.exists():
+            # After an interruption, those of the steps that were left, for all steps.
+            share = (steps - done) / steps
+            minutes = (time.monotonic() - start) / 60 / share if share > 0 else None
+            with written_whole(file) as temporary:
+                temporary.write_text(json.dumps(minutes))
+        return encoder, json.loads(file.read_text())
+
+    def run(self, variant: Variant) -> None:
+        """Train a variant and write its scores, unless they are there from an earlier run."""
+        folder = self.out / "scores" / variant.name
+        if (folder / JSON_FILE).exists():
+            return
+        print(f"{time.strftime('%H:%M')} {variant.name}", flush=True)
+        keras.backend.clear_session()  # or some thirty variants fill the memory
+        encoder, minutes = self.encoder(variant)
+        model = str(self.out / "encoders" / variant.encoder)
+        config = SegmentationConfig(model, ensemble=variant.ensemble, **self.segmentation)
+        segmenter = train_segmenter(
+            self.out / "segmenters" / variant.name, config, self.train, self.validation
+        )
+        rows = segmentation_scores(
+            partial(segmenter.predict, verbose=0), self.validation, self.contrasts, **self.view
+        )
+        about = {
+            "group": variant.group,
+            "variant": variant.name,
+            "encoder": dataclasses.asdict(variant.config),
+            "segmenter": dataclasses.asdict(config),
+            "minutes": minutes,
+            "correlation": correlations(encoder, self.validation, self.contrasts, self.view),
+        }
+        write_report(folder, rows, about)
+
+    def results(self) -> list[dict]:
+        """What is known of every variant that is done, in the order of ``variants``."""
+        found = []
+        for variant in self.variants:
+            folder = self.out / "scores" / variant.name
+            if (folder / JSON_FILE).exists():
+                report = read_report(folder)
+                spread = summary(report["rows"])
+                dice = {contrast: spread[contrast]["dice"]["mean"] for contrast in self.contrasts}
+                found.append({**report["about"], "dice": dice})
+        return found
+
+    def write(self, about: dict) -> str:
+        """Write ``recipe.md`` and ``recipe.json``, and return the text of the former."""
+        results, labels = self.results(), ", ".join(self.validation.label_names.values())
+        versions = ", ".join(" ".join(pair) for pair in package_versions().items())
+        others = self.contrasts[1:]
+        headings = [*(f"Dice, {c}" for c in self.contrasts), *(f"corr., {c}" for c in others)]
+        rows = [["group", "variant", *headings, "minutes"]]
+        rows.append(["---"] * len(rows[0]))
+        for found in results:
+            numbers = [f"{found['dice'][contrast]:.3f}" for contrast in self.contrasts]
+            numbers += [f"{found['correlation'][contrast]:.2f}" for contrast in others]
+            minutes = "" if found["minutes"] is None else f"{found['minutes']:.1f}"
+            rows.append([found["group"], found["variant"], *numbers, minutes])
+        lines = [
+            f"Made by `{about['command']}`, seed {about['seed']}, {versions}.",
+            f"{len(self.train)} subjects train ({', '.join(self.train.names)}), "
+            f"{len(self.validation)} choose ({', '.join(self.validation.names)}); the "
+            f"{self.num_kept} that test were not read. Dice: of {labels}, mean over the choosing "
+            "subjects, by a U-Net on features of T1w. The same subjects choose its epoch, by their "
+            "T1w: the numbers compare recipes, and say little of new subjects. Correlation: of "
+            "each channel with itself in T1w, inside the labels, of the encoder alone; mean over "
+            "channels and choosing subjects. Minutes: of the encoder's training. The base has "
+            f"{about['encoder_steps']} steps, and its features are the mean over the image and a "
+            f"copy of it ({', '.join(ENSEMBLE)}); a variant changes what it names.",
+            "",
+            *(f"| {' | '.join(row)} |" for row in rows),
+        ]
+        text = "\n".join(lines) + "\n"
+        with written_whole(self.out / "recipe.md") as temporary:
+            temporary.write_text(text)
+        report = {**about, "versions": package_versions(), "variants": to_json(results)}
+        with written_whole(self.out / "recipe.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        return text
+
+
+def correlations(encoder, cohort: Cohort, contrasts: list[str], view: dict) -> dict[str, float]:
+    """By contrast, the mean correlation of its features with those of the first contrast."""
+    encode = partial(encoder.predict, batch_size=8, verbose=0)
+    found = summary(feature_scores(encode, cohort, contrasts, **view))
+    means = (numbers["correlation"]["mean"] for numbers in found.values())
+    return dict(zip(contrasts[1:], means, strict=True))
+
+
+def main(argv=None):
+    """Train and score the variants; write ``recipe.md`` and ``recipe.json``."""
+    names = [variant.name for variant in variants(TrainingConfig())]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="virtual", help="a dataset with T1w images and labels")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--encoder-steps", type=int, default=1000, help="of the base")
+    parser.add_argument("--segmentation-steps", type=int, default=800, help="of each U-Net")
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    args = parser.parse_args(argv)
+
+    base = TrainingConfig(steps=args.encoder_steps, precision="mixed_bfloat16", seed=args.seed)
+    search = Search(args.data, args.out, base, args.segmentation_steps)
+    settings = {
+        name: getattr(args, name)
+        for name in ("data", "encoder_steps", "segmentation_steps", "seed")
+    }
+    claim_folder(args.out, settings)
+    arguments = sys.argv[1:] if argv is None else argv
+    command = shlex.join(["python", "scripts/search_recipe.py", *arguments])
+    for variant in search.variants:
+        if variant.name in args.only:
+            search.run(variant)
+            text = search.write({"command": command, **settings})
+    print(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:  # what the user can mend
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
