@@ -17,19 +17,19 @@ import argparse
 import dataclasses
 import importlib.util
 import json
-import math
 import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
+from typing import get_args
 
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import numpy as np  # isort: skip
 
-from cifl_tf.datasets import Cohort, open_cohort, stack_cohort
+from cifl_tf.datasets import open_cohort, split_study, stack_cohort, study_contrasts, study_view
 from cifl_tf.demo import example_pairs
 from cifl_tf.evaluation import compare, registration_scores, segmentation_scores, summary
 from cifl_tf.evaluation_report import (
@@ -54,7 +54,7 @@ from cifl_tf.registration_methods import NetworkMethod
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
 from cifl_tf.syn import register_syn
-from cifl_tf.training import TrainingConfig, train
+from cifl_tf.training import Precision, TrainingConfig, train
 from cifl_tf.training_folder import claim_folder
 
 MAIN = 0.1  # the temperature of what is compared beyond the paper's table
@@ -62,7 +62,8 @@ MAIN_NAME = f"CIFL τγ={MAIN}"
 # Sizes in voxels: features of coarse shapes, trained briefly, register better.
 COARSE = (16, 32, 64)
 COARSE_NAME = "CIFL coarse shapes"
-PAPER_SIZES = (232, 58, 100)
+REMAPPED = 0.5  # share of the training images that get a random contrast
+REMAPPED_NAME = "random contrasts"
 # Chua & Dalca, Table 1: mean and SD of the Dice, by what the network sees.
 PAPER = {
     "segmentation, T1w:inverted": {
@@ -98,16 +99,19 @@ class Plan:
         coarse_steps: of one more encoder for registration, of ``COARSE`` shapes; 0 leaves it out.
         segmentation_steps: of each segmenter, at most.
         registration_steps: of each registration network.
+        remapped_steps: of networks for registration that see training images of random contrasts
+            too; 0 leaves them out, here and in segmentation.
         num_slices: coronal slices per subject, around the thalamus where it is labelled.
         instance: how each pair's own warp is optimised; None for the defaults.
         others: also what the paper does not have: MIND-SSC and SyN.
     """
 
     temperatures: tuple[float, ...] = (1.0, 0.1, 0.01)
-    encoder_steps: int = 2500
+    encoder_steps: int = 3000
     coarse_steps: int = 400
-    segmentation_steps: int = 2000
-    registration_steps: int = 1000
+    segmentation_steps: int = 3000
+    registration_steps: int = 1200
+    remapped_steps: int = 3000
     num_slices: int = 9
     instance: cifl.InstanceSettings | None = None
     others: bool = True
@@ -120,6 +124,7 @@ QUICK = Plan(
     coarse_steps=0,
     segmentation_steps=300,
     registration_steps=200,
+    remapped_steps=0,
     num_slices=3,
     instance=cifl.InstanceSettings(scales=(4, 2, 1), steps=(20, 20, 20)),
     others=False,
@@ -135,37 +140,36 @@ class Study:
         plan: how much to do.
         encoders: folder with trained encoders ``tau_1.0`` and so on, or None to train them.
         seed: of everything random.
+        precision: of the training of encoders.
     """
 
-    def __init__(self, data: str, out: Path, plan: Plan, encoders: Path | None, seed: int):
+    def __init__(
+        self,
+        data: str,
+        out: Path,
+        plan: Plan,
+        encoders: Path | None,
+        seed: int,
+        precision: Precision = "float32",
+    ):
         self.out, self.plan, self.seed = out, plan, seed
         cohort = open_cohort(data)
-        if cohort.num_labels < 2:
-            raise SystemExit(f"{data} has no labels, so nothing can be compared; give another")
-        self.train, self.validation, self.test = split(cohort, seed)
-        self.contrasts = ["T1w", "T1w:inverted", *(c for c in cohort.contrasts if c != "T1w")]
-        thalamus = [n for n in cohort.label_names.values() if n.lower().startswith("tha")]
-        self.view = {
-            "ndim": 2,
-            "plane": "coronal",
-            "num_slices": plan.num_slices,
-            "around": thalamus[0] if thalamus else None,
-        }
+        self.train, self.validation, self.test = split_study(cohort, seed)
+        self.contrasts = study_contrasts(cohort)
+        self.view = study_view(cohort, plan.num_slices)
         self.encoders = {
             f"CIFL τγ={tau}": (encoders or out / "training") / f"tau_{tau}"
             for tau in plan.temperatures
         }
+        configure = partial(TrainingConfig, seed=seed, precision=precision)
         if encoders is None:
             for tau, folder in zip(plan.temperatures, self.encoders.values(), strict=True):
                 say(f"encoder, τγ={tau}")
-                train(folder, TrainingConfig(steps=plan.encoder_steps, tau_gamma=tau, seed=seed))
+                train(folder, configure(steps=plan.encoder_steps, tau_gamma=tau))
         self.coarse = out / "training" / "coarse"
         if plan.coarse_steps:
             say(COARSE_NAME)
-            config = TrainingConfig(
-                steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN, seed=seed
-            )
-            train(self.coarse, config)
+            train(self.coarse, configure(steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN))
         self.mind = out / "training" / "mind_ssc.keras"
         with written_whole(self.mind) as temporary:
             build_mind_ssc().save(temporary)
@@ -183,7 +187,11 @@ class Study:
         configs |= {name: configure(str(folder)) for name, folder in self.encoders.items()}
         configs["synthetic images (SynthSeg style)"] = configure("intensity", synthetic=True)
         if self.plan.others:
-            configs["MIND-SSC"] = configure(str(self.mind), average_inverted=False)
+            configs["MIND-SSC"] = configure(str(self.mind), ensemble=())
+        if self.plan.remapped_steps:
+            remapped = partial(configure, remapped=REMAPPED)
+            configs[f"intensity, {REMAPPED_NAME}"] = remapped("intensity")
+            configs[f"{MAIN_NAME}, {REMAPPED_NAME}"] = remapped(str(self.encoders[MAIN_NAME]))
 
         def trained(name, config):
             folder = self.out / "training" / SEGMENTATION / slug(name)
@@ -197,14 +205,22 @@ class Study:
         configure = partial(RegistrationConfig, steps=steps, seed=self.seed, **self.view)
         configs = {"intensity": configure("intensity")}
         configs |= {name: configure(str(folder)) for name, folder in self.encoders.items()}
+        best = MAIN_NAME
         if self.plan.coarse_steps:
+            best = f"{COARSE_NAME}, with labels"
             configs[COARSE_NAME] = configure(str(self.coarse))
             # The paper trains without labels; with those of the training subjects:
             supervised = partial(configure, label_weight=1.0, smoothness=0.01)
             configs["intensity, with labels"] = supervised("intensity")
-            configs[f"{COARSE_NAME}, with labels"] = supervised(str(self.coarse))
+            configs[best] = supervised(str(self.coarse))
+            if self.plan.remapped_steps:
+                steps = self.plan.remapped_steps
+                remapped = partial(supervised, remapped=REMAPPED, steps=steps)
+                configs[f"intensity, with labels, {REMAPPED_NAME}"] = remapped("intensity")
+                best = f"{best}, {REMAPPED_NAME}"
+                configs[best] = remapped(str(self.coarse))
         if self.plan.others:
-            configs["MIND-SSC"] = configure(str(self.mind), average_inverted=False)
+            configs["MIND-SSC"] = configure(str(self.mind), ensemble=())
 
         def trained(name, config, refine=None):
             folder = self.out / "training" / REGISTRATION / slug(name)
@@ -221,7 +237,6 @@ class Study:
         name, folder = MAIN_NAME, self.encoders[MAIN_NAME]
         if self.plan.coarse_steps:
             name, folder = COARSE_NAME, self.coarse
-            best = f"{COARSE_NAME}, with labels"
             settings = self.plan.instance or cifl.InstanceSettings()
             methods[f"{best}, refined"] = partial(trained, best, configs[best], settings)
         methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(folder))
@@ -244,19 +259,6 @@ class Study:
             minutes = round((time.monotonic() - start) / 60, 1)
             print(write_report(folder, rows, {**about, "minutes": minutes, "view": self.view}))
         return read_report(folder)["rows"]
-
-
-def split(cohort: Cohort, seed: int) -> tuple[Cohort, Cohort, Cohort]:
-    """Training, validation and test subjects; see the top of this file."""
-    if len(cohort) >= sum(PAPER_SIZES):
-        return cohort.split(PAPER_SIZES, seed)
-    if len(cohort) < 8:
-        raise SystemExit(f"there are {len(cohort)} subjects; give a dataset of at least eight")
-    names, tested = cohort.names, len(cohort) // 4
-    chosen = max(2, math.ceil(len(cohort) / 8))  # a pair at least
-    start = len(cohort) - tested - chosen
-    parts = names[:start], names[start : start + chosen], names[start + chosen :]
-    return tuple(cohort.select(part) for part in parts)
 
 
 def stay(moving, fixed):
@@ -340,6 +342,9 @@ def main(argv=None):
         "--encoders", type=Path, help="folder with trained encoders tau_1.0, tau_0.1, tau_0.01"
     )
     parser.add_argument("--quick", action="store_true", help="the effect, in about ten minutes")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32", help="as in `cifl train`"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     args = parser.parse_args(argv)
 
@@ -349,9 +354,10 @@ def main(argv=None):
         "plan": dataclasses.asdict(plan),
         "seed": args.seed,
         "data": args.data,
+        "precision": args.precision,
     }
     claim_folder(args.out, about)
-    study = Study(args.data, args.out, plan, args.encoders, args.seed)
+    study = Study(args.data, args.out, plan, args.encoders, args.seed, args.precision)
     methods = {SEGMENTATION: study.segmenters(), REGISTRATION: study.registrations()}
     results = {
         task: {name: study.scores(task, name, prepare) for name, prepare in functions.items()}
@@ -388,4 +394,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:  # what the user can mend
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")

@@ -51,11 +51,3 @@ def test_table_and_figures_are_written_and_an_interrupted_run_goes_on(script, tm
     script.main(arguments)
     assert (tmp_path / "out" / "table1.md").read_text() == text
     assert "segmentation, intensity" not in capsys.readouterr().out  # nothing was done again
-
-
-@pytest.mark.parametrize(("count", "expected"), [(8, (4, 2, 2)), (13, (8, 2, 3)), (16, (10, 2, 4))])
-def test_every_subject_is_in_one_part(script, count, expected):
-    cohort = virtual_cohort(count, resolution=8)
-    parts = script.split(cohort, 0)
-    assert tuple(map(len, parts)) == expected
-    assert sum((part.names for part in parts), ()) == cohort.names
