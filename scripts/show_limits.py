@@ -1,0 +1,491 @@
+"""Where features stay alike and where not: degraded images of the MNI152 brain, and real ones.
+
+    python scripts/show_limits.py --model shapes-2d --out docs/limits --page docs/limits.md
+
+Every image is simulated from the mid-coronal MNI152 slice at 1 mm. What is measured is the
+correlation of its features with those of the intact T1. ``--data`` adds real subjects, without the
+quarter that other scripts test on, and ``--head`` real heads as they were scanned; of these there
+are numbers only. ``--page`` rewrites the tables between markers in a page; those that were not
+measured stay as they are.
+"""
+
+import argparse
+import csv
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
+
+import numpy as np  # isort: skip
+from matplotlib import colormaps
+from PIL import Image
+from scipy.ndimage import (
+    binary_fill_holes,
+    distance_transform_edt,
+    gaussian_filter,
+    map_coordinates,
+)
+from scipy.spatial import cKDTree
+
+from cifl_tf.datasets import (
+    REMAPPINGS,
+    mni152_tissues,
+    open_cohort,
+    remap_contrast,
+    split_study,
+    stack_cohort,
+    study_contrasts,
+    study_view,
+)
+from cifl_tf.datasets.virtual import MEANS
+from cifl_tf.figures import feature_figure, figure_pixels
+from cifl_tf.files import written_whole
+from cifl_tf.metrics import same_channel_correlation
+from cifl_tf.volumes import read_label_volume
+
+ENSEMBLES: dict[str, tuple[str, ...]] = {"features": (), "averaged": ("inverted",)}
+REACH = 8  # voxels that a feature sees far
+T1 = "T1"
+LESION_CENTRE, LESION_RADIUS = (74, 125), 5.0  # voxels of 1 mm: deep in the white matter
+# Simulated layers around the brain, from the inside: thickness in mm, and intensity.
+FLUID, SKULL, SCALP_WIDTH = (3, 0.3), (7, 0.05), 6
+NUM_SLICES = 9  # of a real head
+NUM_CHANNELS, DPI = 4, 96  # of the pictures
+MARGIN, ZOOM = 18, 34  # mm around the brain that most show; around the lesion's centre, of one
+GROUPS = {
+    "contrast": "Contrasts",
+    "lesion": "Lesions (near: within 8 mm)",
+    "quality": "Resolution, noise and bias field",
+    "outside": "Outside the brain (near: within 8 mm of the brain's edge)",
+    "scale": "For scale: the intact T1 out of place",
+}
+COLUMNS = {
+    "intensities": "intensities",
+    "features": "features",
+    "features_near": "near",
+    "features_far": "elsewhere",
+    "averaged": "features, averaged",
+    "averaged_near": "near",
+    "averaged_far": "elsewhere",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """An image, and what its features are compared with.
+
+    Attributes:
+        group: a key of ``GROUPS``.
+        image: intensities (x, y) at 1 mm.
+        reference: name of the image that its features are compared with.
+        spacing: features are computed on voxels of so many mm, and interpolated back to 1 mm.
+        picture: the one that shows it; "" for none.
+    """
+
+    group: str
+    image: np.ndarray = field(repr=False)
+    reference: str = T1
+    spacing: int = 1
+    picture: str = ""
+
+
+def block_means(image, size: Sequence[int]) -> np.ndarray:
+    """Means over blocks of so many voxels along each axis; the last block repeats the edge."""
+    padding = [(0, -length % block) for length, block in zip(image.shape, size, strict=True)]
+    padded = np.pad(image, padding, mode="edge")
+    (width, height), (x, y) = padded.shape, size
+    return padded.reshape(width // x, x, height // y, y).mean((1, 3))
+
+
+def interpolated(blocks, size: Sequence[int], shape) -> np.ndarray:
+    """Linear interpolation between the centres of blocks, back to single voxels."""
+    positions = [
+        (index + 0.5) / block - 0.5 for index, block in zip(np.indices(shape), size, strict=True)
+    ]
+    return map_coordinates(blocks, positions, order=1, mode="nearest")
+
+
+def coarser(image, size: Sequence[int]) -> np.ndarray:
+    """An image as thick slices or large voxels show it, on its own grid."""
+    return interpolated(block_means(image, size), size, image.shape)
+
+
+def noisy(image, std: float) -> np.ndarray:
+    """Magnitude of the image with complex Gaussian noise of this SD (Rician)."""
+    real, imaginary = np.random.default_rng(0).normal(0, std, (2, *image.shape))
+    return np.hypot(image + real, imaginary)
+
+
+def shaded(image, mask, ratio: float) -> np.ndarray:
+    """The image times a bias field that falls from 1 to 1 / ratio across the brain, along x."""
+    first, last = np.flatnonzero(mask.any(1))[[0, -1]]
+    return image * ratio ** ((first - np.arange(len(image))[:, None]) / (last - first))
+
+
+def lesion_mask(shape) -> np.ndarray:
+    """Where the lesion is, booleans (x, y)."""
+    x, y = np.indices(shape)
+    return np.hypot(x - LESION_CENTRE[0], y - LESION_CENTRE[1]) <= LESION_RADIUS
+
+
+def with_lesion(image, level: float) -> np.ndarray:
+    """The image with a round lesion of this intensity, its edge blurred by an SD of 0.5 mm."""
+    share = gaussian_filter(lesion_mask(image.shape).astype(float), 0.5)
+    return image + share * (level - image)
+
+
+def with_head(image, mask, scalp: float) -> np.ndarray:
+    """The brain in fluid, dark skull and a scalp of this intensity; air around is 0."""
+    distance, inner = distance_transform_edt(~mask), 0
+    for width, level in (FLUID, SKULL, (SCALP_WIDTH, scalp)):
+        image = np.where((distance > inner) & (distance <= inner + width), level, image)
+        inner += width
+    return image
+
+
+def variants() -> tuple[dict[str, Variant], np.ndarray]:
+    """All images by name, the intact T1 first, and the brain mask."""
+    template, mask = cifl.mni152_slice()
+    t1 = np.where(mask, template, 0)
+    probabilities = mni152_tissues(1).probabilities
+    tissues = probabilities[:, :, probabilities.shape[2] // 2]
+    white = float(t1[tissues[0] > 0.9].mean())
+
+    def rendered(means):
+        return np.tensordot(np.asarray(means, np.float32), tissues, 1)
+
+    def stripped(image):
+        return np.where(mask, image, 0)
+
+    flair, flair_white = rendered(MEANS["FLAIR"]), MEANS["FLAIR"][0]
+    images = {T1: Variant("contrast", t1)}
+    images |= {
+        f"T1, {name}": Variant("contrast", remap_contrast(t1, mask, name)) for name in REMAPPINGS
+    }
+    images |= {f"{name}-like": Variant("contrast", rendered(MEANS[name])) for name in MEANS}
+    images["grey matter like white"] = Variant(
+        "contrast", rendered((0.6, 0.6, 0.2, 0.6)), picture="lesion"
+    )
+    bright, dark = with_lesion(flair, 0.95), with_lesion(t1, 0.3)
+    images |= {
+        "FLAIR-like, no lesion": Variant("lesion", flair, picture="lesion"),
+        "FLAIR-like, bright lesion": Variant("lesion", bright, picture="lesion"),
+        "T1, dark lesion": Variant("lesion", dark, picture="lesion"),
+        "lesion in both contrasts": Variant("lesion", bright, "T1, dark lesion"),
+    }
+    thick, clinical = (1, 5), shaded(coarser(flair, (1, 5)), mask, 4)
+    quality = {
+        "5 mm slices": (coarser(t1, thick), 1, True),
+        "5 mm slices, FLAIR-like": (coarser(flair, thick), 1, False),
+        "2 mm voxels": (coarser(t1, (2, 2)), 1, False),
+        "4 mm voxels": (coarser(t1, (4, 4)), 1, True),
+        "features at 2 mm": (t1, 2, False),
+        "features at 4 mm": (t1, 4, True),
+        "noise, SNR 20": (noisy(t1, white / 20), 1, False),
+        "noise, SNR 8": (noisy(t1, white / 8), 1, True),
+        "bias field, 4 to 1": (shaded(t1, mask, 4), 1, False),
+        "bias field, 10 to 1": (shaded(t1, mask, 10), 1, True),
+        "FLAIR-like, 5 mm, SNR 20, bias 4 to 1": (noisy(clinical, flair_white / 20), 1, False),
+    }
+    images |= {
+        name: Variant("quality", stripped(image), spacing=spacing, picture="quality" * shown)
+        for name, (image, spacing, shown) in quality.items()
+    }
+    head = with_head(t1, mask, white)
+    outside = {
+        "head, scalp as white matter": (head, T1, True),
+        "head, scalp 3 times as bright": (with_head(t1, mask, 3 * white), T1, True),
+        "FLAIR-like head": (
+            with_head(flair, mask, flair_white),
+            "head, scalp as white matter",
+            False,
+        ),
+        "stripped 3 mm too tight": (t1 * (distance_transform_edt(mask) > 3), T1, False),
+        "noise in the air, SNR 20": (noisy(t1, white / 20), T1, True),
+        "grey background": (np.where(mask, t1, 0.5), T1, False),
+        "white background": (np.where(mask, t1, 1), T1, True),
+    }
+    images |= {
+        name: Variant("outside", image, reference, picture="outside" * shown)
+        for name, (image, reference, shown) in outside.items()
+    }
+    images |= {f"T1 moved by {mm} mm": Variant("scale", np.roll(t1, mm, 0)) for mm in (1, 2, 4, 8)}
+    return images, mask
+
+
+def features_at(image, encoder, spacing: int, ensemble) -> np.ndarray:
+    """Features (x, y, C) on the grid of the image, computed on voxels of so many of its own."""
+    if spacing == 1:
+        return cifl.features_of(image, encoder, ensemble=ensemble)
+    size = (spacing, spacing)
+    features = cifl.features_of(block_means(image, size), encoder, ensemble=ensemble)
+    channels = np.moveaxis(features, -1, 0)
+    return np.stack([interpolated(each, size, image.shape) for each in channels], -1)
+
+
+def correlation(one, other, mask) -> float:
+    """Mean over channels of their correlation inside the mask."""
+    return float(np.mean(same_channel_correlation(one, other, mask)))
+
+
+def compared(values: Mapping[str, tuple], mask, near=None) -> dict[str, float]:
+    """Correlation of every kind of values (*spatial, C) inside the mask, near and elsewhere.
+
+    Args:
+        values: pairs by kind.
+        mask: brain.
+        near: booleans; None to leave out "near" and "far".
+    """
+    regions = {"": mask}
+    if near is not None:
+        regions |= {"_near": mask & near, "_far": mask & ~near}
+    return {
+        kind + name: correlation(*pair, region)
+        for kind, pair in values.items()
+        for name, region in regions.items()
+        if kind + name in COLUMNS
+    }
+
+
+def measure(images: Mapping[str, Variant], mask, encoder) -> tuple[list[dict], dict]:
+    """One row for each image, and the features (x, y, C) of each, not averaged."""
+    features = {
+        kind: {
+            name: features_at(variant.image, encoder, variant.spacing, ensemble)
+            for name, variant in images.items()
+        }
+        for kind, ensemble in ENSEMBLES.items()
+    }
+    near = {
+        "lesion": distance_transform_edt(~lesion_mask(mask.shape)) <= REACH,
+        "outside": distance_transform_edt(mask) <= REACH,
+    }
+    rows = []
+    for name, variant in images.items():
+        pairs = {kind: (each[name], each[variant.reference]) for kind, each in features.items()}
+        reference = images[variant.reference].image
+        pairs["intensities"] = variant.image[..., None], reference[..., None]
+        numbers = compared(pairs, mask, near.get(variant.group))
+        about = {"group": variant.group, "image": name, "compared_with": variant.reference}
+        rows.append({**about, **numbers})
+    return rows, features["features"]
+
+
+def draw(images: Mapping[str, Variant], features: Mapping[str, np.ndarray], mask, out) -> None:
+    """Write the pictures, each with the intact T1 in its first row."""
+    brain = tuple(
+        slice(max(0, found.min() - MARGIN), found.max() + MARGIN) for found in np.nonzero(mask)
+    )
+    lesion = tuple(slice(centre - ZOOM, centre + ZOOM) for centre in LESION_CENTRE)
+    for picture in sorted({variant.picture for variant in images.values()} - {""}):
+        window = lesion if picture == "lesion" else brain
+        names = [T1, *(name for name, each in images.items() if each.picture == picture)]
+        labels = [textwrap.fill(name, 16) for name in names]
+        seen = [cifl.rescale_intensity(images[name].image)[window] for name in names]
+        shown = [features[name][window] for name in names]
+        figure = feature_figure(
+            dict(zip(labels, seen, strict=True)),
+            dict(zip(labels, shown, strict=True)),
+            NUM_CHANNELS,
+        )
+        with written_whole(Path(out) / f"{picture}.png") as temporary:
+            indexed(figure_pixels(figure, DPI)).save(temporary, format="PNG", optimize=True)
+
+
+def indexed(pixels) -> Image.Image:
+    """Pixels in 64 greys and 64 colors of features, which makes files a third as large."""
+    shades = [colormaps[name](np.linspace(0, 1, 64))[:, :3] for name in ("gray", "RdBu_r")]
+    colors = np.rint(255 * np.concatenate(shades)).astype(np.uint8)
+    _, index = cKDTree(colors).query(pixels[..., :3])
+    image = Image.fromarray(index.astype(np.uint8))
+    image.putpalette(colors.tobytes())
+    return image
+
+
+def measure_subjects(data, encoder, seed: int = 0) -> tuple[list[dict], int]:
+    """Rows on the middle slice of real subjects, mean and SD over them, and their number.
+
+    Every contrast is compared with the T1w of the same subject; so is the T1w of another, half the
+    list further on, as neighbours in a list may be scans of one person.
+    """
+    cohort = open_cohort(data)
+    train, validation, _ = split_study(cohort, seed)
+    cohort = cohort.select((*train.names, *validation.names))
+    around = study_view(cohort, 1)["around"]
+    rows = []
+    for plane in ("coronal", "axial"):
+        stacks = {
+            contrast: stack_cohort(cohort, contrast, 2, plane, 1, around)
+            for contrast in study_contrasts(cohort)
+        }
+        masks = stacks["T1w"][1][..., 0] > 0
+        pictures = {name: images[..., 0] for name, (images, _, _) in stacks.items()}
+        values = {
+            kind: {
+                name: [cifl.features_of(image, encoder, ensemble=ensemble) for image in images]
+                for name, images in pictures.items()
+            }
+            for kind, ensemble in ENSEMBLES.items()
+        }
+        values["intensities"] = {name: stacks[name][0] for name in pictures}
+        count = len(masks)
+        comparisons = [(name, name, 0) for name in pictures if name != "T1w"]
+        for name, contrast, step in (*comparisons, ("T1w of another subject", "T1w", count // 2)):
+            found = []
+            for index in range(count):
+                other = (index + step) % count
+                pairs = {
+                    kind: (each["T1w"][index], each[contrast][other])
+                    for kind, each in values.items()
+                }
+                near = distance_transform_edt(masks[index]) <= REACH
+                found.append(compared(pairs, masks[index] & masks[other], near))
+            numbers = {
+                key + ending: float(statistic([each[key] for each in found]))
+                for key in found[0]
+                for ending, statistic in (("", np.mean), ("_sd", lambda x: np.std(x, ddof=1)))
+            }
+            rows.append({"plane": plane, "image": name, "compared_with": "T1w", **numbers})
+    return rows, count
+
+
+def measure_head(t1, flair, labels, encoder) -> list[dict]:
+    """Rows on the middle coronal slices of a head, with and without what is outside the brain.
+
+    Args:
+        t1, flair: files; the FLAIR is brought to the grid of the T1 by its affine, not registered.
+        labels: label map on the grid of the T1, positive in the brain.
+    """
+    from nilearn.image import resample_to_img  # slow to import
+
+    resampled = resample_to_img(
+        flair, t1, interpolation="linear", force_resample=True, copy_header=True
+    )
+    volumes = {T1: cifl.read_volume(t1).data, "FLAIR": cifl.read_volume(resampled).data}
+    brain = binary_fill_holes(read_label_volume(labels).data > 0)
+    start = round(np.nonzero(brain)[1].mean() - (NUM_SLICES - 1) / 2)
+    cut = np.s_[:, start : start + NUM_SLICES]
+    mask = brain[cut]
+    images = {f"{name} head": volume[cut] for name, volume in volumes.items()}
+    images |= {f"{name} brain": np.where(brain, volume, 0)[cut] for name, volume in volumes.items()}
+    values = {
+        kind: {
+            name: cifl.features_of(image, encoder, ensemble=ensemble)
+            for name, image in images.items()
+        }
+        for kind, ensemble in ENSEMBLES.items()
+    }
+    values["intensities"] = {name: image[..., None] for name, image in images.items()}
+    # Within slices: no feature sees the next one.
+    near = distance_transform_edt(mask, (1, 1e6, 1)) <= REACH
+    rows = []
+    for name, reference in (
+        ("T1 head", "T1 brain"),
+        ("FLAIR head", "FLAIR brain"),
+        ("FLAIR brain", "T1 brain"),
+        ("FLAIR head", "T1 head"),
+    ):
+        pairs = {kind: (each[name], each[reference]) for kind, each in values.items()}
+        rows.append({"image": name, "compared_with": reference, **compared(pairs, mask, near)})
+    return rows
+
+
+def table(rows: Sequence[Mapping], first: Mapping[str, str]) -> str:
+    """Markdown table of rows: the columns ``first`` and the numbers that the rows have.
+
+    "compared_with" is left out where it is the same for all.
+    """
+    keys = [key for key in COLUMNS if key in rows[0]]
+    if len({row["compared_with"] for row in rows}) == 1:
+        first = {key: name for key, name in first.items() if key != "compared_with"}
+
+    def number(row, key):
+        spread = f" ± {row[f'{key}_sd']:.3f}" if f"{key}_sd" in row else ""
+        return f"{row[key]:.3f}{spread}"
+
+    lines = [
+        [*first.values(), *(COLUMNS[key] for key in keys)],
+        ["---"] * (len(first) + len(keys)),
+        *([row[key] for key in first] + [number(row, key) for key in keys] for row in rows),
+    ]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping]) -> None:
+    """Write rows, numbers with four decimals, empty where a row has none."""
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def replace_part(page: Path, name: str, text: str) -> None:
+    """Put text between the markers of this name in a page.
+
+    Raises:
+        ValueError: the page has no such markers.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    old = page.read_text()
+    before, found_begin, rest = old.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise ValueError(f"{page} has no lines {begin!r} and {end!r}; add them where it belongs")
+    with written_whole(page) as temporary:
+        temporary.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def main(argv=None):
+    """Measure, write CSV and PNG files, and print the tables or put them into the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="shapes-2d", help="2D encoder: name, folder or file")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--page", type=Path, help="Markdown page whose tables are renewed")
+    parser.add_argument("--data", help="real subjects: a dataset with T1w images and labels")
+    parser.add_argument(
+        "--head",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("T1", "FLAIR", "LABELS"),
+        help="a real head; the labels are positive in the brain; may be repeated",
+    )
+    args = parser.parse_args(argv)
+
+    encoder = cifl.load_encoder(args.model)
+    about = f"Encoder: `{Path(args.model).name}`, {encoder.output_shape[-1]} channels."
+    images, mask = variants()
+    rows, features = measure(images, mask, encoder)
+    write_csv(args.out / "limits.csv", rows)
+    draw(images, features, mask, args.out)
+    first = {"image": "image", "compared_with": "compared with"}
+    parts = [f"{about}\n"]
+    for group, heading in GROUPS.items():
+        members = [row for row in rows if row["group"] == group]
+        parts.append(f"**{heading}**\n\n{table(members, first)}")
+    texts = {"simulated": "\n".join(parts)}
+    if args.data:
+        rows, count = measure_subjects(args.data, encoder)
+        write_csv(args.out / "subjects.csv", rows)
+        about_data = f"{about} Mean ± SD over {count} subjects."
+        texts["subjects"] = f"{about_data}\n\n{table(rows, {'plane': 'slices', **first})}"
+    if args.head:
+        rows = [
+            {"head": number, **row}
+            for number, files in enumerate(args.head, start=1)
+            for row in measure_head(*files, encoder)
+        ]
+        write_csv(args.out / "heads.csv", rows)
+        texts["heads"] = f"{about}\n\n{table(rows, {'head': 'head', **first})}"
+    for name, text in texts.items():
+        print(text)
+        if args.page:
+            replace_part(args.page, name, text)
+
+
+if __name__ == "__main__":
+    main()
