@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import vxm
 from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, upsample
+from cifl_tf.synthesis import draw_thickness
 
 NUM_LEVELS = 7  # of a random remapping of intensities
 
@@ -119,20 +120,12 @@ class IntensityAugmentation:
         bias_std = tf.random.uniform(single, 0, self.bias_std)
         images *= tf.exp(bias_std * channels_last(upsample(coarse, shape)))
         if self.thickness_std > 0:
-            images = gaussian_blur(
-                images, self._thickness(batch_size, len(shape)), self.thickness_std
-            )
+            thickness = draw_thickness(batch_size, len(shape), self.thickness_std)
+            images = gaussian_blur(images, thickness, self.thickness_std)
         images += tf.random.uniform(single, 0, self.noise_std) * tf.random.normal(tf.shape(images))
         images = tf.maximum(images * inside, 0)
         highest = tf.reduce_max(images, list(range(1, len(shape) + 2)), keepdims=True)
         return tf.math.divide_no_nan(images, highest), labels
-
-    def _thickness(self, batch_size, ndim):
-        """SD (batch, ndim) of a blur along one axis at random, or along none."""
-        std = tf.random.uniform([batch_size], 0, self.thickness_std)
-        std *= tf.cast(tf.random.uniform([batch_size]) < 0.5, tf.float32)
-        axis = tf.random.uniform([batch_size], 0, ndim, tf.int32)
-        return std[:, None] * tf.one_hot(axis, ndim)
 
 
 def remap(images: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:

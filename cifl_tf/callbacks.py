@@ -78,30 +78,21 @@ class KeepBest(keras.callbacks.Callback):
         history_path: the CSV file of ``HistoryCSV``, which has to run before.
         monitor: name of a metric to be high.
         patience: epochs without a rise after which training stops; None never stops.
-        network: the model to save, where it is not the one that is fitted, but shares its weights.
     """
 
-    def __init__(
-        self,
-        path,
-        history_path,
-        monitor: str,
-        patience: int | None = None,
-        network: keras.Model | None = None,
-    ):
+    def __init__(self, path, history_path, monitor: str, patience: int | None = None):
         super().__init__()
         self.path = Path(path)
         self.history_path = Path(history_path)
         self.monitor = monitor
         self.patience = patience
-        self.network = network
 
     def on_epoch_end(self, epoch, logs=None):
         """Save and stop as due."""
         values = [float(row[self.monitor]) for row in read_history(self.history_path)]
         if values[-1] > max(values[:-1], default=float("-inf")) or not self.path.exists():
             with written_whole(self.path) as temporary:
-                (self.network or self.model).save(temporary)
+                self.model.save(temporary)
         waited = len(values) - 1 - values.index(max(values))
         if self.patience is not None and waited >= self.patience:
             self.model.stop_training = True

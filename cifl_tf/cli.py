@@ -97,6 +97,9 @@ def train_command(
     blur_std: Annotated[
         str, typer.Option(help="Lowest and highest SD of the blur in voxels.")
     ] = _with_commas(DEFAULT.blur_std),
+    thickness_std: Annotated[
+        float, typer.Option(help="Highest SD in voxels of a blur along one axis: thick slices.")
+    ] = DEFAULT.thickness_std,
     bias_std: Annotated[
         str, typer.Option(help="Lowest and highest SD of the bias field's logarithm.")
     ] = _with_commas(DEFAULT.bias_std),
@@ -139,6 +142,7 @@ def train_command(
         scales=_parse_numbers(scales, "--scales", float),
         noise_std=_parse_range(noise_std, "--noise-std"),
         blur_std=_parse_range(blur_std, "--blur-std"),
+        thickness_std=thickness_std,
         bias_std=_parse_range(bias_std, "--bias-std"),
         steps=steps,
         batch_size=batch_size,

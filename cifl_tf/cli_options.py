@@ -51,15 +51,11 @@ Ensemble = Annotated[
         "inverted, gamma and folded with commas between, or none."
     ),
 ]
-Variants = Annotated[
-    int,
-    typer.Option(
-        help="Versions of each training image of other gamma, bias field, slice thickness and "
-        "noise; 1 for the image alone."
-    ),
+VaryIntensity = Annotated[
+    bool, typer.Option(help="Vary gamma, bias field, slice thickness and noise at random.")
 ]
 Remapped = Annotated[
-    float, typer.Option(help="Share of these versions that get a random contrast as well.")
+    float, typer.Option(help="Share of these images that get a random contrast as well.")
 ]
 LearningRate = Annotated[float, typer.Option(help="At the start.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]

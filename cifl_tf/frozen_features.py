@@ -41,8 +41,6 @@ class FrozenFeatures(keras.layers.Layer):
 
     Input and output shape:
         image (batch, *spatial, 1), intensities in [0, 1]; float32 features (batch, *spatial, C).
-        An image that has its features as further channels, (batch, *spatial, 1 + C), gives these:
-        training that computed them once.
 
     Raises:
         ValueError: there is no remapping of a name, or it is there twice.
@@ -76,8 +74,6 @@ class FrozenFeatures(keras.layers.Layer):
 
     def call(self, image):
         """Features of an image."""
-        if image.shape[-1] > 1:
-            return image[..., 1:]
         return self.mean_features(self.copies(image))
 
     def get_config(self):

@@ -1,6 +1,6 @@
 """Registration: frozen features of two images and a voxelmorph network as one Keras model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,9 +48,8 @@ class RegistrationNetwork(keras.Model):
         num_filters: channels of the U-Net at full resolution, doubled below.
 
     Input and output shape:
-        a pair of images (batch, *shape, 1), intensities in [0, 1], perhaps with their features as
-        further channels, see ``FrozenFeatures``; displacement (batch, *shape, ndim) in voxels:
-        ``warped(x) = moving(x + u(x))``
+        a pair of images (batch, *shape, 1), intensities in [0, 1]; displacement
+        (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
 
     Raises:
         ValueError: the shape does not fit the encoder, or an unknown similarity or ensemble.
@@ -102,6 +101,9 @@ class RegistrationNetwork(keras.Model):
             [references.pos_flow, references.preint_flow],
             name="vxm_dense",
         )
+        # What changes the intensities that the network sees in training, such as an
+        # IntensityAugmentation; the loss compares the images as they are. It is not saved.
+        self.look: Callable | None = None
         self._signals = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "similarity", "smoothness", "label_dice")
@@ -205,14 +207,13 @@ class RegistrationNetwork(keras.Model):
 
     def _step(self, data, training):
         images, labels = _pairs(data)
-        features = self._features(images)
+        seen = images
+        if training and self.look is not None:
+            seen = [self.look(image, None)[0] for image in images]
+        features = self._features(seen)
         displacement, field = self._register(features, training)
         # A gradient through the features' values would not pass the encoder anyway.
-        moving, fixed = (
-            (image[..., :1] for image in images)
-            if self._settings["similarity"] == "image"
-            else features
-        )
+        moving, fixed = images if self._settings["similarity"] == "image" else features
         # The mean, because a loss by its name, such as "mse", gives one value per voxel.
         similarity = tf.reduce_mean(
             keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))

@@ -20,7 +20,7 @@ from cifl_tf.cli_options import (
     Seed,
     TestSubjects,
     ValidationSubjects,
-    Variants,
+    VaryIntensity,
     chosen_model,
     parse_ensemble,
     split_cohort,
@@ -93,7 +93,7 @@ def train_command(
     augment: Annotated[
         bool, typer.Option(help="Deform the training images at random.")
     ] = DEFAULT.augment,
-    variants: Variants = DEFAULT.variants,
+    vary_intensity: VaryIntensity = DEFAULT.vary_intensity,
     remapped: Remapped = DEFAULT.remapped,
     seed: Seed = DEFAULT.seed,
 ):
@@ -117,7 +117,7 @@ def train_command(
         batch_size=batch_size,
         learning_rate=learning_rate,
         augment=augment,
-        variants=variants,
+        vary_intensity=vary_intensity,
         remapped=remapped,
         seed=seed,
     )

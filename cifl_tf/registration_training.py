@@ -11,7 +11,6 @@ from cifl_tf._compat import keras
 from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
-from cifl_tf.feature_variants import feature_variants
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import load_network
 from cifl_tf.pretrained import load_features
@@ -49,11 +48,9 @@ class RegistrationConfig:
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         augment: deform both images of a pair in one random way; see ``SpatialAugmentation``. In a
             way each, it would ask for larger warps than subjects need, and trained worse.
-        variants: versions of each training image that the network sees, the image itself and others
-            of other intensities, see ``feature_variants`` and ``IntensityAugmentation``; with the
-            similarity "image" the loss compares the images themselves. Fewer, or the image alone,
-            where the features are too large to be kept.
-        remapped: share of those others that get a random contrast.
+        vary_intensity: change the intensities that the network sees, of each image in its own way,
+            see ``IntensityAugmentation``; the loss compares the images as they are.
+        remapped: share of the images that get a random contrast then.
         seed: of weights, order and augmentation.
 
     Raises:
@@ -79,14 +76,12 @@ class RegistrationConfig:
     batch_size: int = 6
     learning_rate: float = 1e-3
     augment: bool = True
-    variants: int = 8
+    vary_intensity: bool = True
     remapped: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
-        if self.variants < 1:
-            raise ValueError(f"variants is {self.variants}; give 1, the image itself, or more")
         IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
         if self.loss not in LOSSES:
             raise ValueError(f"loss is {self.loss!r}; choose from {get_args(LossName)}")
@@ -153,16 +148,12 @@ def train_registration(
     )
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     network.compile(keras.optimizers.Adam(schedule), LOSSES[config.loss]())
-    look = IntensityAugmentation(remapped=config.remapped)
-    features = feature_variants(images, network.extract, config.variants, look)
-    variants = 1 if features is None else len(features) // len(images)
-    images = np.concatenate([images] * variants)
-    if features is not None:
-        images = np.concatenate([images, features], axis=-1)
+    if config.vary_intensity:
+        network.look = IntensityAugmentation(remapped=config.remapped)
     data = pair_data(
         images,
-        np.concatenate([labels] * variants) if config.label_weight > 0 else None,
-        np.tile(names, variants),
+        labels if config.label_weight > 0 else None,
+        names,
         train.num_labels,
         config.batch_size,
         SpatialAugmentation() if config.augment else None,
@@ -208,8 +199,8 @@ def pair_data(
     """Endless batches of random ordered pairs of different subjects, for ``fit``.
 
     Args:
-        images: float32 (n, *spatial, channels), intensities in [0, 1] and perhaps features, as many
-            of every subject; image i of one is paired with image i of another.
+        images: float32 (n, *spatial, 1), intensities in [0, 1], as many of every subject; image i
+            of one is paired with image i of another.
         labels: integers (n, *spatial, 1), or None.
         names: of the subject of each image, (n,).
         num_labels: labels, the background 0 included.

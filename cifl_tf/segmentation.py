@@ -70,26 +70,6 @@ def build_segmenter(
     return keras.Model(image, probabilities, name="segmenter")
 
 
-def after_features(segmenter: keras.Model) -> keras.Model:
-    """The part of a segmenter that follows its frozen features, with the same layers and weights.
-
-    Training it trains the segmenter, without encoding the images in every step.
-
-    Args:
-        segmenter: of ``build_segmenter``.
-
-    Returns:
-        Model from features (batch, *spatial, C) to probabilities (batch, *spatial, num_labels).
-    """
-    extract = segmenter.get_layer("features")
-    features = keras.Input((*segmenter.input_shape[1:-1], extract.num_features), name="features")
-    values = features
-    for name in ("pad", "unet"):
-        values = segmenter.get_layer(name)(values)
-    values = segmenter.get_layer("crop")([values, features])
-    return keras.Model(features, segmenter.get_layer("probabilities")(values), name=segmenter.name)
-
-
 @keras.saving.register_keras_serializable(package="cifl_tf")
 class SegmentationLoss(keras.losses.Loss):
     """Soft-Dice loss of the labels but the background, plus cross-entropy of all, per image.
@@ -173,8 +153,8 @@ def training_data(
     """Endless, shuffled, augmented batches for ``fit``.
 
     Args:
-        images: float32 (n, *spatial, 1) in [0, 1], or features (n, *spatial, C).
-        labels: integers (n, *spatial, 1), as many as images.
+        images: float32 (n, *spatial, 1) in [0, 1].
+        labels: integers (n, *spatial, 1).
         batch_size: images per batch.
         augmentation: a ``SpatialAugmentation``, or None.
         look: an ``IntensityAugmentation`` after it, or None.
@@ -184,7 +164,7 @@ def training_data(
             ``PairSynthesizer.render``.
     """
     count, images, labels = len(images), tf.constant(images), tf.constant(labels)
-    # Shuffled by their positions: features of many images would fill the memory twice.
+    # Shuffled by their positions: a buffer of images would fill the memory twice.
     data = tf.data.Dataset.range(count).shuffle(count, seed=seed).repeat().batch(batch_size)
     data = data.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen)))
     for change in (augmentation, look):

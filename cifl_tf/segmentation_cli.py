@@ -22,7 +22,7 @@ from cifl_tf.cli_options import (
     Seed,
     TestSubjects,
     ValidationSubjects,
-    Variants,
+    VaryIntensity,
     chosen_model,
     output_paths,
     parse_ensemble,
@@ -77,7 +77,7 @@ def train_command(
     flip: Annotated[
         bool, typer.Option(help="Mirror left and right at random; not for lateralised labels.")
     ] = False,
-    variants: Variants = DEFAULT.variants,
+    vary_intensity: VaryIntensity = DEFAULT.vary_intensity,
     remapped: Remapped = DEFAULT.remapped,
     seed: Seed = DEFAULT.seed,
 ):
@@ -97,7 +97,7 @@ def train_command(
         batch_size=batch_size,
         learning_rate=learning_rate,
         flip_axis=0 if flip else None,
-        variants=variants,
+        vary_intensity=vary_intensity,
         remapped=remapped,
         seed=seed,
     )

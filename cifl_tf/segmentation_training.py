@@ -11,7 +11,6 @@ from cifl_tf._compat import keras
 from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
-from cifl_tf.feature_variants import feature_variants
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import apply_network, load_network
 from cifl_tf.metrics import volumes_mm3
@@ -19,7 +18,6 @@ from cifl_tf.pretrained import load_features
 from cifl_tf.segmentation import (
     MeanDice,
     SegmentationLoss,
-    after_features,
     build_segmenter,
     training_data,
 )
@@ -59,16 +57,13 @@ class SegmentationConfig:
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         patience: epochs without a better validation Dice after which training stops.
         flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``.
-        variants: versions of each training image, the image itself and others of other intensities,
-            see ``feature_variants`` and ``IntensityAugmentation``. Without an encoder, with
-            ``flip_axis``, or where the features are too large to be kept, any number above 1
-            changes the intensities anew in every step.
-        remapped: share of those others that get a random contrast.
+        vary_intensity: change the intensities at random too; see ``IntensityAugmentation``.
+        remapped: share of the images that get a random contrast then.
         seed: of weights, order and augmentation.
 
     Raises:
-        ValueError: the ensemble names what there is not, or something twice; there is no version,
-            or ``remapped`` is no share.
+        ValueError: the ensemble names what there is not, or something twice, or ``remapped`` is no
+            share.
     """
 
     model: str
@@ -85,14 +80,12 @@ class SegmentationConfig:
     learning_rate: float = 1e-3
     patience: int = 10
     flip_axis: int | None = None
-    variants: int = 8
+    vary_intensity: bool = True
     remapped: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
-        if self.variants < 1:
-            raise ValueError(f"variants is {self.variants}; give 1, the image itself, or more")
         IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
 
 
@@ -152,44 +145,30 @@ def train_segmenter(
         ensemble=config.ensemble,
     )
     images, labels = cohort_arrays(train, config.contrast, config)
-    validation_data = cohort_arrays(validation, config.contrast, config)
     look = IntensityAugmentation(remapped=config.remapped)
-    network, vary = segmenter, config.variants > 1 and not config.synthetic
     render = _painter(labels, train.num_labels) if config.synthetic else None
-    # Features of a mirrored image are not the mirrored features.
-    if encoder is not None and not config.synthetic and config.flip_axis is None:
-        extract = segmenter.get_layer("features")
-        validated = feature_variants(validation_data[0], extract, 1, look)
-        features = feature_variants(images, extract, config.variants, look)
-        if features is not None and validated is not None:
-            network, vary = after_features(segmenter), False
-            labels = np.concatenate([labels] * (len(features) // len(images)))
-            images, validation_data = features, (validated, validation_data[1])
     data = training_data(
         images,
         labels,
         config.batch_size,
         SpatialAugmentation(flip_axis=config.flip_axis),
-        look if vary else None,
+        look if config.vary_intensity and not config.synthetic else None,
         # Another order after an interruption than before it.
         seed=config.seed + steps_done(out, config.steps),
         render=render,
     )
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    network.compile(
+    segmenter.compile(
         keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
     )
-    best = KeepBest(
-        out / SEGMENTER_FILE, out / HISTORY_FILE, "val_dice", config.patience, segmenter
-    )
     fit_in_folder(
-        network,
+        segmenter,
         data,
         config.steps,
         out,
-        [best],
+        [KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, "val_dice", config.patience)],
         verbose,
-        validation_data=validation_data,
+        validation_data=cohort_arrays(validation, config.contrast, config),
         validation_batch_size=config.batch_size,
     )
     return load_segmenter(out)

@@ -32,6 +32,8 @@ class Appearance:
         noise_std: lowest and highest SD of the noise within a label, of 255.
         zero_background: probability that label 0 is black.
         blur_std: lowest and highest SD of the Gaussian blur, in voxels.
+        thickness_std: highest SD in voxels of a further blur along one axis, as of thick slices, in
+            half of the images.
         bias_std: lowest and highest SD of the logarithm of the bias field.
         bias_scale: distance between the independent points of the bias field, in voxels.
         gamma_std: SD of the logarithm of the exponent applied to intensities in [0, 1].
@@ -41,6 +43,7 @@ class Appearance:
     noise_std: Range = (0.0, 10.0)
     zero_background: float = 0.2
     blur_std: Range = (0.0, 1.5)
+    thickness_std: float = 0.0
     bias_std: Range = (0.0, 0.3)
     bias_scale: float = 40.0
     gamma_std: float = 0.25
@@ -55,11 +58,19 @@ class Appearance:
             object.__setattr__(self, name, (float(low), float(high)))
         if not 0 <= self.zero_background <= 1:
             raise ValueError(f"zero_background is {self.zero_background}; give a probability")
-        if self.bias_scale <= 0 or self.gamma_std < 0:
+        if self.bias_scale <= 0 or min(self.gamma_std, self.thickness_std) < 0:
             raise ValueError(
-                f"bias_scale is {self.bias_scale} and gamma_std {self.gamma_std}; "
-                "give a positive scale in voxels and an SD of at least 0"
+                f"bias_scale is {self.bias_scale}, gamma_std {self.gamma_std} and thickness_std "
+                f"{self.thickness_std}; give a positive scale in voxels and SDs of at least 0"
             )
+
+
+def draw_thickness(batch_size, ndim: int, highest: float) -> tf.Tensor:
+    """SD (batch, ndim) in voxels of a blur along one axis at random, or along none in a half."""
+    std = tf.random.uniform([batch_size], 0, highest)
+    std *= tf.cast(tf.random.uniform([batch_size]) < 0.5, tf.float32)
+    axis = tf.random.uniform([batch_size], 0, ndim, tf.int32)
+    return std[:, None] * tf.one_hot(axis, ndim)
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -240,6 +251,9 @@ class PairSynthesizer(keras.layers.Layer):
             image = gaussian_blur(
                 image, tf.random.uniform([batch_size], *look.blur_std), look.blur_std[1]
             )
+        if look.thickness_std > 0:
+            thickness = draw_thickness(batch_size, len(self.shape), look.thickness_std)
+            image = gaussian_blur(image, thickness, look.thickness_std)
         if look.bias_std[1] > 0:
             bias = self._smooth_field(batch_size, 1, look.bias_scale, look.bias_std, self.shape)
             image *= tf.exp(channels_last(bias))

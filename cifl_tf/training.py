@@ -40,6 +40,7 @@ class TrainingConfig:
             architecture.
         both_orders: see ``ContrastiveLoss``.
         noise_std, blur_std, bias_std: lowest and highest, see ``Appearance``.
+        thickness_std: highest, see ``Appearance``.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         precision: "float32", or "mixed_bfloat16" to compute the convolutions in bfloat16, faster on
             processors that have it. The saved encoder is in float32.
@@ -64,6 +65,7 @@ class TrainingConfig:
     noise_std: Range = Appearance.noise_std
     blur_std: Range = Appearance.blur_std
     bias_std: Range = Appearance.bias_std
+    thickness_std: float = Appearance.thickness_std
     learning_rate: float = 1e-3
     precision: Precision = "float32"
     seed: int = 0
@@ -103,7 +105,12 @@ class TrainingConfig:
     @property
     def appearance(self) -> Appearance:
         """Of the synthesised images."""
-        return Appearance(noise_std=self.noise_std, blur_std=self.blur_std, bias_std=self.bias_std)
+        return Appearance(
+            noise_std=self.noise_std,
+            blur_std=self.blur_std,
+            bias_std=self.bias_std,
+            thickness_std=self.thickness_std,
+        )
 
 
 def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:

@@ -88,6 +88,7 @@ def variants(base: TrainingConfig) -> list[Variant]:
         "shapes": {f"shapes-{'-'.join(map(str, each))}": {"scales": each} for each in scales},
         "noise": {f"noise-0-{high}": {"noise_std": (0, high)} for high in (0, 25)},
         "blur": {f"blur-0-{high}": {"blur_std": (0, high)} for high in (0, 3)},
+        "thickness": {f"thickness-{high}": {"thickness_std": high} for high in (1.5, 3)},
         "bias": {f"bias-0-{high}": {"bias_std": (0, high)} for high in (0, 0.6)},
         "orders": {"both-orders": {"both_orders": True}},
         "training length": {

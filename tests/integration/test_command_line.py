@@ -221,18 +221,17 @@ def test_trainings_name_the_encoder_that_ships(
     assert run_here(*options).exit_code == 0
     (weights / "my-2d").mkdir()
     monkeypatch.chdir(weights)
-    chosen = ["--variants", 3, "--remapped", 0.5, "--model"]
+    chosen = ["--no-vary-intensity", "--remapped", 0.5, "--model"]
     for model in ("coarse-2d", "./coarse-2d", "my-2d", "intensity"):
         assert run_here(*options, *chosen, model).exit_code == 0
     default, *others = configs
-    assert (default.model, default.variants, default.remapped) == ("shapes-2d", 8, 0)
+    assert (default.model, default.vary_intensity, default.remapped) == ("shapes-2d", True, 0)
     folders = [str(weights / "coarse-2d"), str(weights / "my-2d")]
     assert [config.model for config in others] == ["coarse-2d", *folders, "intensity"]
-    assert {(config.variants, config.remapped) for config in others} == {(3, 0.5)}
+    assert {(config.vary_intensity, config.remapped) for config in others} == {(False, 0.5)}
 
     for wrong, message in (
         (["--ndim", 3], "no encoder for 3D images ships with the package; give --model"),
-        (["--variants", 0], "variants is 0; give 1"),
         (["--remapped", 1.5], "remapped is 1.5; give a share"),
     ):
         done = run_here(*options, *wrong)

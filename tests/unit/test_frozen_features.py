@@ -94,11 +94,6 @@ def test_intensities_have_no_copies(rng):
     np.testing.assert_array_equal(features_at_scale(tf.constant(image), extract, 1), image)
 
 
-def test_features_that_come_with_the_image_are_passed_on(tiny_encoder, rng):
-    both = rng.random((2, 8, 9, 5)).astype(np.float32)
-    np.testing.assert_array_equal(FrozenFeatures(tiny_encoder, ALL)(both), both[..., 1:])
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_features_of_an_array(encoders, rng, shape):
     encoder = encoders[len(shape)]

@@ -15,7 +15,7 @@ LAYERS = (
     {"layers", "losses", "synthesis", "similarity", "transforms"},
     {"encoder", "precision", "mind", "augmentation", "syn"},
     {"model", "frozen_features"},
-    {"inference", "export", "feature_variants"},
+    {"inference", "export"},
     {"pretrained", "callbacks"},
     {"training_folder"},
     {"demo", "training", "segmentation", "registration", "instance", "evaluation"},

@@ -71,6 +71,21 @@ def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity):
     assert not encoder_names & {weight.ref() for weight in network.trainable_variables}
 
 
+def test_a_look_changes_what_the_network_sees_and_not_what_the_loss_compares(rng, tiny_encoder):
+    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, smoothness=0.0))
+    network.compile(keras.optimizers.SGD(0.0), "mse")
+    moving, fixed = (textures(rng, 3) for _ in range(2))
+    network.look = lambda image, labels: (1 - image, labels)
+    data = tf.data.Dataset.from_tensors(((moving, fixed),))
+    logs = network.fit(data, verbose=0, validation_data=data).history
+    for name, seen in (
+        ("similarity", [1 - moving, 1 - fixed]),
+        ("val_similarity", [moving, fixed]),
+    ):
+        expected = np.mean((fixed - warp(moving, network(seen).numpy())) ** 2)
+        assert logs[name] == [pytest.approx(expected, rel=1e-4)]
+
+
 def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
     network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted", "gamma")))
     network.compile("adam", LocalNCC(window=7))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cifl_tf import registration_training
-from cifl_tf.augmentation import SpatialAugmentation
+from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import KeepBest, read_history
 from cifl_tf.datasets import Subject, make_cohort, stack_cohort, virtual_cohort
 from cifl_tf.registration import register
@@ -109,7 +109,6 @@ def config(tiny_encoder, tmp_path, monkeypatch):
         int_resolution=1,
         steps=4,
         batch_size=2,
-        variants=2,
     )
 
 
@@ -155,62 +154,19 @@ def test_interrupted_training_goes_on_and_keeps_the_best(cohort, config, tmp_pat
         train_registration(folder, config, validation, train, verbose=0)
 
 
-@pytest.mark.parametrize(
-    ("model", "most_bytes", "versions"),
-    [("encoder", 10**9, 2), ("encoder", 1, None), ("intensity", 10**9, 2), ("intensity", 1, None)],
-)
-def test_the_network_sees_versions_of_an_image(
-    cohort, config, tmp_path, monkeypatch, model, most_bytes, versions
-):
-    if model == "intensity":
-        config = dataclasses.replace(config, model=model)
-    config = dataclasses.replace(config, remapped=1.0)
-    monkeypatch.setattr("cifl_tf.feature_variants.MOST_BYTES", most_bytes)
-    seen = {}
-
-    def data(images, labels, names, *_, **__):
-        seen.update(images=images, labels=labels, names=names)
+def test_only_the_network_sees_other_intensities(cohort, config, tmp_path, monkeypatch):
+    looks = []
 
     def fit(network, *_, **__):
-        seen["extract"] = network.extract
+        looks.append(network.look)
 
-    monkeypatch.setattr(registration_training, "pair_data", data)
     monkeypatch.setattr(registration_training, "fit_in_folder", fit)
     monkeypatch.setattr(registration_training, "load_registration", lambda out: None)
-    train = cohort.select(cohort.names[:2])
-    train_registration(tmp_path / "new", config, train, cohort.select(cohort.names[2:]))
-
-    images, labels, names = stack_cohort(train, "T1w", count=2)
-    copies = [images] * (versions or 1)
-    # The loss compares the first channel: the image itself, in every version.
-    np.testing.assert_array_equal(seen["images"][..., :1], np.concatenate(copies))
-    np.testing.assert_array_equal(seen["labels"], np.concatenate([labels] * len(copies)))
-    assert list(seen["names"]) == [*names] * len(copies)
-    features = seen["images"][..., 1:]
-    if versions is None:
-        assert features.shape[-1] == 0
-        return
-    first, other = np.split(features, versions)
-    np.testing.assert_allclose(first, seen["extract"](images), atol=1e-5)
-    assert np.abs(other - first).max(axis=(1, 2, 3)).min() > 0.05
-
-
-@pytest.mark.parametrize("most_bytes", [10**9, 1])
-def test_trains_with_or_without_kept_features(cohort, config, tmp_path, monkeypatch, most_bytes):
-    monkeypatch.setattr("cifl_tf.feature_variants.MOST_BYTES", most_bytes)
-    config = dataclasses.replace(config, steps=2, similarity="image", learning_rate=0.05)
-    parts = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
-    folder = tmp_path / "registration"
-    network = train_registration(folder, config, *parts, verbose=0)
-    history = read_history(folder / "history.csv")
-    assert [row["step"] for row in history] == ["2"]
-    images, labels, names = stack_cohort(parts[1], "T1w", count=2)
-    pairs = validation_pairs(images, labels, names, 5, 2)
-    network.compile(loss=registration_training.LOSSES["ncc"]())
-    found = network.evaluate(pairs, verbose=0, return_dict=True)
-    for name, value in found.items():
-        assert value == pytest.approx(float(history[0][f"val_{name}"]), rel=1e-3)
-    assert np.abs(register(network, images, np.roll(images, 2, axis=0))).max() > 0.01
+    train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
+    for vary in (True, False):
+        config = dataclasses.replace(config, vary_intensity=vary, remapped=0.25)
+        train_registration(tmp_path / str(vary), config, train, validation)
+    assert looks == [IntensityAugmentation(remapped=0.25), None]
 
 
 def test_volumes_without_labels_keep_the_last_network(config, tmp_path):
@@ -246,8 +202,6 @@ def test_refuses(cohort, config, tmp_path):
         dataclasses.replace(config, loss="mae")
     with pytest.raises(ValueError, match="ensemble is"):
         dataclasses.replace(config, ensemble=("t2",))
-    with pytest.raises(ValueError, match="variants is 0; give 1"):
-        dataclasses.replace(config, variants=0)
     with pytest.raises(ValueError, match=r"remapped is 1\.5"):
         dataclasses.replace(config, remapped=1.5)
     images, _ = numbered()

@@ -264,6 +264,26 @@ def test_blur_is_drawn_per_image():
     assert spread(drawn) > 0.2
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_slices_are_thick_along_one_axis_in_half_of_the_images(ndim):
+    maps = np.zeros((32, *[20] * ndim, 1), np.int32)
+    noise = {"mean": (128, 128), "noise_std": (20, 20)}
+    images = render(flat_but(**noise, thickness_std=3.0), maps)
+    # Neighbours along a blurred axis are alike.
+    rough = np.stack(
+        [
+            np.abs(np.diff(images, axis=axis)).mean(tuple(range(1, ndim + 1)))
+            / images.std(tuple(range(1, ndim + 1)))
+            for axis in range(1, ndim + 1)
+        ],
+        axis=1,
+    )
+    sharp = rough > 1  # of white noise 2 / sqrt(pi), 1.13
+    assert np.all(sharp.sum(axis=1) >= ndim - 1)
+    assert 8 < np.sum(~sharp) < 24
+    assert all(np.any(~sharp[:, axis]) for axis in range(ndim))
+
+
 def test_bias_is_drawn_per_image():
     # Label 0 stays black, so that scaling to [0, 1] leaves the ratios within label 1.
     maps = np.ones((16, 48, 48, 1), np.int32)
@@ -412,6 +432,7 @@ def test_synthesizer_config_round_trip():
         ({"zero_background": 1.5}, "zero_background is 1.5; give a probability"),
         ({"bias_scale": 0}, "bias_scale is 0"),
         ({"gamma_std": -1}, "gamma_std -1"),
+        ({"thickness_std": -1}, "thickness_std -1"),
     ],
 )
 def test_appearance_refuses(fields, message):
