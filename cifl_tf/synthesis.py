@@ -6,6 +6,7 @@ in one place of each class; the functions that use them are deterministic.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,10 +41,10 @@ class Appearance:
     """
 
     mean: Range = (0.0, 255.0)
-    noise_std: Range = (0.0, 10.0)
+    noise_std: Range = (0.0, 20.0)
     zero_background: float = 0.2
     blur_std: Range = (0.0, 1.5)
-    thickness_std: float = 0.0
+    thickness_std: float = 3.0
     bias_std: Range = (0.0, 0.3)
     bias_scale: float = 40.0
     gamma_std: float = 0.25
@@ -89,7 +90,7 @@ def _checked_num_labels(num_labels: int) -> int:
 def shape_maps(
     shape: Sequence[int],
     num_labels: int = 16,
-    scales: Sequence[float] = (4, 8, 16),
+    scales: Sequence[float] = (4, 8, 16, 32),
     warp_std: float = 3.0,
     seed: int = 0,
     start: int = 0,
@@ -247,13 +248,12 @@ class PairSynthesizer(keras.layers.Layer):
         look = self.appearance
         batch_size = tf.shape(label_maps)[0]
         image, _ = self._paint(label_maps)
-        if look.blur_std[1] > 0:
-            image = gaussian_blur(
-                image, tf.random.uniform([batch_size], *look.blur_std), look.blur_std[1]
-            )
-        if look.thickness_std > 0:
+        strongest = math.hypot(look.blur_std[1], look.thickness_std)
+        if strongest > 0:
+            # One Gaussian after another is one whose variance is the sum of theirs.
+            blur = tf.random.uniform([batch_size, 1], *look.blur_std)
             thickness = draw_thickness(batch_size, len(self.shape), look.thickness_std)
-            image = gaussian_blur(image, thickness, look.thickness_std)
+            image = gaussian_blur(image, tf.sqrt(blur**2 + thickness**2), strongest)
         if look.bias_std[1] > 0:
             bias = self._smooth_field(batch_size, 1, look.bias_scale, look.bias_std, self.shape)
             image *= tf.exp(channels_last(bias))

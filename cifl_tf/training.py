@@ -53,7 +53,7 @@ class TrainingConfig:
     num_features: int = 16
     num_filters: int = 32
     architecture: str = "plain"
-    scales: tuple[float, ...] = (4, 8, 16)
+    scales: tuple[float, ...] = (4, 8, 16, 32)
     steps: int = 2000
     batch_size: int = 6
     tau_alpha: float = 0.3

@@ -72,7 +72,7 @@ class Variant:
 def variants(base: TrainingConfig) -> list[Variant]:
     """All recipes, the base first."""
     lengths = {"quarter": 0.25, "half": 0.5, "twice": 2, "four-times": 4}
-    scales = ((2, 4, 8), (8, 16, 32), (16, 32, 64), (4, 8, 16, 32))
+    scales = ((2, 4, 8, 16), (4, 8, 16), (8, 16, 32), (16, 32, 64))
     choices: dict[str, dict[str, dict]] = {
         "base": {BASE: {}},
         "window": {f"window-{size or 'image'}": {"window": size} for size in (10, 40, 0)},
@@ -86,9 +86,9 @@ def variants(base: TrainingConfig) -> list[Variant]:
         },
         "architecture": {"unet": {"architecture": "unet", "shape": (128, 128)}},
         "shapes": {f"shapes-{'-'.join(map(str, each))}": {"scales": each} for each in scales},
-        "noise": {f"noise-0-{high}": {"noise_std": (0, high)} for high in (0, 25)},
+        "noise": {f"noise-0-{high}": {"noise_std": (0, high)} for high in (0, 10)},
         "blur": {f"blur-0-{high}": {"blur_std": (0, high)} for high in (0, 3)},
-        "thickness": {f"thickness-{high}": {"thickness_std": high} for high in (1.5, 3)},
+        "thickness": {f"thickness-{high}": {"thickness_std": high} for high in (0, 1.5)},
         "bias": {f"bias-0-{high}": {"bias_std": (0, high)} for high in (0, 0.6)},
         "orders": {"both-orders": {"both_orders": True}},
         "training length": {
