@@ -14,7 +14,7 @@ from cifl_tf.encoder import Architecture
 from cifl_tf.evaluation_cli import evaluate_command
 from cifl_tf.export import export_saved_model
 from cifl_tf.inference import features_of
-from cifl_tf.pretrained import load_encoder, pretrained_encoders
+from cifl_tf.pretrained import find_pretrained, load_encoder, pretrained_encoders
 from cifl_tf.registration_cli import register_app
 from cifl_tf.segmentation_cli import segment_app
 from cifl_tf.training import Precision, TrainingConfig, train
@@ -225,14 +225,11 @@ def info_command(
     ] = None,
 ):
     """List the encoders that ship with the package, or print the model card of one."""
-    known = pretrained_encoders()
     if name is None:
-        for shipped in known.values():
+        for shipped in pretrained_encoders().values():
             typer.echo(f"{shipped.name:12}{shipped.summary}")
-    elif name in known:
-        typer.echo(known[name].card.rstrip())
     else:
-        raise ValueError(f"there are no pretrained weights {name!r}; choose from {[*known]}")
+        typer.echo(find_pretrained(name).card.rstrip())
 
 
 def _parse_numbers(text: str, option: str, kind: type[Number]) -> tuple[Number, ...]:

@@ -65,6 +65,31 @@ def write_report(
     return text
 
 
+def write_study(out, name: str, lines: Sequence[str], about: Mapping, results: Mapping) -> str:
+    """Write the tables of a study as ``name.md``, and the numbers as ``name.json``.
+
+    Args:
+        out: the folder.
+        name: of both files, without ending.
+        lines: Markdown; a first line is put before them, with command, seed and versions.
+        about: "command", "seed", and what else made the numbers; what JSON can hold.
+        results: by name, as they stand in the JSON file; see ``write_report`` for NaN and infinity.
+
+    Returns:
+        The text of ``name.md``.
+    """
+    versions = package_versions()
+    pairs = ", ".join(" ".join(pair) for pair in versions.items())
+    made_by = f"Made by `{about['command']}`, seed {about['seed']}, {pairs}."
+    text = "\n".join([made_by, *lines]) + "\n"
+    with written_whole(Path(out) / f"{name}.md") as temporary:
+        temporary.write_text(text)
+    report = {**about, "versions": versions, **to_json(results)}
+    with written_whole(Path(out) / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return text
+
+
 def package_versions() -> dict[str, str]:
     """Versions of Python and of what the numbers depend on."""
     return {

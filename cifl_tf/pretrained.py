@@ -46,6 +46,18 @@ def pretrained_encoders() -> dict[str, Pretrained]:
     return {name: Pretrained(name, WEIGHTS / name) for name in names}
 
 
+def find_pretrained(name: str) -> Pretrained:
+    """The encoder of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = pretrained_encoders()
+    if name not in known:
+        raise ValueError(f"there are no pretrained weights {name!r}; choose from {[*known]}")
+    return known[name]
+
+
 def load_pretrained(name: str) -> keras.Model:
     """Load an encoder that ships with the package; nothing is downloaded.
 
@@ -58,13 +70,11 @@ def load_pretrained(name: str) -> keras.Model:
     Raises:
         ValueError: there is no such name, or a file of it is missing or not what was released.
     """
-    known = pretrained_encoders()
-    if name not in known:
-        raise ValueError(f"there are no pretrained weights {name!r}; choose from {[*known]}")
+    shipped = find_pretrained(name)
     for path, expected in _sums().items():
         if path.split("/")[0] == name:
             _check(WEIGHTS / path, expected)
-    return load_network(known[name].folder / ENCODER_FILE)
+    return load_network(shipped.folder / ENCODER_FILE)
 
 
 def load_encoder(model) -> keras.Model:

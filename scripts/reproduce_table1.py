@@ -16,7 +16,6 @@ command goes on after an interruption. `--quick` shows the effect in about ten m
 import argparse
 import dataclasses
 import importlib.util
-import json
 import shlex
 import sys
 import time
@@ -34,10 +33,9 @@ from cifl_tf.demo import example_pairs
 from cifl_tf.evaluation import compare, registration_scores, segmentation_scores, summary
 from cifl_tf.evaluation_report import (
     JSON_FILE,
-    package_versions,
     read_report,
-    to_json,
     write_report,
+    write_study,
 )
 from cifl_tf.figures import (
     RegisteredSlice,
@@ -370,8 +368,6 @@ def main(argv=None):
         for task, found in results.items()
     }
     lines = [
-        f"Made by `{about['command']}`, seed {args.seed}, "
-        f"{', '.join(' '.join(pair) for pair in package_versions().items())}.",
         f"{len(study.train)} subjects train, {len(study.validation)} choose, "
         f"{len(study.test)} test ({', '.join(study.test.names)}). Mean Dice of the labels "
         f"{', '.join(study.test.label_names.values())}, mean ± SD over test subjects or their "
@@ -384,13 +380,7 @@ def main(argv=None):
         *tests(results[SEGMENTATION], MAIN_NAME, "synthetic images (SynthSeg style)"),
         *tests(results[REGISTRATION], MAIN_NAME, "intensity"),
     ]
-    text = "\n".join(lines) + "\n"
-    with written_whole(args.out / "table1.md") as temporary:
-        temporary.write_text(text)
-    report = {**about, "versions": package_versions(), "results": to_json(summaries)}
-    with written_whole(args.out / "table1.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    print(text)
+    print(write_study(args.out, "table1", lines, about, {"results": summaries}))
 
 
 if __name__ == "__main__":

@@ -32,10 +32,9 @@ from cifl_tf.datasets import (
 from cifl_tf.evaluation import feature_scores, segmentation_scores, summary
 from cifl_tf.evaluation_report import (
     JSON_FILE,
-    package_versions,
     read_report,
-    to_json,
     write_report,
+    write_study,
 )
 from cifl_tf.files import written_whole
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
@@ -184,7 +183,6 @@ class Search:
     def write(self, about: dict) -> str:
         """Write ``recipe.md`` and ``recipe.json``, and return the text of the former."""
         results, labels = self.results(), ", ".join(self.validation.label_names.values())
-        versions = ", ".join(" ".join(pair) for pair in package_versions().items())
         others = self.contrasts[1:]
         headings = [*(f"Dice, {c}" for c in self.contrasts), *(f"corr., {c}" for c in others)]
         rows = [["group", "variant", *headings, "minutes"]]
@@ -195,7 +193,6 @@ class Search:
             minutes = "" if found["minutes"] is None else f"{found['minutes']:.1f}"
             rows.append([found["group"], found["variant"], *numbers, minutes])
         lines = [
-            f"Made by `{about['command']}`, seed {about['seed']}, {versions}.",
             f"{len(self.train)} subjects train ({', '.join(self.train.names)}), "
             f"{len(self.validation)} choose ({', '.join(self.validation.names)}); the "
             f"{self.num_kept} that test were not read. Dice: of {labels}, mean over the choosing "
@@ -208,13 +205,7 @@ class Search:
             "",
             *(f"| {' | '.join(row)} |" for row in rows),
         ]
-        text = "\n".join(lines) + "\n"
-        with written_whole(self.out / "recipe.md") as temporary:
-            temporary.write_text(text)
-        report = {**about, "versions": package_versions(), "variants": to_json(results)}
-        with written_whole(self.out / "recipe.json") as temporary:
-            temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-        return text
+        return write_study(self.out, "recipe", lines, about, {"variants": results})
 
 
 def correlations(encoder, cohort: Cohort, contrasts: list[str], view: dict) -> dict[str, float]:
