@@ -9,7 +9,13 @@ import pytest
 import cifl_tf
 
 ROOT = Path(cifl_tf.__file__).parents[1]
-CLEARED = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL", "NEURITE_BACKEND", "VXM_BACKEND")
+CLEARED = (
+    "TF_USE_LEGACY_KERAS",
+    "TF_CPP_MIN_LOG_LEVEL",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "NEURITE_BACKEND",
+    "VXM_BACKEND",
+)
 
 
 def run_python(code, path=(), **variables):
@@ -43,6 +49,14 @@ def test_import_prints_nothing_and_leaves_nothing_behind():
     code = "import cifl_tf, inspect, sys; sys.exit(hasattr(inspect, 'getargspec'))"
     run = run_python(code)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")]
+)
+def test_fast_convolutions_unless_the_user_chose(variables, expected):
+    code = "import cifl_tf, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    assert run_python(code, **variables).stdout.split() == [expected]
 
 
 def test_no_getargspec_is_left_behind_here():
