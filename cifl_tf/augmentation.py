@@ -1,4 +1,4 @@
-"""Random changes of training images: deformations with their labels, and of intensities alone."""
+"""Random changes of training images: patches and deformations with labels, and intensities."""
 
 import dataclasses
 
@@ -71,6 +71,65 @@ class SpatialAugmentation:
         chosen = tf.random.uniform([tf.shape(images)[0]] + [1] * (images.shape.rank - 1)) < 0.5
         return tuple(
             tf.where(chosen, tf.reverse(values, [axis]), values) for values in (images, labels)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomPatch:
+    """One cube of every volume (square of every slice), about a random voxel that has a label.
+
+    Attributes:
+        size: of the patch in voxels.
+        margin: voxels more on every side, 0 beyond the image, for what deforms the patch later; cut
+            off by ``trimmed``.
+    """
+
+    size: int
+    margin: int = 8
+
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Patches with their margins.
+
+        Args:
+            images: float32 (batch, *spatial, channels), of known spatial shape.
+            labels: integers (batch, *spatial, channels).
+
+        Raises:
+            ValueError: the images are smaller than a patch.
+        """
+        shape = images.shape[1:-1]
+        if self.size < 1 or min(shape) < self.size:
+            raise ValueError(
+                f"patch is {self.size}, but the images have shape {tuple(shape)}; give a size of "
+                "at least 1 voxel and at most theirs"
+            )
+        drawn = tuple(
+            tf.TensorSpec([*self._sizes(len(shape)), values.shape[-1]], values.dtype)
+            for values in (images, labels)
+        )
+        return tf.map_fn(self._draw, (images, labels), fn_output_signature=drawn)
+
+    def trimmed(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Patches without their margins."""
+        inside = slice(self.margin, self.margin + self.size)
+        chosen = (slice(None), *[inside] * (images.shape.rank - 2))
+        return images[chosen], labels[chosen]
+
+    def _sizes(self, ndim):
+        return [self.size + 2 * self.margin] * ndim
+
+    def _draw(self, pair):
+        image, labels = pair
+        labelled = tf.reduce_any(labels > 0, axis=-1)
+        labelled |= ~tf.reduce_any(labelled)  # anywhere, where there is no label
+        voxels = tf.where(labelled)
+        centre = voxels[tf.random.uniform([], 0, tf.shape(voxels)[0], tf.int32)]
+        ndim = image.shape.rank - 1
+        last = tf.shape(image, tf.int64)[:-1] - self.size
+        begin = tf.concat([tf.clip_by_value(centre - self.size // 2, 0, last), [0]], axis=0)
+        around = [*[[self.margin] * 2] * ndim, [0, 0]]
+        return tuple(
+            tf.slice(tf.pad(values, around), begin, [*self._sizes(ndim), -1]) for values in pair
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, ne
+from cifl_tf.augmentation import RandomPatch
 from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.layers import CropTo, PadToMultiple
 
@@ -149,6 +150,7 @@ def training_data(
     look=None,
     seed: int = 0,
     render=None,
+    patch: int | None = None,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches for ``fit``.
 
@@ -162,12 +164,22 @@ def training_data(
         render: gives the images from the augmented label maps in place of those given, for training
             on synthetic images (Billot et al., SynthSeg, Medical Image Analysis 2023); such as
             ``PairSynthesizer.render``.
+        patch: size in voxels of random patches in place of whole images, see ``RandomPatch``; only
+            patches are deformed then.
+
+    Raises:
+        ValueError: the images are smaller than a patch.
     """
     count, images, labels = len(images), tf.constant(images), tf.constant(labels)
     # Shuffled by their positions: a buffer of images would fill the memory twice.
     data = tf.data.Dataset.range(count).shuffle(count, seed=seed).repeat().batch(batch_size)
     data = data.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen)))
-    for change in (augmentation, look):
+    changes = [augmentation, look]
+    if patch is not None:
+        cut = RandomPatch(patch)
+        # The look first: it scales by the highest intensity of the whole image.
+        changes = [look, cut, augmentation, cut.trimmed]
+    for change in changes:
         if change is not None:
             data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)
     if render is not None:

@@ -73,6 +73,9 @@ def train_command(
     ensemble: Ensemble = DEFAULT_ENSEMBLE,
     steps: Annotated[int, typer.Option(help="Optimisation steps at most.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = DEFAULT.batch_size,
+    patch: Annotated[
+        int | None, typer.Option(help="Train on random patches of this size in voxels.")
+    ] = DEFAULT.patch,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     flip: Annotated[
         bool, typer.Option(help="Mirror left and right at random; not for lateralised labels.")
@@ -95,6 +98,7 @@ def train_command(
         ensemble=parse_ensemble(ensemble),
         steps=steps,
         batch_size=batch_size,
+        patch=patch,
         learning_rate=learning_rate,
         flip_axis=0 if flip else None,
         vary_intensity=vary_intensity,

@@ -54,6 +54,8 @@ class SegmentationConfig:
         num_filters: channels of the U-Net at full resolution.
         steps: optimisation steps at most.
         batch_size: images per step.
+        patch: size in voxels of the random patches that training sees, for volumes that do not fit
+            into memory with their features; None for whole images. Validation sees these.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         patience: epochs without a better validation Dice after which training stops.
         flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``.
@@ -77,6 +79,7 @@ class SegmentationConfig:
     num_filters: int = 16
     steps: int = 2000
     batch_size: int = 8
+    patch: int | None = None
     learning_rate: float = 1e-3
     patience: int = 10
     flip_axis: int | None = None
@@ -146,7 +149,8 @@ def train_segmenter(
     )
     images, labels = cohort_arrays(train, config.contrast, config)
     look = IntensityAugmentation(remapped=config.remapped)
-    render = _painter(labels, train.num_labels) if config.synthetic else None
+    shape = images.shape[1:-1] if config.patch is None else (config.patch,) * config.ndim
+    render = _painter(shape, train.num_labels) if config.synthetic else None
     data = training_data(
         images,
         labels,
@@ -156,6 +160,7 @@ def train_segmenter(
         # Another order after an interruption than before it.
         seed=config.seed + steps_done(out, config.steps),
         render=render,
+        patch=config.patch,
     )
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     segmenter.compile(
@@ -174,9 +179,9 @@ def train_segmenter(
     return load_segmenter(out)
 
 
-def _painter(labels, num_labels):
+def _painter(shape, num_labels):
     """The function from label maps to images of random contrasts."""
-    return PairSynthesizer(labels.shape[1:-1], num_labels, appearance=SYNTHETIC_LOOK).render
+    return PairSynthesizer(shape, num_labels, appearance=SYNTHETIC_LOOK).render
 
 
 def load_segmenter(folder) -> keras.Model:

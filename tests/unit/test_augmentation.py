@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cifl_tf.augmentation import NUM_LEVELS, IntensityAugmentation, remap
+from cifl_tf.augmentation import NUM_LEVELS, IntensityAugmentation, RandomPatch, remap
 
 STILL = {"gamma_std": 0, "bias_std": 0, "thickness_std": 0, "noise_std": 0}
 KNOTS = np.linspace(0, 1, NUM_LEVELS)
@@ -76,3 +76,54 @@ def test_by_default_the_order_of_intensities_stays():
 def test_refuses_what_is_no_share(share):
     with pytest.raises(ValueError, match=f"remapped is {share}; give a share"):
         IntensityAugmentation(remapped=share)
+
+
+def numbered(shape, count=40):
+    """An image whose intensities tell where they are, from 1 on, count times."""
+    image = 1 + np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    return np.tile(image[..., None], (count, *[1] * (len(shape) + 1)))
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (6, 7, 9)])
+@pytest.mark.parametrize("margin", [0, 2])
+def test_patches_are_of_images_and_labels_alike_and_around_labels(shape, margin):
+    size, ndim = 4, len(shape)
+    images = numbered(shape)
+    labels = np.zeros(images.shape, np.int32)
+    place = (slice(None), *[5] * ndim, 0)
+    labels[place] = 3
+    cut = RandomPatch(size, margin)
+    found, found_labels = tf.function(cut)(tf.constant(images), tf.constant(labels))
+    assert found.shape == (len(images), *[size + 2 * margin] * ndim, 1)
+    assert found_labels.dtype == tf.int32
+    patches, patch_labels = cut.trimmed(found, found_labels)
+    # The only labelled voxel, 5 on every axis, as near the centre as the image allows.
+    begin = [min(5 - size // 2, length - size) for length in shape]
+    expected = images[0][tuple(slice(start, start + size) for start in begin)]
+    np.testing.assert_array_equal(patches, np.tile(expected, (len(images), *[1] * (ndim + 1))))
+    assert (patch_labels.numpy() == 3).sum() == len(images)
+    padded = np.pad(images[0], [(margin, margin)] * ndim + [(0, 0)])
+    whole = padded[tuple(slice(start, start + size + 2 * margin) for start in begin)]
+    np.testing.assert_array_equal(found[0], whole)
+
+
+def test_patches_lie_anywhere_and_inside():
+    images = numbered((7, 8), 400)
+    patches, _ = RandomPatch(3, 0)(tf.constant(images), tf.zeros(images.shape, tf.int32))
+    corners = patches.numpy()[:, 0, 0, 0]
+    rows, columns = np.divmod(corners.astype(int) - 1, 8)
+    assert set(rows) == set(range(5))
+    assert set(columns) == set(range(6))
+    np.testing.assert_array_equal(patches[:, 2, 2, 0], corners + 2 * 8 + 2)
+
+
+def test_the_whole_image_as_a_patch():
+    images = numbered((5, 5), 3)
+    cut = RandomPatch(5)
+    patches, _ = cut.trimmed(*cut(tf.constant(images), tf.ones(images.shape, tf.int32)))
+    np.testing.assert_array_equal(patches, images)
+
+
+def test_refuses_patches_larger_than_images():
+    with pytest.raises(ValueError, match=r"patch is 6, but the images have shape \(5, 9\)"):
+        RandomPatch(6)(tf.zeros((1, 5, 9, 1)), tf.zeros((1, 5, 9, 1), tf.int32))

@@ -203,6 +203,23 @@ def test_training_on_rendered_labels_sees_no_image():
     assert len(np.unique(truth)) > 1
 
 
+def test_patches_keep_the_scale_of_the_whole_image():
+    images = np.zeros((2, 20, 24, 1), np.float32)
+    images[:, 3:-3, 3:-3], images[:, 10, 12] = 0.5, 1
+    labels = (images > 0).astype(np.int32)
+    still = IntensityAugmentation(gamma_std=0, bias_std=0, thickness_std=0, noise_std=0)
+    smooth = SpatialAugmentation(smooth_std=1.0, affine_std=0.0)
+    data = training_data(images, labels, 2, smooth, still, patch=6)
+    batches = [batch for batch in data.take(30).as_numpy_iterator()]
+    highest = np.array([patches.max(axis=(1, 2, 3)) for patches, _ in batches])
+    assert batches[0][0].shape == batches[0][1].shape == (2, 6, 6, 1)
+    # Most patches miss the one bright voxel; scaled by themselves, they would reach 1.
+    assert np.mean(np.isclose(highest, 0.5, atol=1e-3)) > 0.5
+    assert not np.isclose(highest, 0.5, atol=1e-3).all()
+    inside = np.concatenate([patches[labels == 1] for patches, labels in batches])
+    assert np.mean(inside > 0.2) > 0.95
+
+
 def test_training_data_is_endless_and_shuffled():
     images = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
     data = training_data(images, images.astype(int), batch_size=4, seed=3)
@@ -266,6 +283,16 @@ def test_training_folder_and_application(cohort, config, tmp_path, monkeypatch):
         train_segmenter(folder, config, train, train, verbose=0)
 
 
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_trains_on_patches(cohort, config, tmp_path, synthetic):
+    config = dataclasses.replace(config, patch=16, synthetic=synthetic, steps=2)
+    train, validation, _ = cohort.split((3, 1, 0))
+    segmenter = train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
+    image = cohort_arrays(validation, "T1w", config)[0]
+    assert min(image.shape[1:-1]) > 16
+    assert segmenter.predict(image, verbose=0).shape == (*image.shape[:-1], 5)
+
+
 def test_interrupted_training_keeps_the_best_epoch(cohort, config, tmp_path, monkeypatch):
     saved = []
     history = tmp_path / "history.csv"
@@ -303,8 +330,9 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
     config = dataclasses.replace(config, **{"remapped": 0.25, **changes})
     seen = {}
 
-    def data(images, labels, batch_size, augmentation, look, seed, render):
+    def data(images, labels, batch_size, augmentation, look, seed, render, patch):
         seen.update(look=look, render=render)
+        assert patch is None
         assert isinstance(augmentation, SpatialAugmentation)
 
     monkeypatch.setattr(segmentation_training, "training_data", data)
