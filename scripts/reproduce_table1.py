@@ -10,7 +10,8 @@ where ANTsPy is installed, SyN with mutual information.
 
 Subjects are split in the order of the dataset: a quarter tests, an eighth before it chooses the
 best epoch, the rest trains; of 390 or more, 232, 58 and 100 at random, as in the paper. The same
-command goes on after an interruption. `--quick` shows the effect in about ten minutes on two cores.
+command goes on after an interruption. `--quick` shows the effect in about ten minutes on two cores,
+with the encoder that ships with the package.
 """
 
 import argparse
@@ -57,6 +58,7 @@ from cifl_tf.training_folder import claim_folder
 
 MAIN = 0.1  # the temperature of what is compared beyond the paper's table
 MAIN_NAME = f"CIFL τγ={MAIN}"
+SHIPPED = "shapes-2d"  # the encoder in the package, of that temperature
 # Sizes in voxels: features of coarse shapes, trained briefly, register better.
 COARSE = (16, 32, 64)
 COARSE_NAME = "CIFL coarse shapes"
@@ -93,7 +95,8 @@ class Plan:
 
     Attributes:
         temperatures: τγ of the encoders.
-        encoder_steps: optimisation steps of each encoder.
+        encoder_steps: optimisation steps of each encoder; 0 takes the one that ships with the
+            package, of the temperature ``MAIN``.
         coarse_steps: of one more encoder for registration, of ``COARSE`` shapes; 0 leaves it out.
         segmentation_steps: of each segmenter, at most.
         registration_steps: of each registration network.
@@ -118,7 +121,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     temperatures=(MAIN,),
-    encoder_steps=400,
+    encoder_steps=0,
     coarse_steps=0,
     segmentation_steps=300,
     registration_steps=200,
@@ -156,14 +159,16 @@ class Study:
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, plan.num_slices)
         self.encoders = {
-            f"CIFL τγ={tau}": (encoders or out / "training") / f"tau_{tau}"
+            f"CIFL τγ={tau}": str((encoders or out / "training") / f"tau_{tau}")
             for tau in plan.temperatures
         }
         configure = partial(TrainingConfig, seed=seed, precision=precision)
-        if encoders is None:
+        if encoders is None and plan.encoder_steps:
             for tau, folder in zip(plan.temperatures, self.encoders.values(), strict=True):
                 say(f"encoder, τγ={tau}")
                 train(folder, configure(steps=plan.encoder_steps, tau_gamma=tau))
+        elif encoders is None:
+            self.encoders = {MAIN_NAME: SHIPPED}
         self.coarse = out / "training" / "coarse"
         if plan.coarse_steps:
             say(COARSE_NAME)
@@ -182,14 +187,14 @@ class Study:
         steps = self.plan.segmentation_steps
         configure = partial(SegmentationConfig, steps=steps, seed=self.seed, **self.view)
         configs = {"intensity": configure("intensity")}
-        configs |= {name: configure(str(folder)) for name, folder in self.encoders.items()}
+        configs |= {name: configure(model) for name, model in self.encoders.items()}
         configs["synthetic images (SynthSeg style)"] = configure("intensity", synthetic=True)
         if self.plan.others:
             configs["MIND-SSC"] = configure(str(self.mind), ensemble=())
         if self.plan.remapped_steps:
             remapped = partial(configure, remapped=REMAPPED)
             configs[f"intensity, {REMAPPED_NAME}"] = remapped("intensity")
-            configs[f"{MAIN_NAME}, {REMAPPED_NAME}"] = remapped(str(self.encoders[MAIN_NAME]))
+            configs[f"{MAIN_NAME}, {REMAPPED_NAME}"] = remapped(self.encoders[MAIN_NAME])
 
         def trained(name, config):
             folder = self.out / "training" / SEGMENTATION / slug(name)
@@ -202,7 +207,7 @@ class Study:
         steps = self.plan.registration_steps
         configure = partial(RegistrationConfig, steps=steps, seed=self.seed, **self.view)
         configs = {"intensity": configure("intensity")}
-        configs |= {name: configure(str(folder)) for name, folder in self.encoders.items()}
+        configs |= {name: configure(model) for name, model in self.encoders.items()}
         best = MAIN_NAME
         if self.plan.coarse_steps:
             best = f"{COARSE_NAME}, with labels"
@@ -232,12 +237,12 @@ class Study:
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
             say("SyN is left out: ANTsPy is not installed (pip install antspyx)")
-        name, folder = MAIN_NAME, self.encoders[MAIN_NAME]
+        name, model = MAIN_NAME, self.encoders[MAIN_NAME]
         if self.plan.coarse_steps:
-            name, folder = COARSE_NAME, self.coarse
+            name, model = COARSE_NAME, self.coarse
             settings = self.plan.instance or cifl.InstanceSettings()
             methods[f"{best}, refined"] = partial(trained, best, configs[best], settings)
-        methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(folder))
+        methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(model))
         if self.plan.others:
             methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
         return methods

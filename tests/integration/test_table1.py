@@ -51,3 +51,10 @@ def test_table_and_figures_are_written_and_an_interrupted_run_goes_on(script, tm
     script.main(arguments)
     assert (tmp_path / "out" / "table1.md").read_text() == text
     assert "segmentation, intensity" not in capsys.readouterr().out  # nothing was done again
+
+
+def test_without_steps_the_shipped_encoder_is_taken(script, tmp_path):
+    plan = dataclasses.replace(script.QUICK, encoder_steps=0, coarse_steps=0)
+    study = script.Study("virtual", tmp_path, plan, None, 0)
+    assert study.encoders == {script.MAIN_NAME: "shapes-2d"}
+    assert study.main.output_shape[-1] == 16
