@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from cifl_tf._compat import keras, vxm
 from cifl_tf.frozen_features import FrozenFeatures
@@ -62,8 +65,11 @@ def optimise_instance(
     ensemble: Sequence[str] = ("inverted",),
     settings: InstanceSettings | None = None,
     initial=None,
+    progress: bool = False,
 ) -> np.ndarray:
     """Register one pair, or each pair of a batch, by optimising its own warp.
+
+    Pairs of slices are optimised side by side, one on each processor.
 
     At each scale both images are averaged over blocks and encoded, and a stationary velocity, cubic
     B-splines on a grid of control points, is optimised by Adam; the next scale adds a finer one to
@@ -79,6 +85,7 @@ def optimise_instance(
         settings: None for ``InstanceSettings()``.
         initial: a displacement to refine, as ``register`` gives it: the moving image is warped with
             it first, and the result composed with it. The smoothness then is that of the rest.
+        progress: show a bar of the pairs in a terminal.
 
     Returns:
         float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
@@ -104,12 +111,24 @@ def optimise_instance(
                 f"{moving.shape}; give one from a pair on the same grid"
             )
         moving = warp(moving, initial)
-    extract = FrozenFeatures(encoder, ensemble)
-    displacements = []
-    for pair in zip(moving, fixed, strict=True):
+    extract, shape = FrozenFeatures(encoder, ensemble), moving.shape[1:-1]
+    optimisers = [
+        _optimiser(settings, shape, scale, steps, extract.num_features)
+        for scale, steps in zip(settings.scales, settings.steps, strict=True)
+    ]
+
+    def optimise(pair):
         features = [features_at_scale(tf.stack(pair), extract, scale) for scale in settings.scales]
-        displacements.append(_optimise(features, pair[0].shape[:-1], settings))
-    displacement = np.stack(displacements)
+        return _optimise(features, shape, settings, optimisers)
+
+    # The operations on slices are too small to occupy more than one processor.
+    pool = ThreadPoolExecutor(os.cpu_count() if ndim == 2 else 1)
+    try:
+        found = pool.map(optimise, zip(moving, fixed, strict=True))
+        shown = {"disable": None if progress else True, "leave": False}
+        displacement = np.stack([*tqdm(found, total=len(moving), unit="pair", **shown)])
+    finally:
+        pool.shutdown(cancel_futures=True)
     if initial is not None:
         displacement = compose(initial, displacement)
     return displacement[0] if single else displacement
@@ -121,11 +140,10 @@ def features_at_scale(images: tf.Tensor, extract: FrozenFeatures, scale: int) ->
     return extract.mean_features([average_pool(copy, scale) for copy in extract.copies(images)])
 
 
-def _optimise(features, shape, settings):
+def _optimise(features, shape, settings, optimisers):
     """Displacement (*shape, ndim) from features (2, *pooled shape, C) of moving and fixed."""
     velocity = tf.zeros([1, *(math.ceil(size / settings.resolution) for size in shape), len(shape)])
-    for scale, steps, pair in zip(settings.scales, settings.steps, features, strict=True):
-        optimiser = _optimiser(settings, shape, scale, steps, pair.shape[-1])
+    for pair, optimiser in zip(features, optimisers, strict=True):
         velocity = optimiser(velocity, pair)
     field = _sampled(_integrate(velocity, settings), shape, 1, settings.resolution)
     return field[0].numpy()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from tqdm import tqdm
 
 from cifl_tf._compat import keras
 from cifl_tf.inference import slice_axis
@@ -39,8 +38,14 @@ class NetworkMethod:
         if self.refine is None:
             return displacement
         extract = self.network.extract
-        return _optimised(
-            moving, fixed, extract.encoder, extract.ensemble, self.refine, displacement
+        return optimise_instance(
+            moving,
+            fixed,
+            extract.encoder,
+            extract.ensemble,
+            self.refine,
+            displacement,
+            progress=True,
         )
 
     def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +84,9 @@ class InstanceMethod:
 
     def displace(self, moving, fixed) -> np.ndarray:
         """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1)."""
-        return _optimised(moving, fixed, self.encoder, self.ensemble, self.settings, None)
+        return optimise_instance(
+            moving, fixed, self.encoder, self.ensemble, self.settings, progress=True
+        )
 
     def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
         """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1), and their inverses."""
@@ -143,17 +150,3 @@ def _volume_field(field, shown, axis):
     volume = np.zeros((len(shown), *field.shape[1:-1], 3), np.float32)
     volume[shown] = np.insert(field, axis, 0, axis=-1)
     return np.moveaxis(volume, 0, axis)
-
-
-def _optimised(moving, fixed, encoder, ensemble, settings, initial):
-    """``optimise_instance`` of each pair, with a bar in a terminal."""
-    starts = [None] * len(moving) if initial is None else initial
-    pairs = zip(moving[..., 0], fixed[..., 0], starts, strict=True)
-    return np.stack(
-        [
-            optimise_instance(one, other, encoder, ensemble, settings, start)
-            for one, other, start in tqdm(
-                pairs, total=len(moving), unit="pair", disable=None, leave=False
-            )
-        ]
-    )
