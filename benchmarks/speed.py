@@ -4,13 +4,16 @@ Prints, for this machine:
 (a) pairs per second of PairSynthesizer, against neurite's labels_to_image called twice in one
     graph, each call with a warp of its own, as in voxelmorph's SynthMorph training script;
 (b) the share of synthesis, shapes included, in the default training step;
-(c) inference of the default encoder against the same eight convolutions as bare tf.nn calls.
+(c) inference of the default encoder against the same eight convolutions as bare tf.nn calls;
+(d) optimise_instance of T1w to T2w slices against SyN with mutual information, where ANTsPy is
+    installed.
 
 Both sides of a ratio run in turn, so that a change of the machine's speed meets both; the ratio is
 that of medians, with its lowest and highest value over the turns.
 """
 
 import argparse
+import importlib.util
 import re
 import subprocess
 import sys
@@ -22,7 +25,9 @@ import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
 from cifl_tf._compat import ne
+from cifl_tf.datasets import stack_cohort, virtual_cohort
 from cifl_tf.encoder import NUM_CONVOLUTIONS
+from cifl_tf.syn import register_syn
 from cifl_tf.training import TrainingConfig, build_model
 
 IMAGE_2D, IMAGE_3D = (8, 160, 192, 1), (1, 80, 96, 80, 1)
@@ -126,6 +131,26 @@ def benchmark_encoder(turns):
         print(f"    peak memory: {peaks['encoder']:.0f} MB, bare {peaks['bare']:.0f} MB")
 
 
+def benchmark_registration(turns):
+    """(d): the optimised warps of pairs of slices against those of ANTs."""
+    if importlib.util.find_spec("ants") is None:
+        print("(d) is left out: ANTsPy is not installed (pip install antspyx)")
+        return
+    subjects = virtual_cohort(2, resolution=2)
+    pair = [
+        stack_cohort(subjects.select([name]), contrast, count=8)[0]
+        for name, contrast in zip(subjects.names, ("T1w", "T2w"), strict=True)
+    ]
+    encoder = cifl.load_pretrained("shapes-2d")
+    times = in_turns(
+        lambda: cifl.optimise_instance(*pair, encoder), lambda: register_syn(*pair), turns
+    )
+    count, size = len(pair[0]), "x".join(map(str, pair[0].shape[1:-1]))
+    seconds = np.median(times, axis=1) / count
+    print(f"(d) seconds per pair of {size}: {seconds[0]:.2f} ours, {seconds[1]:.2f} SyN's")
+    show_ratio("SyN's time over ours", times, 1, 0)
+
+
 def peak_memory():
     """Highest resident memory of this process so far, in MB (Linux).
 
@@ -157,6 +182,7 @@ def main(argv=None):
     benchmark_synthesis(arguments.turns)
     benchmark_step(arguments.turns)
     benchmark_encoder(arguments.turns)
+    benchmark_registration(min(arguments.turns, 5))
 
 
 if __name__ == "__main__":

@@ -155,6 +155,12 @@ class RegistrationNetwork(keras.Model):
         """Displacement of a pair (moving, fixed)."""
         return self._register(self._features(inputs), training)[0]
 
+    @tf.function(reduce_retracing=True)
+    def forward(self, inputs) -> tf.Tensor:
+        """What ``call`` gives, as a graph, which is many times as fast outside ``fit``."""
+        return self(inputs)
+
+    @tf.function(reduce_retracing=True)
     def inverse(self, inputs) -> tf.Tensor:
         """Displacement of a pair (moving, fixed) that undoes ``call``, on the grid of the moving.
 
@@ -282,7 +288,7 @@ def register(
             f"the images have shape {moving.shape[1:-1]}, but the network is for {network.shape}; "
             "give network.for_shape of theirs"
         )
-    function = network.inverse if inverse else network
+    function = network.inverse if inverse else network.forward
     displacement = np.concatenate(
         [
             function([moving[start : start + batch_size], fixed[start : start + batch_size]])

@@ -209,7 +209,7 @@ def test_pairs_of_one_shape_share_a_traced_function(rng):
     optimise_instance(images, images[::-1], None, settings=settings)
     optimise_instance(images[0, ..., 0], images[1, ..., 0], None, settings=settings)
     after = _optimiser.cache_info()
-    assert (after.misses - before.misses, after.hits - before.hits) == (1, 3)
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
 
 
 def test_instance_optimisation_in_three_dimensions(rng):
