@@ -16,6 +16,9 @@ from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.similarity import average_pool, gradient_penalty, voxel_cosine
 from cifl_tf.transforms import checked_displacement, checked_pair, compose, warp
 
+# From so many pairs of slices on, compiling the optimisation by XLA saves more than it takes.
+MANY_PAIRS = 32
+
 
 @dataclasses.dataclass(frozen=True)
 class InstanceSettings:
@@ -112,8 +115,9 @@ def optimise_instance(
             )
         moving = warp(moving, initial)
     extract, shape = FrozenFeatures(encoder, ensemble), moving.shape[1:-1]
+    compiled = ndim == 2 and len(moving) >= MANY_PAIRS
     optimisers = [
-        _optimiser(settings, shape, scale, steps, extract.num_features)
+        _optimiser(settings, shape, scale, steps, extract.num_features, compiled)
         for scale, steps in zip(settings.scales, settings.steps, strict=True)
     ]
 
@@ -150,7 +154,7 @@ def _optimise(features, shape, settings, optimisers):
 
 
 @functools.lru_cache(maxsize=64)
-def _optimiser(settings, shape, scale, steps, num_features):
+def _optimiser(settings, shape, scale, steps, num_features, compiled):
     """The traced function of one scale, for all pairs of one shape."""
     ndim, resolution = len(shape), settings.resolution
     spacing = max(1.0, settings.spacing * scale / resolution)
@@ -167,7 +171,7 @@ def _optimiser(settings, shape, scale, steps, num_features):
         penalty = gradient_penalty(velocity)[0] * ndim * (resolution / 2) ** 2
         return _dissimilarity(fixed[None], warped) + settings.smoothness * penalty
 
-    @tf.function
+    @tf.function(jit_compile=compiled or None)
     def run(start, features):
         moving, fixed = features[0], features[1]
         zeros = tf.zeros([1, *(matrix.shape[1] for matrix in basis), ndim])

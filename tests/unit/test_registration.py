@@ -212,6 +212,18 @@ def test_pairs_of_one_shape_share_a_traced_function(rng):
     assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
 
 
+def test_many_pairs_are_compiled_and_registered_alike(rng, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, scales=(2, 1), steps=(10, 10))
+    images = textures(rng, 4)
+    expected = optimise_instance(images, images[::-1], None, settings=settings)
+    before = _optimiser.cache_info().misses
+    monkeypatch.setattr("cifl_tf.instance.MANY_PAIRS", len(images))
+    found = optimise_instance(images, images[::-1], None, settings=settings)
+    assert _optimiser.cache_info().misses == before + 2
+    assert np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
 def test_instance_optimisation_in_three_dimensions(rng):
     moving, fixed = textures(rng, 2, (13, 14, 16))[..., 0]
     settings = InstanceSettings(scales=(2,), steps=(3,))
