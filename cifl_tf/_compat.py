@@ -41,11 +41,16 @@ def _require_tensorflow_releases():
             )
 
 
-def _select_legacy_keras():
-    """Make ``tf.keras`` Keras 2, or raise ImportError if TensorFlow already chose Keras 3.
+def _set_tensorflow_defaults():
+    """Choose what TensorFlow reads from the environment on import, where the user has not."""
+    # TensorFlow logs a missing GPU as an error, so 3; real errors reach Python as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow turns these convolutions on by itself only for processors with AVX-512 VNNI or AMX.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-    What TensorFlow reads from the environment when it is imported is chosen here too.
-    """
+
+def _select_legacy_keras():
+    """Make ``tf.keras`` Keras 2, or raise ImportError if TensorFlow already chose Keras 3."""
     hint = (
         "cifl_tf needs Keras 2 (tf-keras): import cifl_tf before tensorflow, or set the "
         "environment variable TF_USE_LEGACY_KERAS=1 before Python starts"
@@ -54,10 +59,6 @@ def _select_legacy_keras():
     if chosen is not None and chosen not in ("1", "true", "True"):
         raise ImportError(f"TF_USE_LEGACY_KERAS is {chosen!r}. {hint}.")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    # TensorFlow logs a missing GPU as an error, so 3; real errors reach Python as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow turns these convolutions on by itself only for processors with AVX-512 VNNI or AMX.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _silent_stderr():
         # Not tf.keras: that reads the variable now, these the one TensorFlow was imported with.
         from tensorflow.keras.layers import Layer
@@ -106,6 +107,7 @@ def _getargspec():
 
 
 _require_tensorflow_releases()
+_set_tensorflow_defaults()
 _select_legacy_keras()
 with _silent_stderr(), _getargspec(), warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -129,8 +129,9 @@ def optimise_instance(
     pool = ThreadPoolExecutor(os.cpu_count() if ndim == 2 else 1)
     try:
         found = pool.map(optimise, zip(moving, fixed, strict=True))
-        shown = {"disable": None if progress else True, "leave": False}
-        displacement = np.stack([*tqdm(found, total=len(moving), unit="pair", **shown)])
+        hidden = None if progress else True  # None: where there is no terminal
+        bar = tqdm(found, total=len(moving), unit="pair", disable=hidden, leave=False)
+        displacement = np.stack([*bar])
     finally:
         pool.shutdown(cancel_futures=True)
     if initial is not None:
