@@ -10,8 +10,9 @@ where ANTsPy is installed, SyN with mutual information.
 
 Subjects are split in the order of the dataset: a quarter tests, an eighth before it chooses the
 best epoch, the rest trains; of 390 or more, 232, 58 and 100 at random, as in the paper. The same
-command goes on after an interruption. `--quick` shows the effect in about ten minutes on two cores,
-with the encoder that ships with the package.
+command goes on after an interruption, and `--only` splits a long run: the table shows the methods
+that are there so far. `--quick` shows the effect in about ten minutes on two cores, with the
+encoder that ships with the package.
 """
 
 import argparse
@@ -139,7 +140,8 @@ class Study:
         data: see ``open_cohort``.
         out: folder; ``training`` in it holds the networks, ``scores`` those of every subject.
         plan: how much to do.
-        encoders: folder with trained encoders ``tau_1.0`` and so on, or None to train them.
+        encoders: folder with trained encoders ``tau_1.0`` and so on, or None; those that are not
+            there are trained when the first method needs them.
         seed: of everything random.
         precision: of the training of encoders.
     """
@@ -158,21 +160,22 @@ class Study:
         self.train, self.validation, self.test = split_study(cohort, seed)
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, plan.num_slices)
-        self.encoders = {
-            f"CIFL τγ={tau}": str((encoders or out / "training") / f"tau_{tau}")
-            for tau in plan.temperatures
-        }
         configure = partial(TrainingConfig, seed=seed, precision=precision)
-        if encoders is None and plan.encoder_steps:
-            for tau, folder in zip(plan.temperatures, self.encoders.values(), strict=True):
-                say(f"encoder, τγ={tau}")
-                train(folder, configure(steps=plan.encoder_steps, tau_gamma=tau))
-        elif encoders is None:
-            self.encoders = {MAIN_NAME: SHIPPED}
-        self.coarse = out / "training" / "coarse"
+        self.encoders, self.untrained = {}, {}
+        for tau in plan.temperatures:
+            name, folder = f"CIFL τγ={tau}", f"tau_{tau}"
+            if encoders is not None and (encoders / folder).is_dir():
+                self.encoders[name] = str(encoders / folder)
+            elif plan.encoder_steps:
+                self.encoders[name] = str(out / "training" / folder)
+                config = configure(steps=plan.encoder_steps, tau_gamma=tau)
+                self.untrained[self.encoders[name]] = config
+            elif tau == MAIN:
+                self.encoders[name] = SHIPPED
+        self.coarse = str(out / "training" / "coarse")
         if plan.coarse_steps:
-            say(COARSE_NAME)
-            train(self.coarse, configure(steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN))
+            config = configure(steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN)
+            self.untrained[self.coarse] = config
         self.mind = out / "training" / "mind_ssc.keras"
         with written_whole(self.mind) as temporary:
             build_mind_ssc().save(temporary)
@@ -180,7 +183,14 @@ class Study:
     @cached_property
     def main(self):
         """The encoder of the comparisons that the paper does not have."""
-        return cifl.load_encoder(self.encoders[MAIN_NAME])
+        return cifl.load_encoder(self.trained_encoder(self.encoders[MAIN_NAME]))
+
+    def trained_encoder(self, model: str) -> str:
+        """The same encoder, trained unless it is there."""
+        if model in self.untrained:
+            say(f"encoder, {Path(model).name}")
+            train(model, self.untrained.pop(model))
+        return model
 
     def segmenters(self) -> dict[str, Callable]:
         """For each method, what trains or loads its segmenter."""
@@ -197,6 +207,7 @@ class Study:
             configs[f"{MAIN_NAME}, {REMAPPED_NAME}"] = remapped(self.encoders[MAIN_NAME])
 
         def trained(name, config):
+            self.trained_encoder(config.model)
             folder = self.out / "training" / SEGMENTATION / slug(name)
             return train_segmenter(folder, config, self.train, self.validation)
 
@@ -211,21 +222,22 @@ class Study:
         best = MAIN_NAME
         if self.plan.coarse_steps:
             best = f"{COARSE_NAME}, with labels"
-            configs[COARSE_NAME] = configure(str(self.coarse))
+            configs[COARSE_NAME] = configure(self.coarse)
             # The paper trains without labels; with those of the training subjects:
             supervised = partial(configure, label_weight=1.0, smoothness=0.01)
             configs["intensity, with labels"] = supervised("intensity")
-            configs[best] = supervised(str(self.coarse))
+            configs[best] = supervised(self.coarse)
             if self.plan.remapped_steps:
                 steps = self.plan.remapped_steps
                 remapped = partial(supervised, remapped=REMAPPED, steps=steps)
                 configs[f"intensity, with labels, {REMAPPED_NAME}"] = remapped("intensity")
                 best = f"{best}, {REMAPPED_NAME}"
-                configs[best] = remapped(str(self.coarse))
+                configs[best] = remapped(self.coarse)
         if self.plan.others:
             configs["MIND-SSC"] = configure(str(self.mind), ensemble=())
 
         def trained(name, config, refine=None):
+            self.trained_encoder(config.model)
             folder = self.out / "training" / REGISTRATION / slug(name)
             network = train_registration(folder, config, self.train, self.validation)
             return NetworkMethod(network, refine=refine).displace
@@ -242,26 +254,45 @@ class Study:
             name, model = COARSE_NAME, self.coarse
             settings = self.plan.instance or cifl.InstanceSettings()
             methods[f"{best}, refined"] = partial(trained, best, configs[best], settings)
-        methods[f"optimised, {name}"] = lambda: partial(optimise, encoder=cifl.load_encoder(model))
+        methods[f"optimised, {name}"] = lambda: partial(
+            optimise, encoder=cifl.load_encoder(self.trained_encoder(model))
+        )
         if self.plan.others:
             methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
         return methods
 
-    def scores(self, task: str, name: str, prepare: Callable) -> list[dict]:
-        """Rows of one method on the test subjects, from an earlier run if they are there."""
-        folder = self.out / "scores" / task / slug(name)
-        if not (folder / JSON_FILE).exists():
-            say(f"{task}, {name}")
-            start, function = time.monotonic(), prepare()
-            if task == SEGMENTATION:
-                predict = partial(function.predict, verbose=0)
-                rows = segmentation_scores(predict, self.test, self.contrasts, **self.view)
-            else:
-                rows = registration_scores(function, self.test, "T1w", self.contrasts, **self.view)
-            about = {"task": task, "method": name, "seed": self.seed, "test": self.test.names}
-            minutes = round((time.monotonic() - start) / 60, 1)
-            print(write_report(folder, rows, {**about, "minutes": minutes, "view": self.view}))
-        return read_report(folder)["rows"]
+    def scores(self, task: str, name: str) -> list[dict] | None:
+        """Rows of one method on the test subjects, of this run or an earlier one; None before."""
+        folder = self.score_folder(task, name)
+        return read_report(folder)["rows"] if (folder / JSON_FILE).exists() else None
+
+    def results(self, methods: Mapping[str, Mapping]) -> dict[str, dict[str, list[dict]]]:
+        """By task and method, the rows of those tested so far."""
+        found = {
+            task: {name: self.scores(task, name) for name in methods[task]} for task in methods
+        }
+        return {
+            task: {name: rows for name, rows in scores.items() if rows is not None}
+            for task, scores in found.items()
+        }
+
+    def score_folder(self, task: str, name: str) -> Path:
+        """Where the scores of a method are."""
+        return self.out / "scores" / task / slug(name)
+
+    def test_method(self, task: str, name: str, prepare: Callable) -> None:
+        """Train a method, and write its scores on the test subjects."""
+        say(f"{task}, {name}")
+        start, function = time.monotonic(), prepare()
+        if task == SEGMENTATION:
+            predict = partial(function.predict, verbose=0)
+            rows = segmentation_scores(predict, self.test, self.contrasts, **self.view)
+        else:
+            rows = registration_scores(function, self.test, "T1w", self.contrasts, **self.view)
+        about = {"task": task, "method": name, "seed": self.seed, "test": self.test.names}
+        minutes = round((time.monotonic() - start) / 60, 1)
+        folder = self.score_folder(task, name)
+        print(write_report(folder, rows, {**about, "minutes": minutes, "view": self.view}))
 
 
 def stay(moving, fixed):
@@ -298,7 +329,9 @@ def table(task: str, summaries: Mapping[str, dict]) -> str:
 
 
 def tests(results: Mapping[str, list[dict]], first: str, second: str) -> list[str]:
-    """Lines on how two methods differ: mean difference and paired Wilcoxon test by contrast."""
+    """How two methods differ, if both were tested: mean difference and paired Wilcoxon test."""
+    if first not in results or second not in results:
+        return []
     return [
         f"- {first} against {second}, {contrast}: {found.mean_difference:+.3f}, p = "
         f"{found.p_value:.2g} ({found.num_pairs} subjects)"
@@ -336,41 +369,12 @@ def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -
     save_figure(registration_figure(registered), study.out / "registrations.png")
 
 
-def main(argv=None):
-    """Train, test, and write ``table1.md``, ``table1.json`` and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="virtual", help="a dataset with T1w images and labels")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument(
-        "--encoders", type=Path, help="folder with trained encoders tau_1.0, tau_0.1, tau_0.01"
-    )
-    parser.add_argument("--quick", action="store_true", help="the effect, in about ten minutes")
-    parser.add_argument(
-        "--precision", choices=get_args(Precision), default="float32", help="as in `cifl train`"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    args = parser.parse_args(argv)
-
-    plan = QUICK if args.quick else FULL
-    about = {
-        "command": shlex.join(["python", "scripts/reproduce_table1.py", *(argv or sys.argv[1:])]),
-        "plan": dataclasses.asdict(plan),
-        "seed": args.seed,
-        "data": args.data,
-        "precision": args.precision,
-    }
-    claim_folder(args.out, about)
-    study = Study(args.data, args.out, plan, args.encoders, args.seed, args.precision)
-    methods = {SEGMENTATION: study.segmenters(), REGISTRATION: study.registrations()}
-    results = {
-        task: {name: study.scores(task, name, prepare) for name, prepare in functions.items()}
-        for task, functions in methods.items()
-    }
-    write_figures(study, methods)
-
+def write_tables(study: Study, results: Mapping, about: Mapping) -> str:
+    """Write ``table1.md`` and ``table1.json`` of the methods that were tested so far."""
     summaries = {
         task: {name: summary(rows) for name, rows in found.items()}
         for task, found in results.items()
+        if found
     }
     lines = [
         f"{len(study.train)} subjects train, {len(study.validation)} choose, "
@@ -385,7 +389,91 @@ def main(argv=None):
         *tests(results[SEGMENTATION], MAIN_NAME, "synthetic images (SynthSeg style)"),
         *tests(results[REGISTRATION], MAIN_NAME, "intensity"),
     ]
-    print(write_study(args.out, "table1", lines, about, {"results": summaries}))
+    return write_study(study.out, "table1", lines, about, {"results": summaries})
+
+
+def main(argv=None):
+    """Train, test, and write ``table1.md``, ``table1.json`` and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="virtual", help="a dataset with T1w images and labels")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--encoders",
+        type=Path,
+        help="folder with trained encoders tau_1.0, tau_0.1, tau_0.01; missing ones are trained",
+    )
+    parser.add_argument("--quick", action="store_true", help="the effect, in about ten minutes")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32", help="as in `cifl train`"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument(
+        "--only",
+        metavar="METHOD",
+        action="append",
+        help="this method only, as in 'registration, CIFL τγ=0.1', or all of a task, as in "
+        "'registration'; may be repeated, and the next call goes on with the others",
+    )
+    parser.add_argument("--no-figures", action="store_true", help="tables only")
+    args = parser.parse_args(argv)
+
+    plan = QUICK if args.quick else FULL
+    settings = {
+        "plan": dataclasses.asdict(plan),
+        "seed": args.seed,
+        "data": args.data,
+        "precision": args.precision,
+        "encoders": args.encoders and str(args.encoders),
+    }
+    claim_folder(args.out, settings)
+    study = Study(args.data, args.out, plan, args.encoders, args.seed, args.precision)
+    methods = {SEGMENTATION: study.segmenters(), REGISTRATION: study.registrations()}
+    wanted = wanted_methods(methods, args.only)
+    about = {"command": command_line(parser, args), **settings}
+    for task, name in wanted:
+        if study.scores(task, name) is None:
+            study.test_method(task, name, methods[task][name])
+            write_tables(study, study.results(methods), about)
+    results = study.results(methods)
+    print(write_tables(study, results, about))
+    missing = [
+        f"{task}, {name}"
+        for task, names in methods.items()
+        for name in names
+        if name not in results[task]
+    ]
+    if missing:
+        say(f"not tested yet: {'; '.join(missing)}")
+    elif not args.no_figures:
+        write_figures(study, methods)
+
+
+def wanted_methods(methods: Mapping[str, Mapping], only: list[str] | None) -> list[tuple[str, str]]:
+    """Task and name of the methods that were asked for.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    by_title = {f"{task}, {name}": (task, name) for task in methods for name in methods[task]}
+    if only is None:
+        return list(by_title.values())
+    found = []
+    for title in only:
+        matching = [pair for name, pair in by_title.items() if title in (name, pair[0])]
+        if not matching:
+            raise ValueError(f"--only {title!r} is none of the methods: {'; '.join(by_title)}")
+        found += matching
+    return found
+
+
+def command_line(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """The command for the whole table, whatever part of it is done now."""
+    words = ["python", "scripts/reproduce_table1.py"]
+    for name, value in vars(args).items():
+        if value != parser.get_default(name) and name != "only":
+            words.append("--" + name.replace("_", "-"))
+            words += [] if value is True else [str(value)]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

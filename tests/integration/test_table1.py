@@ -58,3 +58,37 @@ def test_without_steps_the_shipped_encoder_is_taken(script, tmp_path):
     study = script.Study("virtual", tmp_path, plan, None, 0)
     assert study.encoders == {script.MAIN_NAME: "shapes-2d"}
     assert study.main.output_shape[-1] == 16
+
+
+def test_a_part_of_the_table_is_written_without_figures_and_the_rest_follows(
+    script, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    arguments = ["--data", "virtual", "--out", str(out), "--quick", "--no-figures"]
+    only = ["segmentation, intensity", "registration, unregistered"]
+    script.main([*arguments, "--only", only[0], "--only", only[1]])
+    assert "not tested yet: segmentation, CIFL τγ=0.1; " in capsys.readouterr().out
+    text = (out / "table1.md").read_text()
+    assert "| intensity |" in text
+    assert "| unregistered |" in text
+    assert "τγ=0.1" not in text
+    assert not (out / "training" / "tau_0.1").exists()  # trained when it is needed
+    script.main([*arguments, "--only", "segmentation"])
+    text = (out / "table1.md").read_text()
+    assert "| CIFL τγ=0.1 |" in text
+    assert "CIFL τγ=0.1 against intensity, FLAIR" in text
+    assert f"--out {out} --quick --no-figures`" in text.splitlines()[0]  # of the whole table
+    assert not list(out.glob("*.png"))
+    with pytest.raises(ValueError, match="--only 'nnU-Net' is none of the methods: segmentation"):
+        script.main([*arguments, "--only", "nnU-Net"])
+
+
+def test_encoders_that_are_there_are_taken_and_others_trained(script, tmp_path):
+    encoders = tmp_path / "encoders"
+    (encoders / "tau_0.1").mkdir(parents=True)
+    plan = dataclasses.replace(script.QUICK, temperatures=(1.0, 0.1))
+    study = script.Study("virtual", tmp_path / "out", plan, encoders, 0)
+    assert study.encoders == {
+        "CIFL τγ=1.0": str(tmp_path / "out" / "training" / "tau_1.0"),
+        "CIFL τγ=0.1": str(encoders / "tau_0.1"),
+    }
