@@ -71,16 +71,16 @@ class KeepBest(keras.callbacks.Callback):
     """Save the model whenever a validation metric rises, and stop when it has not for long.
 
     Keras's own early stopping forgets the best value when training is interrupted; this one reads
-    it from the history. The file is written whole or not at all.
+    those of earlier epochs from the history. The file is written whole or not at all.
 
     Args:
         path: a .keras file for the best model.
-        history_path: the CSV file of ``HistoryCSV``, which has to run before.
-        monitor: name of a metric to be high.
+        history_path: the CSV file of ``HistoryCSV``.
+        monitor: name of a metric to be high; None saves after every epoch.
         patience: epochs without a rise after which training stops; None never stops.
     """
 
-    def __init__(self, path, history_path, monitor: str, patience: int | None = None):
+    def __init__(self, path, history_path, monitor: str | None, patience: int | None = None):
         super().__init__()
         self.path = Path(path)
         self.history_path = Path(history_path)
@@ -89,13 +89,21 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Save and stop as due."""
-        values = [float(row[self.monitor]) for row in read_history(self.history_path)]
+        if self.monitor is None:
+            self._save()
+            return
+        rows = read_history(self.history_path)
+        values = [float(row[self.monitor]) for row in rows if int(row["epoch"]) < epoch]
+        values.append((logs or {})[self.monitor])
         if values[-1] > max(values[:-1], default=float("-inf")) or not self.path.exists():
-            with written_whole(self.path) as temporary:
-                self.model.save(temporary)
+            self._save()
         waited = len(values) - 1 - values.index(max(values))
         if self.patience is not None and waited >= self.patience:
             self.model.stop_training = True
+
+    def _save(self):
+        with written_whole(self.path) as temporary:
+            self.model.save(temporary)
 
 
 class StopAtStep(keras.callbacks.Callback):

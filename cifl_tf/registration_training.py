@@ -162,8 +162,7 @@ def train_registration(
     )
     images, labels, names = _arrays(validation, config)
     labelled = validation.num_labels > 1
-    # The step rises with every epoch: the last one is kept.
-    monitor = "val_label_dice" if labelled else "step"
+    monitor = "val_label_dice" if labelled else None
     fit_in_folder(
         network,
         data,

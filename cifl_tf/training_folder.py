@@ -104,7 +104,7 @@ def fit_in_folder(
         data: endless batches.
         steps: optimisation steps in all.
         out: a folder that was claimed.
-        callbacks: run before the epoch counts as done, so that their files are complete.
+        callbacks: run before the epoch enters the history, so that their files are complete.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
         fit_arguments: further arguments of ``keras.Model.fit``.
     """
@@ -119,8 +119,8 @@ def fit_in_folder(
         verbose=verbose,
         callbacks=[
             StopAtStep(steps),
-            HistoryCSV(out / HISTORY_FILE),
             *callbacks,
+            HistoryCSV(out / HISTORY_FILE),
             keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False),
             keras.callbacks.BackupAndRestore(out / BACKUP_FOLDER, delete_checkpoint=False),
         ],

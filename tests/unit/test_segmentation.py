@@ -298,7 +298,8 @@ def test_interrupted_training_keeps_the_best_epoch(cohort, config, tmp_path, mon
     history = tmp_path / "history.csv"
     monkeypatch.setattr(KeepBest, "model", None, raising=False)
     for values, expected in (([0.3], 1), ([0.3, 0.5], 2), ([0.3, 0.5, 0.4], 2)):
-        lines = [f"{epoch},{value}" for epoch, value in enumerate(values)]
+        # The last row is of an epoch that was cut off before its checkpoint, and is trained again.
+        lines = [f"{epoch},{value}" for epoch, value in enumerate([*values[:-1], 0.9])]
         history.write_text("\n".join(["epoch,val_dice", *lines]) + "\n")
         # A new callback each time, as after an interruption.
         keep = KeepBest(tmp_path / "best.keras", history, "val_dice", patience=1)
@@ -311,7 +312,7 @@ def test_interrupted_training_keeps_the_best_epoch(cohort, config, tmp_path, mon
                 path.write_text("model")
 
         keep.set_model(Model())
-        keep.on_epoch_end(len(values) - 1)
+        keep.on_epoch_end(len(values) - 1, {"val_dice": values[-1]})
         assert len(saved) == expected
         assert keep.model.stop_training == (len(values) == 3)
 

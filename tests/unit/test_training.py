@@ -8,7 +8,7 @@ import tensorflow as tf
 import cifl_tf
 from cifl_tf import Appearance, ContrastiveLoss, receptive_radius
 from cifl_tf._compat import keras
-from cifl_tf.callbacks import read_history
+from cifl_tf.callbacks import SaveEncoder, read_history
 from cifl_tf.precision import in_float32
 from cifl_tf.training import TrainingConfig, build_model, train
 
@@ -53,6 +53,21 @@ def test_complete_folder_is_loaded_not_trained(tmp_path):
     assert ((tmp_path / "encoder.keras").read_bytes(), (tmp_path / "history.csv").read_text()) == (
         before
     )
+
+
+def test_an_epoch_enters_the_history_when_its_files_are_there(tmp_path, monkeypatch):
+    def killed(self, epoch, logs=None):
+        raise InterruptedError
+
+    config = TrainingConfig(steps=2, **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveEncoder, "on_epoch_end", killed)
+        with pytest.raises(InterruptedError):
+            train(tmp_path, config, verbose=0)
+    assert read_history(tmp_path / "history.csv") == []
+    train(tmp_path, config, verbose=0)
+    assert len(read_history(tmp_path / "history.csv")) == 1
+    cifl_tf.load_encoder(tmp_path)
 
 
 def test_another_configuration_is_refused(tmp_path):
