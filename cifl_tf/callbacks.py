@@ -78,10 +78,19 @@ class KeepBest(keras.callbacks.Callback):
         history_path: the CSV file of ``HistoryCSV``.
         monitor: name of a metric to be high; None saves after every epoch.
         patience: epochs without a rise after which training stops; None never stops.
+        network: the model to save, where it is not the one that is fitted but shares its weights.
     """
 
-    def __init__(self, path, history_path, monitor: str | None, patience: int | None = None):
+    def __init__(
+        self,
+        path,
+        history_path,
+        monitor: str | None,
+        patience: int | None = None,
+        network: keras.Model | None = None,
+    ):
         super().__init__()
+        self.network = network
         self.path = Path(path)
         self.history_path = Path(history_path)
         self.monitor = monitor
@@ -103,7 +112,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def _save(self):
         with written_whole(self.path) as temporary:
-            self.model.save(temporary)
+            (self.network or self.model).save(temporary)
 
 
 class StopAtStep(keras.callbacks.Callback):

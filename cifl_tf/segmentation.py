@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from cifl_tf._compat import keras, ne
 from cifl_tf.augmentation import RandomPatch
@@ -69,6 +70,17 @@ def build_segmenter(
     logits = CropTo(name="crop")([unet(features), image])
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(image, probabilities, name="segmenter")
+
+
+def without_features(segmenter: keras.Model) -> keras.Model:
+    """What follows the features of a segmenter: features to label probabilities, weights shared."""
+    extract = segmenter.get_layer("features")
+    features = keras.Input((*segmenter.input_shape[1:-1], extract.num_features), name="encoded")
+    logits = segmenter.get_layer("unet")(segmenter.get_layer("pad")(features))
+    cropped = segmenter.get_layer("crop")([logits, features])
+    return keras.Model(
+        features, segmenter.get_layer("probabilities")(cropped), name="from_features"
+    )
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -155,7 +167,7 @@ def training_data(
     """Endless, shuffled, augmented batches for ``fit``.
 
     Args:
-        images: float32 (n, *spatial, 1) in [0, 1].
+        images: (n, *spatial, 1), intensities in [0, 1], or features (n, *spatial, C).
         labels: integers (n, *spatial, 1).
         batch_size: images per batch.
         augmentation: a ``SpatialAugmentation``, or None.
@@ -167,6 +179,9 @@ def training_data(
         patch: size in voxels of random patches in place of whole images, see ``RandomPatch``; only
             patches are deformed then.
 
+    Returns:
+        Elements (images in float32, labels).
+
     Raises:
         ValueError: the images are smaller than a patch.
     """
@@ -176,7 +191,7 @@ def training_data(
     data = data.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen)))
     changes = [augmentation, look]
     if patch is not None:
-        cut = RandomPatch(patch)
+        cut = RandomPatch(patch) if augmentation else RandomPatch(patch, margin=0)
         # The look first: it scales by the highest intensity of the whole image.
         changes = [look, cut, augmentation, cut.trimmed]
     for change in changes:
@@ -184,4 +199,28 @@ def training_data(
             data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)
     if render is not None:
         data = data.map(lambda _, labels: (render(labels), labels))
-    return data.prefetch(2)
+    return data.map(lambda images, labels: (tf.cast(images, tf.float32), labels)).prefetch(2)
+
+
+def encode_once(
+    extract: FrozenFeatures, data: tf.data.Dataset, count: int, quiet: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the first images of a dataset, kept in memory in half precision.
+
+    Args:
+        extract: of the segmenter.
+        data: batches of one image and its labels, as those of ``training_data``.
+        count: how many images.
+        quiet: show no progress bar.
+
+    Returns:
+        Features (count, *spatial, C), float16, and labels (count, *spatial, 1).
+    """
+    image, label = data.element_spec
+    features = np.empty((count, *image.shape[1:-1], extract.num_features), np.float16)
+    labels = np.empty((count, *label.shape[1:]), label.dtype.as_numpy_dtype)
+    encode = tf.function(extract)
+    bar = tqdm(data.take(count), "encoding", count, unit="image", disable=quiet or None)
+    for index, (image, label) in enumerate(bar):
+        features[index], labels[index] = encode(image)[0], label[0]
+    return features, labels

@@ -73,6 +73,12 @@ def train_command(
     ensemble: Ensemble = DEFAULT_ENSEMBLE,
     steps: Annotated[int, typer.Option(help="Optimisation steps at most.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = DEFAULT.batch_size,
+    copies: Annotated[
+        int | None,
+        typer.Option(
+            help="Encode this many augmented copies of each image once, not new ones in every step."
+        ),
+    ] = DEFAULT.copies,
     patch: Annotated[
         int | None, typer.Option(help="Train on random patches of this size in voxels.")
     ] = DEFAULT.patch,
@@ -98,6 +104,7 @@ def train_command(
         ensemble=parse_ensemble(ensemble),
         steps=steps,
         batch_size=batch_size,
+        copies=copies,
         patch=patch,
         learning_rate=learning_rate,
         flip_axis=0 if flip else None,

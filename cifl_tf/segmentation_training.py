@@ -1,10 +1,12 @@
 """Train a segmenter in a folder, and apply it to image files."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import tensorflow as tf
 from nibabel.affines import voxel_sizes
 
 from cifl_tf._compat import keras
@@ -19,7 +21,9 @@ from cifl_tf.segmentation import (
     MeanDice,
     SegmentationLoss,
     build_segmenter,
+    encode_once,
     training_data,
+    without_features,
 )
 from cifl_tf.synthesis import Appearance, PairSynthesizer
 from cifl_tf.training_folder import (
@@ -54,8 +58,11 @@ class SegmentationConfig:
         num_filters: channels of the U-Net at full resolution.
         steps: optimisation steps at most.
         batch_size: images per step.
+        copies: how many augmented copies of each training image are encoded once, before training,
+            and kept in memory in half precision; None encodes new ones in every step.
         patch: size in voxels of the random patches that training sees, for volumes that do not fit
-            into memory with their features; None for whole images. Validation sees these.
+            into memory with their features; None for whole images. Validation sees these. Patches
+            are cut from copies after these were encoded, so nothing is missing at their borders.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         patience: epochs without a better validation Dice after which training stops.
         flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``.
@@ -64,8 +71,8 @@ class SegmentationConfig:
         seed: of weights, order and augmentation.
 
     Raises:
-        ValueError: the ensemble names what there is not, or something twice, or ``remapped`` is no
-            share.
+        ValueError: the ensemble names what there is not, or something twice, ``remapped`` is no
+            share, or there are no copies.
     """
 
     model: str
@@ -79,6 +86,7 @@ class SegmentationConfig:
     num_filters: int = 16
     steps: int = 2000
     batch_size: int = 8
+    copies: int | None = None
     patch: int | None = None
     learning_rate: float = 1e-3
     patience: int = 10
@@ -90,6 +98,8 @@ class SegmentationConfig:
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
         IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
+        if self.copies is not None and self.copies < 1:
+            raise ValueError(f"copies is {self.copies}; give at least 1, or None")
 
 
 def cohort_arrays(
@@ -139,6 +149,9 @@ def train_segmenter(
             "label_values": train.label_values,
         },
     )
+    done = steps_done(out, config.steps)
+    if done >= config.steps:
+        return load_segmenter(out)
     keras.utils.set_random_seed(config.seed)
     segmenter = build_segmenter(
         encoder,
@@ -148,32 +161,43 @@ def train_segmenter(
         ensemble=config.ensemble,
     )
     images, labels = cohort_arrays(train, config.contrast, config)
+    held_out = cohort_arrays(validation, config.contrast, config)
+    whole = config.patch is None or config.copies is not None
+    shape = images.shape[1:-1] if whole else (config.patch,) * config.ndim
     look = IntensityAugmentation(remapped=config.remapped)
-    shape = images.shape[1:-1] if config.patch is None else (config.patch,) * config.ndim
-    render = _painter(shape, train.num_labels) if config.synthetic else None
-    data = training_data(
+    # Another order after an interruption than before it.
+    seed = config.seed + done
+    vary = partial(
+        training_data,
         images,
         labels,
-        config.batch_size,
-        SpatialAugmentation(flip_axis=config.flip_axis),
-        look if config.vary_intensity and not config.synthetic else None,
-        # Another order after an interruption than before it.
-        seed=config.seed + steps_done(out, config.steps),
-        render=render,
-        patch=config.patch,
+        augmentation=SpatialAugmentation(flip_axis=config.flip_axis),
+        look=look if config.vary_intensity and not config.synthetic else None,
+        seed=seed,
+        render=_painter(shape, train.num_labels) if config.synthetic else None,
     )
+    if config.copies is None:
+        fitted, data = segmenter, vary(config.batch_size, patch=config.patch)
+    else:
+        fitted = without_features(segmenter)
+        encode = partial(encode_once, segmenter.get_layer("features"), quiet=verbose == 0)
+        copies = encode(vary(batch_size=1), config.copies * len(images))
+        data = training_data(*copies, config.batch_size, seed=seed, patch=config.patch)
+        held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    segmenter.compile(
+    fitted.compile(
         keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
     )
+    history = out / HISTORY_FILE
+    keep = KeepBest(out / SEGMENTER_FILE, history, "val_dice", config.patience, segmenter)
     fit_in_folder(
-        segmenter,
+        fitted,
         data,
         config.steps,
         out,
-        [KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, "val_dice", config.patience)],
+        [keep],
         verbose,
-        validation_data=cohort_arrays(validation, config.contrast, config),
+        validation_data=held_out,
         validation_batch_size=config.batch_size,
     )
     return load_segmenter(out)

@@ -12,7 +12,14 @@ from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
 from cifl_tf.callbacks import KeepBest, read_history
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.metrics import dice
-from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter, training_data
+from cifl_tf.segmentation import (
+    MeanDice,
+    SegmentationLoss,
+    build_segmenter,
+    encode_once,
+    training_data,
+    without_features,
+)
 from cifl_tf.segmentation_training import (
     SegmentationConfig,
     cohort_arrays,
@@ -87,6 +94,8 @@ def test_any_size_and_reload(ndim, shape, baseline, tmp_path, rng):
     probabilities = segmenter(image)
     assert probabilities.shape == (2, *shape, 4)
     np.testing.assert_allclose(np.sum(probabilities, axis=-1), 1, atol=1e-5)
+    features = segmenter.get_layer("features")(image)
+    np.testing.assert_array_equal(without_features(segmenter)(features), probabilities)
     segmenter.save(tmp_path / "segmenter.keras")
     reloaded = keras.models.load_model(tmp_path / "segmenter.keras")
     np.testing.assert_array_equal(reloaded(image), probabilities)
@@ -104,6 +113,8 @@ def test_segmenter_errors(tiny_encoder):
         SegmentationConfig("intensity", ensemble=("gamma", "gamma"))
     with pytest.raises(ValueError, match=r"remapped is 1\.5"):
         SegmentationConfig("intensity", remapped=1.5)
+    with pytest.raises(ValueError, match="copies is 0"):
+        SegmentationConfig("intensity", copies=0)
 
 
 def test_augmentation_moves_image_and_labels_alike(rng):
@@ -293,6 +304,47 @@ def test_trains_on_patches(cohort, config, tmp_path, synthetic):
     assert segmenter.predict(image, verbose=0).shape == (*image.shape[:-1], 5)
 
 
+def test_encoded_copies_are_features_of_the_augmented_images(tiny_encoder, rng):
+    extract = build_segmenter(tiny_encoder, 4, ensemble=("inverted",)).get_layer("features")
+    images = rng.random((3, 9, 10, 1)).astype(np.float32)
+    labels = rng.integers(0, 4, images.shape).astype(np.uint8)
+
+    def brighter(images, labels):
+        return images + 1, labels
+
+    data = training_data(images, labels, 1, look=brighter, seed=1)
+    features, encoded_labels = encode_once(extract, data, 6, quiet=True)
+    assert features.dtype == np.float16
+    for i in range(6):  # every image twice, with its own labels
+        found = [n for n in range(3) if np.array_equal(labels[n], encoded_labels[i])]
+        expected = extract(images[found] + 1)[0]
+        np.testing.assert_allclose(features[i], expected, atol=1e-3)
+    assert len(np.unique(encoded_labels, axis=0)) == 3
+
+
+@pytest.mark.parametrize("patch", [None, 16])
+def test_trains_on_copies_encoded_once(cohort, config, tmp_path, monkeypatch, patch):
+    counts = []
+
+    def counted(extract, data, count, quiet):
+        counts.append(count)
+        return encode_once(extract, data, count, quiet)
+
+    monkeypatch.setattr(segmentation_training, "encode_once", counted)
+    config = dataclasses.replace(config, copies=2, patch=patch)
+    train, validation, _ = cohort.split((3, 1, 0))
+    folder = tmp_path / "segmenter"
+    segmenter = train_segmenter(folder, config, train, validation, verbose=0)
+    assert counts == [2 * 9, 3]
+    images, labels = cohort_arrays(validation, "T1w", config)
+    predicted = np.argmax(segmenter.predict(images, verbose=0), axis=-1)
+    measured = np.nan_to_num(dice(labels[..., 0], predicted, [1, 2, 3, 4])).mean()
+    (row,) = read_history(folder / "history.csv")
+    assert measured == pytest.approx(float(row["val_dice"]), abs=2e-3)
+    train_segmenter(folder, config, train, validation, verbose=0)
+    assert len(counts) == 2  # a complete training is loaded
+
+
 def test_interrupted_training_keeps_the_best_epoch(cohort, config, tmp_path, monkeypatch):
     saved = []
     history = tmp_path / "history.csv"
@@ -331,7 +383,7 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
     config = dataclasses.replace(config, **{"remapped": 0.25, **changes})
     seen = {}
 
-    def data(images, labels, batch_size, augmentation, look, seed, render, patch):
+    def data(images, labels, batch_size, *, augmentation, look, seed, render, patch):
         seen.update(look=look, render=render)
         assert patch is None
         assert isinstance(augmentation, SpatialAugmentation)
