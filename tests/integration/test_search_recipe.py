@@ -1,14 +1,12 @@
 import dataclasses
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
+import search_recipe
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.training import TrainingConfig
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "search_recipe.py"
 TESTED = ("virtual-007", "virtual-008")
 
 
@@ -19,9 +17,6 @@ def unreadable():
 @pytest.fixture
 def script(monkeypatch):
     """The script on small subjects, of which those that test cannot be read."""
-    spec = importlib.util.spec_from_file_location("search_recipe", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     cohort = virtual_cohort(8, resolution=8)
     subjects = tuple(
         dataclasses.replace(
@@ -31,11 +26,11 @@ def script(monkeypatch):
         else subject
         for subject in cohort
     )
-    monkeypatch.setattr(module, "NUM_SLICES", 3)
+    monkeypatch.setattr(search_recipe, "NUM_SLICES", 3)
     monkeypatch.setattr(
-        module, "open_cohort", lambda data: dataclasses.replace(cohort, subjects=subjects)
+        search_recipe, "open_cohort", lambda data: dataclasses.replace(cohort, subjects=subjects)
     )
-    return module
+    return search_recipe
 
 
 def test_variants_are_scored_and_an_interrupted_run_goes_on(script, tmp_path, capsys):

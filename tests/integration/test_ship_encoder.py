@@ -1,28 +1,22 @@
 import hashlib
-import importlib.util
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
 import cifl_tf
+import ship_encoder
 from cifl_tf import pretrained
 from cifl_tf.callbacks import read_history
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "ship_encoder.py"
 
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     """The script, which ships to a new folder, from which the package loads."""
-    spec = importlib.util.spec_from_file_location("ship_encoder", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for one in (module, pretrained):
+    for one in (ship_encoder, pretrained):
         monkeypatch.setattr(one, "WEIGHTS", tmp_path / "weights")
-    return module
+    return ship_encoder
 
 
 def expected_sums(weights, *names):

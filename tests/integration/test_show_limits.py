@@ -1,6 +1,5 @@
 import csv
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 import nibabel
@@ -8,28 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import limits_images
+import show_limits
 from cifl_tf.datasets import virtual_cohort
 
-ROOT = Path(__file__).parents[2]
-SCRIPT, PAGE = ROOT / "scripts" / "show_limits.py", ROOT / "docs" / "limits.md"
+PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("show_limits", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_tables_and_pictures_are_written(script, tiny_encoder, tmp_path, capsys):
+def test_tables_and_pictures_are_written(tiny_encoder, tmp_path, capsys):
     model, out, page = tmp_path / "encoder.keras", tmp_path / "out", tmp_path / "limits.md"
     tiny_encoder.save(model)
     page.write_text(PAGE.read_text())
-    script.main(["--model", str(model), "--out", str(out), "--page", str(page)])
+    show_limits.main(["--model", str(model), "--out", str(out), "--page", str(page)])
     with open(out / "limits.csv", newline="") as stream:
         rows = {row["image"]: row for row in csv.DictReader(stream)}
-    assert {row["group"] for row in rows.values()} == set(script.GROUPS)
+    assert {row["group"] for row in rows.values()} == set(show_limits.GROUPS)
     for name, row in rows.items():
         kinds = [row["features"], row["averaged"]]
         assert all((float(value) == 1) == (name == "T1") for value in kinds)
@@ -54,27 +46,27 @@ def test_tables_and_pictures_are_written(script, tiny_encoder, tmp_path, capsys)
     assert text.endswith(old.partition("<!-- simulated: end -->")[2])
 
 
-def test_a_page_without_markers_is_refused(script, tmp_path):
+def test_a_page_without_markers_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- simulated: begin -->")
     with pytest.raises(ValueError, match="'<!-- simulated: end -->'"):
-        script.replace_part(page, "simulated", "text")
+        show_limits.replace_part(page, "simulated", "text")
     assert page.read_text() == "<!-- simulated: begin -->"
 
 
-def test_thick_slices_keep_a_ramp_and_lose_what_is_finer(script):
+def test_thick_slices_keep_a_ramp_and_lose_what_is_finer():
     ramp = np.broadcast_to(np.arange(23.0), (4, 23))
-    np.testing.assert_allclose(script.coarser(ramp, (1, 5))[:, 2:18], ramp[:, 2:18])
+    np.testing.assert_allclose(limits_images.coarser(ramp, (1, 5))[:, 2:18], ramp[:, 2:18])
     stripes = np.broadcast_to(np.arange(20) % 5 == 0, (4, 20)).astype(float)
-    np.testing.assert_allclose(script.coarser(stripes, (1, 5)), 0.2)
-    np.testing.assert_array_equal(script.coarser(stripes, (4, 1)), stripes)
+    np.testing.assert_allclose(limits_images.coarser(stripes, (1, 5)), 0.2)
+    np.testing.assert_array_equal(limits_images.coarser(stripes, (4, 1)), stripes)
 
 
 def unreadable():
     raise AssertionError("a test subject was read")
 
 
-def test_real_subjects_are_those_that_do_not_test(script, tiny_encoder, monkeypatch):
+def test_real_subjects_are_those_that_do_not_test(tiny_encoder, monkeypatch):
     cohort = virtual_cohort(8, resolution=8)
     subjects = tuple(
         dataclasses.replace(
@@ -85,9 +77,9 @@ def test_real_subjects_are_those_that_do_not_test(script, tiny_encoder, monkeypa
         for subject in cohort
     )
     cohort = dataclasses.replace(cohort, subjects=subjects, contrasts=("T1w", "FLAIR"))
-    monkeypatch.setattr(script, "open_cohort", lambda data: cohort)
-    monkeypatch.setattr(script, "REACH", 1)  # at 8 mm, no voxel is deeper than 8
-    rows, count = script.measure_subjects("virtual", tiny_encoder)
+    monkeypatch.setattr(show_limits, "open_cohort", lambda data: cohort)
+    monkeypatch.setattr(show_limits, "REACH", 1)  # at 8 mm, no voxel is deeper than 8
+    rows, count = show_limits.measure_subjects("virtual", tiny_encoder)
     assert count == 6
     names = ["T1w:inverted", "FLAIR", "T1w of another subject"]
     assert [row["image"] for row in rows] == 2 * names
@@ -95,7 +87,7 @@ def test_real_subjects_are_those_that_do_not_test(script, tiny_encoder, monkeypa
     assert all(row["features_sd"] > 0 for row in rows)
 
 
-def test_a_head_is_compared_with_its_brain(script, tiny_encoder, tmp_path, rng):
+def test_a_head_is_compared_with_its_brain(tiny_encoder, tmp_path, rng):
     x, y, z = np.indices((30, 16, 30))
     brain = (np.hypot(x - 15, z - 15) < 12) & (abs(y - 8) < 7)
     t1 = np.where(brain, 1 + rng.random(brain.shape), 0.2)
@@ -106,7 +98,7 @@ def test_a_head_is_compared_with_its_brain(script, tiny_encoder, tmp_path, rng):
             affine[2, 2:] = -1, 29
         nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
     paths = [tmp_path / f"{name}.nii.gz" for name in files]
-    head, flair_head, inverted, _ = script.measure_head(*paths, tiny_encoder)
+    head, flair_head, inverted, _ = show_limits.measure_head(*paths, tiny_encoder)
     assert head["image"] == "T1 head"
     assert head["intensities"] == flair_head["intensities"] == pytest.approx(1)
     assert inverted["intensities"] == pytest.approx(-1, abs=1e-5)

@@ -1,26 +1,22 @@
 import dataclasses
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 
+import reproduce_table1
+import table1_study
 from cifl_tf import InstanceSettings
 from cifl_tf.datasets import virtual_cohort
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce_table1.py"
 FIGURES = ["figure1_synthesis", "figure2_features", "segmentations", "registrations"]
 
 
 @pytest.fixture
 def script(monkeypatch):
     """The script with a plan of a few steps, on small subjects."""
-    spec = importlib.util.spec_from_file_location("reproduce_table1", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     plan = dataclasses.replace(
-        module.QUICK,
+        reproduce_table1.QUICK,
         encoder_steps=1,
         coarse_steps=1,
         segmentation_steps=1,
@@ -28,9 +24,9 @@ def script(monkeypatch):
         num_slices=1,
         instance=InstanceSettings(scales=(2,), steps=(1,)),
     )
-    monkeypatch.setattr(module, "QUICK", plan)
-    monkeypatch.setattr(module, "open_cohort", lambda data: virtual_cohort(8, resolution=8))
-    return module
+    monkeypatch.setattr(reproduce_table1, "QUICK", plan)
+    monkeypatch.setattr(table1_study, "open_cohort", lambda data: virtual_cohort(8, resolution=8))
+    return reproduce_table1
 
 
 def test_table_and_figures_are_written_and_an_interrupted_run_goes_on(script, tmp_path, capsys):
