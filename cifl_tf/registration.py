@@ -28,6 +28,11 @@ class RegistrationNetwork(keras.Model):
     the warp is the integral of a stationary velocity and so, but for discretisation, a
     diffeomorphism (Dalca et al., Medical Image Analysis 2019).
 
+    With several passes, each registers what the one before warped, with the same weights, and their
+    warps are composed (Zhao et al., Recursive cascaded networks, ICCV 2019). A training step learns
+    one pass, on images that a random number of the earlier ones warped, without a gradient through
+    these; validation makes them all.
+
     Compile with the loss that compares the fixed and the warped: "mse", ``MultiScaleMSE`` or
     ``LocalNCC``. ``fit`` takes a dataset of ``((moving, fixed),)`` or of
     ``((moving, fixed), (moving_labels, fixed_labels))`` with one-hot label maps (batch, *shape,
@@ -46,13 +51,15 @@ class RegistrationNetwork(keras.Model):
         int_steps: squarings that integrate the velocity; 0 for a displacement without velocity.
         int_resolution: voxel size of the velocity, in voxels of the image.
         num_filters: channels of the U-Net at full resolution, doubled below.
+        passes: how many times the network is applied.
 
     Input and output shape:
         a pair of images (batch, *shape, 1), intensities in [0, 1]; displacement
         (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
 
     Raises:
-        ValueError: the shape does not fit the encoder, or an unknown similarity or ensemble.
+        ValueError: the shape does not fit the encoder, an unknown similarity or ensemble, or no
+            pass.
     """
 
     def __init__(
@@ -66,12 +73,15 @@ class RegistrationNetwork(keras.Model):
         int_steps: int = 7,
         int_resolution: int = 2,
         num_filters: int = 16,
+        passes: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         shape = _checked_shape(shape, encoder)
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
+        if passes < 1:
+            raise ValueError(f"passes is {passes}; give at least 1")
         self.extract = FrozenFeatures(encoder, ensemble, name="features")
         self._settings: dict[str, Any] = {
             "shape": shape,
@@ -82,6 +92,7 @@ class RegistrationNetwork(keras.Model):
             "int_steps": int_steps,
             "int_resolution": int_resolution,
             "num_filters": num_filters,
+            "passes": passes,
         }
         self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
         dense = vxm.networks.VxmDense(
@@ -114,6 +125,11 @@ class RegistrationNetwork(keras.Model):
     def shape(self) -> tuple[int, ...]:
         """Sizes of the images in voxels."""
         return self._settings["shape"]
+
+    @property
+    def passes(self) -> int:
+        """How many times the network is applied."""
+        return self._settings["passes"]
 
     @property
     def has_velocity(self) -> bool:
@@ -153,7 +169,7 @@ class RegistrationNetwork(keras.Model):
 
     def call(self, inputs, training=None):
         """Displacement of a pair (moving, fixed)."""
-        return self._register(self._features(inputs), training)[0]
+        return self._passes(inputs[0], self._features(inputs), self.passes, training)[0]
 
     @tf.function(reduce_retracing=True)
     def forward(self, inputs) -> tf.Tensor:
@@ -164,7 +180,7 @@ class RegistrationNetwork(keras.Model):
     def inverse(self, inputs) -> tf.Tensor:
         """Displacement of a pair (moving, fixed) that undoes ``call``, on the grid of the moving.
 
-        The integral of the negated velocity.
+        The integral of the negated velocity, of all passes composed in reverse order.
 
         Raises:
             ValueError: the network has no velocity, its ``int_steps`` is 0.
@@ -175,7 +191,7 @@ class RegistrationNetwork(keras.Model):
                 "the network predicts displacements without a velocity (int_steps is 0); use "
                 "invert_displacement"
             )
-        velocity = self._register(self._features(inputs), False)[1]
+        velocities = self._passes(inputs[0], self._features(inputs), self.passes, False)[1]
 
         def integrate(field):
             field = vxm.utils.integrate_vec(-field, method="ss", nb_steps=steps)
@@ -183,7 +199,10 @@ class RegistrationNetwork(keras.Model):
                 return field
             return vxm.utils.rescale_dense_transform(field, resolution)
 
-        return self._crop(tf.map_fn(integrate, velocity))
+        *earlier, total = (self._crop(tf.map_fn(integrate, field)) for field in velocities)
+        for displacement in reversed(earlier):
+            total = displacement + warp_batch(total, displacement)
+        return total
 
     def train_step(self, data):
         """One optimisation step on a batch of pairs."""
@@ -207,24 +226,58 @@ class RegistrationNetwork(keras.Model):
         displacement, field = self.dense(padded, training=training)
         return self._crop(displacement), field
 
+    def _passes(self, moving, features, count, training):
+        """Displacement of so many passes, and the field of each that is regularised."""
+        total, field = self._register(features, training)
+        fields = [field]
+        for _ in range(count - 1):
+            moved = self.extract(warp_batch(moving, total))
+            displacement, field = self._register((moved, features[1]), training)
+            total = displacement + warp_batch(total, displacement)
+            fields.append(field)
+        return total, fields
+
+    def _earlier(self, seen):
+        """Displacement of a random number of earlier passes, from none to all of them."""
+        total = tf.zeros((tf.shape(seen[0])[0], *self.shape, len(self.shape)))
+        count = tf.random.uniform([], maxval=self.passes, dtype=tf.int32)
+        for index in range(self.passes - 1):
+
+            def go_on(total=total):
+                moved = warp_batch(seen[0], total)
+                displacement, _ = self._register(self._features((moved, seen[1])), False)
+                return displacement + warp_batch(total, displacement)
+
+            total = tf.cond(index < count, go_on, lambda total=total: total)
+        return tf.stop_gradient(total)
+
     def _crop(self, displacement):
         sizes = (slice(None), *(slice(size) for size in self.shape))
         return tf.cast(displacement[sizes], tf.float32)
 
     def _step(self, data, training):
         images, labels = _pairs(data)
-        seen = images
-        if training and self.look is not None:
-            seen = [self.look(image, None)[0] for image in images]
+        seen, count = images, self.passes
+        if training:
+            count = 1
+            if self.look is not None:
+                seen = [self.look(image, None)[0] for image in images]
+            if self.passes > 1:
+                earlier = self._earlier(seen)
+                images, seen, labels = (
+                    pair and (warp_batch(tf.cast(pair[0], tf.float32), earlier), pair[1])
+                    for pair in (images, seen, labels)
+                )
         features = self._features(seen)
-        displacement, field = self._register(features, training)
+        displacement, fields = self._passes(seen[0], features, count, training)
         # A gradient through the features' values would not pass the encoder anyway.
         moving, fixed = images if self._settings["similarity"] == "image" else features
         # The mean, because a loss by its name, such as "mse", gives one value per voxel.
         similarity = tf.reduce_mean(
             keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))
         )
-        smoothness = tf.reduce_mean(gradient_penalty(tf.cast(field, tf.float32)))
+        penalties = [gradient_penalty(tf.cast(field, tf.float32)) for field in fields]
+        smoothness = tf.reduce_mean(penalties)
         loss = similarity + self._settings["smoothness"] * smoothness
         values = {"similarity": similarity, "smoothness": smoothness}
         if labels is not None:

@@ -87,6 +87,9 @@ def train_command(
     label_weight: Annotated[
         float, typer.Option(help="Weight of the overlap of the labels; 0 trains without them.")
     ] = DEFAULT.label_weight,
+    passes: Annotated[
+        int, typer.Option(help="How many times the network is applied, each to what it warped.")
+    ] = DEFAULT.passes,
     steps: Annotated[int, typer.Option(help="Optimisation steps.")] = DEFAULT.steps,
     batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
@@ -113,6 +116,7 @@ def train_command(
         loss=loss,
         smoothness=smoothness,
         label_weight=label_weight,
+        passes=passes,
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,

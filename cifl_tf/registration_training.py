@@ -43,6 +43,7 @@ class RegistrationConfig:
         int_steps: squarings that integrate the velocity.
         int_resolution: voxel size of the velocity, in voxels.
         num_filters: channels of the U-Net at full resolution.
+        passes: how many times the network is applied; see ``RegistrationNetwork``.
         steps: optimisation steps.
         batch_size: pairs per step.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
@@ -72,6 +73,7 @@ class RegistrationConfig:
     int_steps: int = 7
     int_resolution: int = 2
     num_filters: int = 16
+    passes: int = 2
     steps: int = 1500
     batch_size: int = 6
     learning_rate: float = 1e-3
@@ -145,6 +147,7 @@ def train_registration(
         int_steps=config.int_steps,
         int_resolution=config.int_resolution,
         num_filters=config.num_filters,
+        passes=config.passes,
     )
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     network.compile(keras.optimizers.Adam(schedule), LOSSES[config.loss]())

@@ -51,9 +51,11 @@ def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
     np.testing.assert_array_equal(warp(images, displacement), images)
 
 
-@pytest.mark.parametrize("similarity", ["image", "features"])
-def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity):
-    network = RegistrationNetwork(tiny_encoder, SHAPE, ["gamma"], similarity, label_weight=1.0)
+@pytest.mark.parametrize(("similarity", "passes"), [("image", 1), ("image", 2), ("features", 2)])
+def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity, passes):
+    network = RegistrationNetwork(
+        tiny_encoder, SHAPE, ["gamma"], similarity, label_weight=1.0, passes=passes
+    )
     network.compile(keras.optimizers.Adam(1e-3), LocalNCC(window=5))
     before = [weight.numpy() for weight in tiny_encoder.weights]
     images = textures(rng, 4)
@@ -140,8 +142,55 @@ def test_three_dimensions(rng):
     assert register(network, moving, fixed).shape == (17, 18, 20, 3)
 
 
-def test_the_inverse_undoes_the_warp(rng):
-    network = moved(RegistrationNetwork(None, (48, 48)))
+def test_passes_go_on_from_what_was_warped(rng, tiny_encoder):
+    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted",), passes=3))
+    single = RegistrationNetwork(tiny_encoder, SHAPE, ("inverted",))
+    single.dense.set_weights(network.dense.get_weights())
+    moving, fixed = textures(rng, 2)[..., 0]
+    expected = register(single, moving, fixed)
+    assert np.abs(expected).max() > 0.1
+    for _ in range(2):
+        expected = compose(expected, register(single, warp(moving, expected), fixed))
+    np.testing.assert_allclose(register(network, moving, fixed), expected, atol=1e-4)
+    assert network.for_shape(SHAPE).passes == 3
+
+
+def test_training_begins_after_a_random_number_of_passes(rng):
+    keras.utils.set_random_seed(0)
+    network = moved(RegistrationNetwork(None, SHAPE, passes=3))
+    singles = [RegistrationNetwork(None, SHAPE, passes=count) for count in (1, 2)]
+    for single in singles:
+        single.dense.set_weights(network.dense.get_weights())
+    images = textures(rng, 2)
+    pair = images, images[::-1].copy()
+    expected = [np.zeros((2, *SHAPE, 2)), *(register(single, *pair) for single in singles)]
+    seen = set()
+    for _ in range(20):
+        earlier = network._earlier([tf.constant(image) for image in pair])
+        (count,) = (n for n in range(3) if np.allclose(earlier, expected[n], atol=1e-4))
+        seen.add(count)
+    assert seen == {0, 1, 2}
+
+
+def test_with_passes_what_is_left_is_learned(rng, monkeypatch):
+    network = moved(RegistrationNetwork(None, SHAPE, int_steps=0, passes=2))
+    network.compile(loss="mse")
+    images = textures(rng, 2)
+    pair = tf.constant(images), tf.constant(images[::-1])
+    earlier = smooth(rng, SHAPE, 1.0, 8)[None].repeat(2, axis=0)
+    monkeypatch.setattr(network, "_earlier", lambda seen: tf.constant(earlier))
+    network._step((pair, pair), training=True)
+    start = warp(images, earlier)
+    left = RegistrationNetwork(None, SHAPE, int_steps=0)
+    left.dense.set_weights(network.dense.get_weights())
+    warped = warp(start, register(left, start, images[::-1]))
+    expected = np.mean((warped - images[::-1]) ** 2)
+    assert float(network._signals["similarity"].result()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_inverse_undoes_the_warp(rng, passes):
+    network = moved(RegistrationNetwork(None, (48, 48), passes=passes))
     moving, fixed = textures(rng, 2, (48, 48))[..., 0]
     forward = register(network, moving, fixed)
     inside = (slice(8, -8),) * 2
@@ -150,7 +199,8 @@ def test_the_inverse_undoes_the_warp(rng):
     backward = register(network, moving, fixed, inverse=True)
     for both in (compose(forward, backward), compose(backward, forward)):
         assert np.abs(both[inside]).max() < 0.1 * np.abs(forward[inside]).max()
-    np.testing.assert_allclose(invert_displacement(forward)[inside], backward[inside], atol=0.15)
+    fixed_point = invert_displacement(forward)
+    np.testing.assert_allclose(fixed_point[inside], backward[inside], atol=0.15 * passes)
 
 
 @pytest.mark.parametrize("shape", [(40, 44), (14, 16, 18)])
@@ -243,6 +293,8 @@ def test_refuses(rng, tiny_encoder):
         RegistrationNetwork(None, SHAPE, similarity="ncc")
     with pytest.raises(ValueError, match="ensemble is"):
         RegistrationNetwork(tiny_encoder, SHAPE, ensemble=("t2",))
+    with pytest.raises(ValueError, match="passes is 0"):
+        RegistrationNetwork(None, SHAPE, passes=0)
     network = RegistrationNetwork(None, SHAPE, int_steps=0)
     image = textures(rng, 1)[0, ..., 0]
     with pytest.raises(ValueError, match="use invert_displacement"):
