@@ -29,9 +29,8 @@ class RegistrationNetwork(keras.Model):
     diffeomorphism (Dalca et al., Medical Image Analysis 2019).
 
     With several passes, each registers what the one before warped, with the same weights, and their
-    warps are composed (Zhao et al., Recursive cascaded networks, ICCV 2019). A training step learns
-    one pass, on images that a random number of the earlier ones warped, without a gradient through
-    these; validation makes them all.
+    warps are composed (Zhao et al., Recursive cascaded networks, ICCV 2019). Training makes one
+    pass, validation all of them.
 
     Compile with the loss that compares the fixed and the warped: "mse", ``MultiScaleMSE`` or
     ``LocalNCC``. ``fit`` takes a dataset of ``((moving, fixed),)`` or of
@@ -237,20 +236,6 @@ class RegistrationNetwork(keras.Model):
             fields.append(field)
         return total, fields
 
-    def _earlier(self, seen):
-        """Displacement of a random number of earlier passes, from none to all of them."""
-        total = tf.zeros((tf.shape(seen[0])[0], *self.shape, len(self.shape)))
-        count = tf.random.uniform([], maxval=self.passes, dtype=tf.int32)
-        for index in range(self.passes - 1):
-
-            def go_on(total=total):
-                moved = warp_batch(seen[0], total)
-                displacement, _ = self._register(self._features((moved, seen[1])), False)
-                return displacement + warp_batch(total, displacement)
-
-            total = tf.cond(index < count, go_on, lambda total=total: total)
-        return tf.stop_gradient(total)
-
     def _crop(self, displacement):
         sizes = (slice(None), *(slice(size) for size in self.shape))
         return tf.cast(displacement[sizes], tf.float32)
@@ -262,12 +247,6 @@ class RegistrationNetwork(keras.Model):
             count = 1
             if self.look is not None:
                 seen = [self.look(image, None)[0] for image in images]
-            if self.passes > 1:
-                earlier = self._earlier(seen)
-                images, seen, labels = (
-                    pair and (warp_batch(tf.cast(pair[0], tf.float32), earlier), pair[1])
-                    for pair in (images, seen, labels)
-                )
         features = self._features(seen)
         displacement, fields = self._passes(seen[0], features, count, training)
         # A gradient through the features' values would not pass the encoder anyway.
