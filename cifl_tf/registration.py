@@ -10,7 +10,7 @@ from cifl_tf._compat import keras, vxm
 from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.layers import PadToMultiple
 from cifl_tf.similarity import gradient_penalty, soft_dice
-from cifl_tf.transforms import checked_pair, warp_batch
+from cifl_tf.transforms import checked_pair, compose_batch, warp_batch
 
 SIMILARITIES = ("image", "features")
 # voxelmorph's own U-Net: channels on the way down, and up and after it, relative to the first.
@@ -200,7 +200,7 @@ class RegistrationNetwork(keras.Model):
 
         *earlier, total = (self._crop(tf.map_fn(integrate, field)) for field in velocities)
         for displacement in reversed(earlier):
-            total = displacement + warp_batch(total, displacement)
+            total = compose_batch(total, displacement)
         return total
 
     def train_step(self, data):
@@ -232,7 +232,7 @@ class RegistrationNetwork(keras.Model):
         for _ in range(count - 1):
             moved = self.extract(warp_batch(moving, total))
             displacement, field = self._register((moved, features[1]), training)
-            total = displacement + warp_batch(total, displacement)
+            total = compose_batch(total, displacement)
             fields.append(field)
         return total, fields
 

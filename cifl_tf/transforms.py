@@ -69,6 +69,11 @@ def warp_batch(images: tf.Tensor, displacements: tf.Tensor) -> tf.Tensor:
     )
 
 
+def compose_batch(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """``compose`` of tensors (batch, *spatial, ndim) inside a graph."""
+    return second + warp_batch(first, second)
+
+
 def compose(first, second) -> np.ndarray:
     """The one displacement that does what warping with ``first`` and then with ``second`` does.
 
