@@ -91,7 +91,9 @@ def train_command(
         int, typer.Option(help="How many times the network is applied, each to what it warped.")
     ] = DEFAULT.passes,
     steps: Annotated[int, typer.Option(help="Optimisation steps.")] = DEFAULT.steps,
-    batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = DEFAULT.batch_size,
+    batch_size: Annotated[
+        int, typer.Option(help="Pairs per step.", show_default="6; of volumes 1")
+    ] = 0,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     augment: Annotated[
         bool, typer.Option(help="Deform the training images at random.")

@@ -134,12 +134,15 @@ def save_registration(found: Registration, out) -> None:
     """Write the images of a registration and a picture of it to a folder, each whole or not at all.
 
     ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
-    are labels ``labels.nii.gz``, and ``registration.png``.
+    are labels ``labels.nii.gz``, and ``registration.png``. Labels that another warp wrote there are
+    removed.
     """
     for name in IMAGES:
-        image = getattr(found, name)
-        if image is not None:
-            save_image(image, Path(out) / f"{name}.nii.gz")
+        image, file = getattr(found, name), Path(out) / f"{name}.nii.gz"
+        if image is None:
+            file.unlink(missing_ok=True)
+        else:
+            save_image(image, file)
     save_figure(registration_figure(found.views), Path(out) / FIGURE_FILE, dpi=200)
 
 

@@ -16,7 +16,13 @@ from cifl_tf.inference import load_network
 from cifl_tf.pretrained import load_features
 from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
-from cifl_tf.training_folder import HISTORY_FILE, claim_folder, fit_in_folder, steps_done
+from cifl_tf.training_folder import (
+    HISTORY_FILE,
+    claim_folder,
+    fit_in_folder,
+    require_positive,
+    steps_done,
+)
 
 REGISTRATION_FILE = "registration.keras"
 SimilarityName = Literal["image", "features"]
@@ -45,7 +51,7 @@ class RegistrationConfig:
         num_filters: channels of the U-Net at full resolution.
         passes: how many times the network is applied; see ``RegistrationNetwork``.
         steps: optimisation steps.
-        batch_size: pairs per step.
+        batch_size: pairs per step; 0 for 6 of slices, or 1 of volumes.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         augment: deform both images of a pair in one random way; see ``SpatialAugmentation``. In a
             way each, it would ask for larger warps than subjects need, and trained worse.
@@ -56,7 +62,7 @@ class RegistrationConfig:
 
     Raises:
         ValueError: there is no such loss, or the ensemble names what there is not, or something
-            twice; there is no version, or ``remapped`` is no share.
+            twice; ``remapped`` is no share, or another number is not positive.
     """
 
     model: str
@@ -75,7 +81,7 @@ class RegistrationConfig:
     num_filters: int = 16
     passes: int = 2
     steps: int = 1500
-    batch_size: int = 6
+    batch_size: int = 0
     learning_rate: float = 1e-3
     augment: bool = True
     vary_intensity: bool = True
@@ -85,6 +91,9 @@ class RegistrationConfig:
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
         IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
+        if self.batch_size == 0:
+            object.__setattr__(self, "batch_size", 6 if self.ndim == 2 else 1)
+        require_positive(self, "steps", "batch_size", "learning_rate", "num_filters")
         if self.loss not in LOSSES:
             raise ValueError(f"loss is {self.loss!r}; choose from {get_args(LossName)}")
 
@@ -135,6 +144,9 @@ def train_registration(
             "label_names": ["background", *train.label_names.values()],
         },
     )
+    done = steps_done(out, config.steps)
+    if done >= config.steps:
+        return load_registration(out)
     keras.utils.set_random_seed(config.seed)
     images, labels, names = _arrays(train, config)
     network = RegistrationNetwork(
@@ -161,7 +173,7 @@ def train_registration(
         config.batch_size,
         SpatialAugmentation() if config.augment else None,
         # Another order after an interruption than before it.
-        seed=config.seed + steps_done(out, config.steps),
+        seed=config.seed + done,
     )
     images, labels, names = _arrays(validation, config)
     labelled = validation.num_labels > 1

@@ -72,7 +72,9 @@ def train_command(
     around: Around = None,
     ensemble: Ensemble = DEFAULT_ENSEMBLE,
     steps: Annotated[int, typer.Option(help="Optimisation steps at most.")] = DEFAULT.steps,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = DEFAULT.batch_size,
+    batch_size: Annotated[
+        int, typer.Option(help="Images per step.", show_default="8; of whole volumes 1")
+    ] = 0,
     copies: Annotated[
         int | None,
         typer.Option(

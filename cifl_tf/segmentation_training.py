@@ -31,6 +31,7 @@ from cifl_tf.training_folder import (
     claim_folder,
     fit_in_folder,
     read_config,
+    require_positive,
     steps_done,
 )
 from cifl_tf.volumes import to_original
@@ -57,7 +58,7 @@ class SegmentationConfig:
         ensemble: see ``FrozenFeatures``.
         num_filters: channels of the U-Net at full resolution.
         steps: optimisation steps at most.
-        batch_size: images per step.
+        batch_size: images per step; 0 for 8 slices or patches, or 1 whole volume.
         copies: how many augmented copies of each training image are encoded once, before training,
             and kept in memory in half precision; None encodes new ones in every step.
         patch: size in voxels of the random patches that training sees, for volumes that do not fit
@@ -72,7 +73,7 @@ class SegmentationConfig:
 
     Raises:
         ValueError: the ensemble names what there is not, or something twice, ``remapped`` is no
-            share, or there are no copies.
+            share, there are no copies, or another number is not positive.
     """
 
     model: str
@@ -85,7 +86,7 @@ class SegmentationConfig:
     ensemble: tuple[str, ...] = ("inverted",)
     num_filters: int = 16
     steps: int = 2000
-    batch_size: int = 8
+    batch_size: int = 0
     copies: int | None = None
     patch: int | None = None
     learning_rate: float = 1e-3
@@ -98,6 +99,10 @@ class SegmentationConfig:
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
         IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
+        if self.batch_size == 0:
+            whole_volumes = self.ndim == 3 and self.patch is None
+            object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
+        require_positive(self, "steps", "batch_size", "learning_rate", "num_filters", "patience")
         if self.copies is not None and self.copies < 1:
             raise ValueError(f"copies is {self.copies}; give at least 1, or None")
 

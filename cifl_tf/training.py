@@ -15,7 +15,13 @@ from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
 from cifl_tf.precision import precision_policy
 from cifl_tf.synthesis import Appearance, PairSynthesizer, Range, shape_maps
-from cifl_tf.training_folder import LOG_FOLDER, claim_folder, fit_in_folder, steps_done
+from cifl_tf.training_folder import (
+    LOG_FOLDER,
+    claim_folder,
+    fit_in_folder,
+    require_positive,
+    steps_done,
+)
 
 Precision = Literal["float32", "mixed_bfloat16"]
 
@@ -89,10 +95,8 @@ class TrainingConfig:
             )
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision is {self.precision!r}; choose from {get_args(Precision)}")
-        positive = ("steps", "batch_size", "learning_rate")
-        for name in (*positive, "tau_alpha", "tau_beta", "tau_gamma"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a positive number")
+        temperatures = ("tau_alpha", "tau_beta", "tau_gamma")
+        require_positive(self, "steps", "batch_size", "learning_rate", *temperatures)
         for name in ("noise_std", "blur_std", "bias_std"):
             object.__setattr__(self, name, getattr(self.appearance, name))
 

@@ -22,6 +22,21 @@ CONFIG_FILE, HISTORY_FILE, BACKUP_FOLDER, LOG_FOLDER = (
 MAX_STEPS_PER_EPOCH = 100
 
 
+def require_positive(config, *names: str) -> None:
+    """Refuse a configuration of which a number is not above 0.
+
+    Args:
+        config: any object.
+        names: of its numbers.
+
+    Raises:
+        ValueError: one is 0 or below.
+    """
+    for name in names:
+        if getattr(config, name) <= 0:
+            raise ValueError(f"{name} is {getattr(config, name)}; give a positive number")
+
+
 def claim_folder(out, config: Mapping) -> None:
     """Write the configuration to a new folder, or compare it with the one that is there.
 

@@ -191,6 +191,12 @@ def test_volumes_without_labels_keep_the_last_network(config, tmp_path):
         train_registration(tmp_path / "labelled", labelled, train, validation)
 
 
+def test_volumes_come_one_pair_at_a_time():
+    assert RegistrationConfig("intensity").batch_size == 6
+    assert RegistrationConfig("intensity", ndim=3).batch_size == 1
+    assert RegistrationConfig("intensity", ndim=3, batch_size=2).batch_size == 2
+
+
 def test_refuses(cohort, config, tmp_path):
     one, others = cohort.select(cohort.names[:1]), cohort.select(cohort.names[1:])
     with pytest.raises(ValueError, match=r"validation subjects are \['virtual-001'\]"):
@@ -198,6 +204,9 @@ def test_refuses(cohort, config, tmp_path):
     with pytest.raises(ValueError, match=r"training subjects are \['virtual-001'\]"):
         train_registration(tmp_path / "new", config, one, others)
     assert not (tmp_path / "new").exists()
+    for name in ("steps", "batch_size", "learning_rate", "num_filters"):
+        with pytest.raises(ValueError, match=f"{name} is -1; give a positive number"):
+            dataclasses.replace(config, **{name: -1})
     with pytest.raises(ValueError, match="loss is 'mae'"):
         dataclasses.replace(config, loss="mae")
     with pytest.raises(ValueError, match="ensemble is"):

@@ -115,6 +115,16 @@ def test_segmenter_errors(tiny_encoder):
         SegmentationConfig("intensity", remapped=1.5)
     with pytest.raises(ValueError, match="copies is 0"):
         SegmentationConfig("intensity", copies=0)
+    for name in ("steps", "batch_size", "learning_rate", "num_filters", "patience"):
+        with pytest.raises(ValueError, match=f"{name} is -1; give a positive number"):
+            SegmentationConfig("intensity", **{name: -1})
+
+
+def test_whole_volumes_come_one_by_one():
+    assert SegmentationConfig("intensity").batch_size == 8
+    assert SegmentationConfig("intensity", ndim=3, patch=32).batch_size == 8
+    assert SegmentationConfig("intensity", ndim=3).batch_size == 1
+    assert SegmentationConfig("intensity", ndim=3, batch_size=2).batch_size == 2
 
 
 def test_augmentation_moves_image_and_labels_alike(rng):
