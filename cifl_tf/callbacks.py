@@ -1,6 +1,7 @@
 """Keras callbacks that keep a training folder complete and readable at any moment."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -48,6 +49,11 @@ def read_history(path) -> list[dict[str, str]]:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def epochs_since_best(values: Sequence[float]) -> int:
+    """How many values came after the first of the highest ones; 0 where there are none."""
+    return len(values) - 1 - list(values).index(max(values)) if values else 0
 
 
 class SaveEncoder(keras.callbacks.Callback):
@@ -106,8 +112,7 @@ class KeepBest(keras.callbacks.Callback):
         values.append((logs or {})[self.monitor])
         if values[-1] > max(values[:-1], default=float("-inf")) or not self.path.exists():
             self._save()
-        waited = len(values) - 1 - values.index(max(values))
-        if self.patience is not None and waited >= self.patience:
+        if self.patience is not None and epochs_since_best(values) >= self.patience:
             self.model.stop_training = True
 
     def _save(self):

@@ -110,9 +110,12 @@ def split_cohort(
         least: subjects of a validation at random.
 
     Raises:
-        ValueError: there is no subject of a name, or there are too few of them.
+        ValueError: there is no subject of a name, one is in both, or there are too few of them.
     """
     tested, validated = parse_names(test), parse_names(validation)
+    both = [name for name in tested if name in validated]
+    if both:
+        raise ValueError(f"{both} are in --test-subjects and --validation-subjects; choose one")
     cohort.select([*tested, *validated])  # raises if a name is not there
     rest = cohort.select([name for name in cohort.names if name not in tested])
     if validated:

@@ -10,7 +10,6 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf.datasets import Cohort, Subject, stack_cohort
-from cifl_tf.inference import slice_axis
 from cifl_tf.metrics import (
     Comparison,
     compare_runs,
@@ -22,6 +21,7 @@ from cifl_tf.metrics import (
     same_channel_correlation,
 )
 from cifl_tf.transforms import warp
+from cifl_tf.volumes import slice_axis
 
 Row = dict[str, str | float]
 

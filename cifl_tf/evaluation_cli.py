@@ -109,8 +109,7 @@ def evaluate_command(
         "model": absolute_model(model),
         "optimise": optimise,
         "training": training,
-        # The first subjects of the virtual cohort are the same, however many there are.
-        "data": "virtual" if data.split(":")[0] == "virtual" else str(Path(data).resolve()),
+        "data": cohort.source,
         "subjects": sorted(cohort.names),
         "contrasts": sorted(compared),
         "against": str(against.resolve()) if against else None,
@@ -174,7 +173,10 @@ def _chosen(cohort: Cohort, subjects: str | None, training: dict, data: str) -> 
             f"{data} has the labels {labels}, but the model was trained with {trained}; give data "
             "with the same table of labels"
         )
-    seen = {*training.get("train", ()), *training.get("validation", ())}
+    seen = set()
+    # In another dataset, other people have these names.
+    if (training.get("data") or cohort.source) == cohort.source:
+        seen = {*training.get("train", ()), *training.get("validation", ())}
     if subjects is None:
         names = [name for name in cohort.names if name not in seen]
         if not names:

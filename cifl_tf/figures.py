@@ -1,8 +1,9 @@
-"""Figures of the paper, as matplotlib figures; knows arrays only."""
+"""Figures of the paper, as matplotlib figures, and pictures for quality control."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import nibabel
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -223,6 +224,7 @@ def save_overlay(image, labels, path) -> None:
     """
     from nilearn.plotting import plot_roi  # slow to import
 
+    image, labels = (_with_three_axes(one) for one in (image, labels))
     with written_whole(path) as temporary:
         display = plot_roi(
             labels,
@@ -235,6 +237,13 @@ def save_overlay(image, labels, path) -> None:
         )
         display.savefig(temporary, dpi=120)
         display.close()
+
+
+def _with_three_axes(image):
+    """The image, of a slice as a volume of one."""
+    if image.ndim == 3:
+        return image
+    return nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine)
 
 
 def figure_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:

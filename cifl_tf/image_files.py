@@ -58,15 +58,17 @@ def load_image(path):
 
 def open_image(path):
     """Return a file, or a nibabel image in memory, as a nibabel image, and its name for errors."""
-    image, name = (path, "the image") if hasattr(path, "dataobj") else (load_image(path), str(path))
+    image = path if hasattr(path, "dataobj") else load_image(path)
+    file = image.get_filename() if hasattr(image, "get_filename") else None
+    name = str(file or "the image") if image is path else str(path)
     if not isinstance(image, nibabel.spatialimages.SpatialImage):
         kind = type(image).__name__
         raise ValueError(f"{name} is a {kind}, not a volume: give a NIfTI or MGH volume")
     return image, name
 
 
-def one_frame(image, frame, name):
-    """Return one frame of the image as a float32 array of two or three axes."""
+def one_frame(image, frame, name, dtype=np.float32):
+    """Return one frame of the image as an array of floats, of two or three axes."""
     shape = image.shape
     if len(shape) not in (2, 3, 4):
         raise ValueError(
@@ -91,7 +93,7 @@ def one_frame(image, frame, name):
             f"the voxels of {name} are {kind}: give an image with one real number per voxel"
         )
     with np.errstate(over="ignore"):
-        return np.array(data, np.float32)  # a copy: the voxels may lie in the file, mapped
+        return np.array(data, dtype)  # a copy: the voxels may lie in the file, mapped
 
 
 def check_values(data, name):

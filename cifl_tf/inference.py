@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
 from cifl_tf.frozen_features import FrozenFeatures, checked_ensemble
-from cifl_tf.volumes import Volume, plane_axis, read_volume, rescale_intensity, to_original
+from cifl_tf.volumes import Volume, read_volume, rescale_intensity, slice_axis, to_original
 
 ENCODER_FILE = "encoder.keras"
 
@@ -28,7 +29,7 @@ def load_network(file) -> keras.Model:
         )
     try:
         return keras.models.load_model(file, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ValueError(f"{file} is not a network in the Keras format: {error}") from error
 
 
@@ -127,18 +128,11 @@ def apply_network(
         )
     if array.ndim == 2:
         return _run(array[..., None], network, 2, 2, batch_size, progress)[..., 0, :], None
-    return _run(array, network, ndim, plane_axis(plane), batch_size, progress), None
+    return _run(array, network, ndim, slice_axis(array.shape, plane), batch_size, progress), None
 
 
 def _name(image):
     return image if isinstance(image, str | os.PathLike) else "the image"
-
-
-def slice_axis(shape, plane: str) -> int:
-    """The axis that slices are numbered along; for a single slice, the one of one voxel."""
-    axis = plane_axis(plane)
-    single = [dim for dim, size in enumerate(shape) if size == 1]
-    return single[0] if len(single) == 1 else axis
 
 
 def _run(array, network, ndim, axis, batch_size, progress):

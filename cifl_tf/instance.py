@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cifl_tf._compat import keras, vxm
 from cifl_tf.frozen_features import FrozenFeatures
-from cifl_tf.similarity import average_pool, gradient_penalty, voxel_cosine
+from cifl_tf.similarity import average_pool, block_centres, gradient_penalty, voxel_cosine
 from cifl_tf.transforms import checked_displacement, checked_pair, compose, warp
 
 # From so many pairs of slices on, compiling the optimisation by XLA saves more than it takes.
@@ -218,8 +218,8 @@ def _sampled(field, shape, scale, resolution):
     matrices = []
     for size in shape:
         grid = math.ceil(size / resolution)
-        centre = scale * np.arange(math.ceil(size / scale)) + (scale - 1) / 2
-        position = np.clip((centre - (resolution - 1) / 2) / resolution, 0, grid - 1)
+        centres = block_centres(size, scale)
+        position = np.clip((centres - (resolution - 1) / 2) / resolution, 0, grid - 1)
         weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(grid)))
         matrices.append(weights.astype(np.float32))
     return resolution * _separable(field, matrices)

@@ -80,6 +80,8 @@ def load_pretrained(name: str) -> keras.Model:
 def load_encoder(model) -> keras.Model:
     """Load an encoder by its name, or from a training folder or a .keras file.
 
+    A saved ``CIFL`` model gives its encoder.
+
     Args:
         model: a name of ``pretrained_encoders()``, or a path; of a folder with such a name,
             ``./name``.
@@ -95,7 +97,8 @@ def load_encoder(model) -> keras.Model:
             f"{model} does not exist; give the folder of a training, a .keras file, or one of "
             f"{[*pretrained_encoders()]}"
         )
-    return load_network(path / ENCODER_FILE if path.is_dir() else path)
+    network = load_network(path / ENCODER_FILE if path.is_dir() else path)
+    return getattr(network, "encoder", network)
 
 
 def load_features(model) -> keras.Model | None:

@@ -10,7 +10,6 @@ from nibabel.affines import apply_affine, voxel_sizes
 
 from cifl_tf.figures import RegisteredSlice, registration_figure, save_figure
 from cifl_tf.image_files import open_image
-from cifl_tf.inference import slice_axis
 from cifl_tf.metrics import jacobian_determinant
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod, register_volumes
 from cifl_tf.transforms import warp
@@ -21,6 +20,7 @@ from cifl_tf.volumes import (
     read_volume,
     rescale_intensity,
     save_image,
+    slice_axis,
     to_original,
 )
 from cifl_tf.warps import itk_field
@@ -39,7 +39,8 @@ class Registration:
         warped: the moving image on the fixed one's own grid, interpolated once, linearly; 0 beyond
             the moving image, as in ITK.
         warp: displacement field of ITK on the fixed image's own grid, see ``itk_field``. It holds
-            in mm, and so for the moving file itself.
+            in mm, and so for the moving file itself; where sform and qform of a file differ, in
+            the space where ITK sees it.
         inverse_warp: the field that undoes it, on the moving image's own grid, for the fixed file.
         jacobian: determinant of the warp on the fixed image's own grid; at most 0 where it folds.
         labels: the warped labels on the fixed image's own grid, nearest, values and type as they
@@ -121,8 +122,8 @@ def register_images(
         warped_labels = _image(values, grid, dtype)
     return Registration(
         warped=_image(warped, grid),
-        warp=_field(to_moving, grid.affine),
-        inverse_warp=_field(_on_own_grid(to_fixed, moving_volume), moving_volume.original.affine),
+        warp=_field(to_moving, grid, moving_volume.original),
+        inverse_warp=_field(_on_own_grid(to_fixed, moving_volume), moving_volume.original, grid),
         jacobian=_image(determinants, grid),
         labels=warped_labels,
         folded=float(np.mean(determinants <= 0)),
@@ -171,8 +172,12 @@ def _in_voxels(vectors, affine):
     return vectors @ np.linalg.inv(affine[:3, :3]).T
 
 
-def _field(vectors, affine):
-    return itk_field(_in_voxels(vectors, affine), affine)
+def _field(vectors, grid: Grid, other: Grid):
+    """ITK's field of vectors (*shape, 3) in mm, from the points of a grid to those of another."""
+    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
+    points = apply_affine(grid.affine, voxels) + vectors
+    displacement = apply_affine(np.linalg.inv(other.affine), points) - voxels
+    return itk_field(displacement, grid.itk_affine, other.itk_affine)
 
 
 def _image(array, grid: Grid, dtype=None):

@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 
 from cifl_tf._compat import keras
-from cifl_tf.inference import slice_axis
 from cifl_tf.instance import InstanceSettings, optimise_instance
 from cifl_tf.registration import RegistrationNetwork, register
 from cifl_tf.transforms import invert_displacement
+from cifl_tf.volumes import slice_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,11 @@ def register_volumes(
         ValueError: the volumes do not fit the method.
     """
     if method.ndim == 3:
+        if min(fixed.shape) < 3:
+            raise ValueError(
+                f"the volumes have shape {fixed.shape}, but the method is for volumes of at least "
+                "3 voxels along every axis; give one for slices"
+            )
         forward, inverse = method.displacements(moving[None, ..., None], fixed[None, ..., None])
         return forward[0], inverse[0]
     axis = slice_axis(fixed.shape, method.plane)

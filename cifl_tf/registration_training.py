@@ -18,6 +18,7 @@ from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.training_folder import (
     HISTORY_FILE,
+    check_folder,
     claim_folder,
     fit_in_folder,
     require_positive,
@@ -134,19 +135,18 @@ def train_registration(
             f"label_weight is {config.label_weight}, but the subjects have no labels; give 0, or a "
             "dataset with segmentations"
         )
-    encoder = load_features(config.model)  # before the folder is claimed for what there is not
-    claim_folder(
-        out,
-        {
-            **dataclasses.asdict(config),
-            "train": train.names,
-            "validation": validation.names,
-            "label_names": ["background", *train.label_names.values()],
-        },
-    )
+    claim = {
+        **dataclasses.asdict(config),
+        "data": train.source,
+        "train": train.names,
+        "validation": validation.names,
+        "label_names": ["background", *train.label_names.values()],
+    }
+    check_folder(out, claim)
     done = steps_done(out, config.steps)
     if done >= config.steps:
         return load_registration(out)
+    encoder = load_features(config.model)
     keras.utils.set_random_seed(config.seed)
     images, labels, names = _arrays(train, config)
     network = RegistrationNetwork(
@@ -178,6 +178,7 @@ def train_registration(
     images, labels, names = _arrays(validation, config)
     labelled = validation.num_labels > 1
     monitor = "val_label_dice" if labelled else None
+    claim_folder(out, claim)
     fit_in_folder(
         network,
         data,

@@ -1,6 +1,7 @@
 """``cifl segment``: train a segmenter on one contrast, apply it to any."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,8 @@ segment_app = typer.Typer(
     no_args_is_help=True, help="Segment images of contrasts that training has not seen."
 )
 
+VOLUMES_FILE = "volumes.csv"
+
 SegmenterFolder = Annotated[
     Path,
     typer.Option("--model", help="Folder of `cifl segment train`.", show_default=False),
@@ -93,6 +96,10 @@ def train_command(
     seed: Seed = DEFAULT.seed,
 ):
     """Train a segmenter; the same command goes on after an interruption."""
+    if flip and ndim == 2 and plane == "sagittal":
+        raise ValueError(
+            "--flip mirrors left and right, which sagittal slices do not show; leave it out"
+        )
     cohort = open_cohort(data, ndim)
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
     config = SegmentationConfig(
@@ -129,10 +136,14 @@ def apply_command(
     frame: Annotated[int | None, typer.Option(help="Which image of a 4D file.")] = None,
     probabilities: Annotated[bool, typer.Option(help="Write these too, as 4D NIfTI.")] = False,
 ):
-    """Write label maps on the images' own grids, a picture each, and volumes.csv in mm³."""
+    """Write label maps on the images' own grids, a picture each, and volumes.csv in mm³.
+
+    volumes.csv keeps the rows of images that were segmented into the same folder before.
+    """
     targets = output_paths(images, out, "_dseg.nii.gz")
     segmenter = load_segmenter(model)
-    rows = []
+    names = read_config(model)["label_names"][1:]
+    table = VolumeTable(out / VOLUMES_FILE, names)
     for target, image in tqdm(targets.items(), unit="image", disable=None):
         found = segment_image(image, model, voxel_size, frame, progress=True, segmenter=segmenter)
         save_image(found.labels, target)
@@ -140,12 +151,34 @@ def apply_command(
         if probabilities:
             save_image(found.probabilities, out / f"{stem}_probseg.nii.gz")
         save_overlay(found.image, found.labels, out / f"{stem}_dseg.png")
-        rows.append({"image": str(image), **found.volumes})
+        table.add(str(image), found.volumes)
         tqdm.write(str(target))
-    with written_whole(out / "volumes.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+
+
+class VolumeTable:
+    """A CSV file of the volumes of each image, written whole after every one of them.
+
+    Args:
+        path: the file; rows that are there stay, if they are of the same labels.
+        names: of the labels.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]):
+        self.path, self.columns = path, ["image", *names]
+        self.rows: dict[str, dict] = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                if reader.fieldnames == self.columns:
+                    self.rows = {row["image"]: row for row in reader}
+
+    def add(self, image: str, volumes: Mapping[str, float]) -> None:
+        """Add the row of an image, or replace it."""
+        self.rows[image] = {"image": image, **volumes}
+        with written_whole(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows.values())
 
 
 @segment_app.command("export")

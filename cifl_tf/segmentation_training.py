@@ -7,11 +7,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import tensorflow as tf
-from nibabel.affines import voxel_sizes
 
 from cifl_tf._compat import keras
 from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
-from cifl_tf.callbacks import KeepBest
+from cifl_tf.callbacks import KeepBest, epochs_since_best, read_history
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import apply_network, load_network
@@ -28,6 +27,7 @@ from cifl_tf.segmentation import (
 from cifl_tf.synthesis import Appearance, PairSynthesizer
 from cifl_tf.training_folder import (
     HISTORY_FILE,
+    check_folder,
     claim_folder,
     fit_in_folder,
     read_config,
@@ -37,6 +37,7 @@ from cifl_tf.training_folder import (
 from cifl_tf.volumes import to_original
 
 SEGMENTER_FILE = "segmenter.keras"
+MONITOR = "val_dice"
 # Of images made from label maps: more noise than shapes need, for the tissue that labels leave out,
 # and air as black as in a skull-stripped image (Billot et al., Medical Image Analysis 2023).
 SYNTHETIC_LOOK = Appearance(noise_std=(0.0, 35.0), zero_background=1.0)
@@ -143,20 +144,20 @@ def train_segmenter(
         ValueError: the folder holds something else, or the cohorts do not fit the configuration.
     """
     out = Path(out)
-    encoder = load_features(config.model)  # before the folder is claimed for what there is not
-    claim_folder(
-        out,
-        {
-            **dataclasses.asdict(config),
-            "train": train.names,
-            "validation": validation.names,
-            "label_names": ["background", *train.label_names.values()],
-            "label_values": train.label_values,
-        },
-    )
+    claim = {
+        **dataclasses.asdict(config),
+        "data": train.source,
+        "train": train.names,
+        "validation": validation.names,
+        "label_names": ["background", *train.label_names.values()],
+        "label_values": train.label_values,
+    }
+    check_folder(out, claim)
     done = steps_done(out, config.steps)
-    if done >= config.steps:
+    scores = [float(row[MONITOR]) for row in read_history(out / HISTORY_FILE)]
+    if done >= config.steps or epochs_since_best(scores) >= config.patience:
         return load_segmenter(out)
+    encoder = load_features(config.model)
     keras.utils.set_random_seed(config.seed)
     segmenter = build_segmenter(
         encoder,
@@ -193,8 +194,8 @@ def train_segmenter(
     fitted.compile(
         keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
     )
-    history = out / HISTORY_FILE
-    keep = KeepBest(out / SEGMENTER_FILE, history, "val_dice", config.patience, segmenter)
+    keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, segmenter)
+    claim_folder(out, claim)
     fit_in_folder(
         fitted,
         data,
@@ -203,7 +204,8 @@ def train_segmenter(
         [keep],
         verbose,
         validation_data=held_out,
-        validation_batch_size=config.batch_size,
+        # Whole volumes, also where training sees patches.
+        validation_batch_size=1 if config.ndim == 3 else config.batch_size,
     )
     return load_segmenter(out)
 
@@ -275,9 +277,12 @@ def segment_image(
     # Labels come from probabilities on the image's own grid, so that both agree everywhere.
     on_grid = to_original(probabilities, volume)
     indices = np.argmax(np.asarray(on_grid.dataobj), axis=-1)
-    labels = nibabel.Nifti1Image(values[indices], on_grid.affine, on_grid.header)
+    shape = volume.original.shape
+    labels = nibabel.Nifti1Image(values[indices].reshape(shape), on_grid.affine, on_grid.header)
     labels.set_data_dtype(np.int32)
-    volumes = volumes_mm3(indices, range(1, len(values)), voxel_sizes(on_grid.affine))
+    # Not the product of the voxel sizes: the axes of a sheared grid are not at right angles.
+    voxel = abs(np.linalg.det(on_grid.affine[:3, :3]))
+    volumes = voxel * volumes_mm3(indices, range(1, len(values)), (1, 1, 1))
     names = config["label_names"][1:]
     image_on_grid = to_original(volume.data, volume)
     by_name = dict(zip(names, volumes.tolist(), strict=True))

@@ -1,5 +1,6 @@
 """How alike two images or feature maps are, how well labels overlap, how smooth a warp is."""
 
+import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
@@ -17,6 +18,19 @@ def average_pool(image: tf.Tensor, size: int, stride: int | None = None) -> tf.T
         (batch, *spatial, channels), each size divided by the stride and rounded up.
     """
     return tf.nn.avg_pool(image, size, stride or size, "SAME")
+
+
+def block_centres(length: int, size: int) -> np.ndarray:
+    """Where the windows of ``average_pool`` of one axis lie: mean positions of their voxels.
+
+    Args:
+        length: of the axis in voxels.
+        size: of the windows, and their distance.
+    """
+    count = -(-length // size)
+    # Half of what is missing is before the first voxel, rounded down.
+    begin = size * np.arange(count) - (count * size - length) // 2
+    return (np.maximum(begin, 0) + np.minimum(begin + size, length) - 1) / 2
 
 
 def multiscale_mse(fixed: tf.Tensor, warped: tf.Tensor, num_scales: int = 4) -> tf.Tensor:

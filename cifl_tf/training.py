@@ -17,6 +17,7 @@ from cifl_tf.precision import precision_policy
 from cifl_tf.synthesis import Appearance, PairSynthesizer, Range, shape_maps
 from cifl_tf.training_folder import (
     LOG_FOLDER,
+    check_folder,
     claim_folder,
     fit_in_folder,
     require_positive,
@@ -136,13 +137,15 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         ValueError: the folder holds something else, or was made with another configuration.
     """
     out = Path(out)
-    claim_folder(out, dataclasses.asdict(config))
+    claim = dataclasses.asdict(config)
+    check_folder(out, claim)
     keras.utils.set_random_seed(config.seed)
     seen = steps_done(out, config.steps) * config.batch_size
     maps, num_labels = _label_maps(config, start=seen)
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = tf.concat(synthesizer(next(iter(fixed_maps.batch(1)))), 0)
+    claim_folder(out, claim)
     fit_in_folder(
         build_model(config, synthesizer),
         maps.batch(config.batch_size).prefetch(2),

@@ -37,8 +37,8 @@ def require_positive(config, *names: str) -> None:
             raise ValueError(f"{name} is {getattr(config, name)}; give a positive number")
 
 
-def claim_folder(out, config: Mapping) -> None:
-    """Write the configuration to a new folder, or compare it with the one that is there.
+def check_folder(out, config: Mapping) -> None:
+    """Compare a configuration with that of a folder, without a change to it.
 
     Args:
         out: the folder; new, empty, or of the same configuration.
@@ -48,18 +48,14 @@ def claim_folder(out, config: Mapping) -> None:
         ValueError: the folder holds something else, or was made with another configuration.
     """
     out = Path(out)
-    file = out / CONFIG_FILE
     fields = json.loads(json.dumps(config))
-    if not file.exists():
+    if not (out / CONFIG_FILE).exists():
         # Hidden names are temporary files of a run that was killed.
         if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
             raise ValueError(
                 f"{out} holds files but no {CONFIG_FILE}: it is not a training folder; "
                 "give a new or empty one"
             )
-        with written_whole(file) as temporary:
-            text = json.dumps({"version": __version__, **fields}, indent=2)
-            temporary.write_text(text + "\n")
         return
     found = read_config(out)
     differing = [name for name in fields if found.get(name) != fields[name]]
@@ -71,6 +67,27 @@ def claim_folder(out, config: Mapping) -> None:
             f"{out} was made with another configuration ({changes}); "
             "give the same options to go on, or another folder"
         )
+
+
+def claim_folder(out, config: Mapping) -> None:
+    """Write the configuration to a new folder, or compare it with the one that is there.
+
+    To be called once nothing of the configuration can be wrong any more: a folder that is claimed
+    takes no other.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration.
+        config: what JSON can hold.
+
+    Raises:
+        ValueError: as ``check_folder``.
+    """
+    check_folder(out, config)
+    file = Path(out) / CONFIG_FILE
+    if not file.exists():
+        with written_whole(file) as temporary:
+            text = json.dumps({"version": __version__, **config}, indent=2)
+            temporary.write_text(text + "\n")
 
 
 def read_config(out) -> dict:

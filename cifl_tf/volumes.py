@@ -26,6 +26,8 @@ from cifl_tf.image_files import (
 LOWER, UPPER = 0.1, 99.9
 PlaneName = Literal["sagittal", "coronal", "axial"]
 PLANES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+SCANNER = 1  # the code of an sform or qform of the scanner's axes
 CANONICAL = ((0, 1), (1, 1), (2, 1))
 SFORM = ("sform_code", "srow_x", "srow_y", "srow_z")
 QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -33,14 +35,21 @@ QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoff
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where an input image lies: shape of one frame, affine, and a header with its geometry only.
+    """Where an input image lies.
 
-    The rest of the input's header, such as its display range, would be wrong on features.
+    Attributes:
+        shape: of one frame.
+        affine: (4, 4), voxels to mm as nibabel reads the header.
+        header: with the geometry only; the rest, such as the display range, would be wrong on
+            features.
+        itk_affine: voxels to mm as ITK and ANTs read the header, in RAS as ``affine``. Both differ
+            where the header's sform and qform do, or where it has neither.
     """
 
     shape: tuple[int, ...]
     affine: np.ndarray
     header: nibabel.Nifti1Header = field(repr=False)
+    itk_affine: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +87,7 @@ def read_volume(path, frame: int | None = None, voxel_size=None) -> Volume:
     data = one_frame(image, frame, name)
     check_values(data, name)
     affine = checked_affine(image.affine, name)
-    original = Grid(data.shape, affine, _geometry(image, affine))
+    original = Grid(data.shape, affine, _geometry(image, affine), _itk_affine(image, affine))
 
     orientation, shape, canonical_affine = _canonical(original)
     data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
@@ -102,18 +111,19 @@ def read_label_volume(path) -> Volume:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no image, or holds other than whole numbers.
+        ValueError: it is no image, or holds other than whole numbers of 32 bits.
     """
     image, name = open_image(path)
-    data = one_frame(image, None, name)
-    wrong = int(np.sum(data != np.rint(data)))
+    data = one_frame(image, None, name, np.float64)  # float32 has whole numbers up to 2**24 only
+    whole = (data == np.rint(data)) & (np.abs(data) < 2**31)
+    wrong = data.size - np.count_nonzero(whole)
     if wrong:
         raise ValueError(
-            f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers; give "
-            "segmentations only"
+            f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers below "
+            "2**31; give segmentations only"
         )
     affine = checked_affine(image.affine, name)
-    original = Grid(data.shape, affine, _geometry(image, affine))
+    original = Grid(data.shape, affine, _geometry(image, affine), _itk_affine(image, affine))
     orientation, _, canonical_affine = _canonical(original)
     data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
     return Volume(data.astype(np.int32), canonical_affine, original)
@@ -219,6 +229,13 @@ def plane_axis(plane: str) -> int:
     return PLANES[plane]
 
 
+def slice_axis(shape, plane: str) -> int:
+    """The axis that slices are numbered along; for a single slice, the one of one voxel."""
+    axis = plane_axis(plane)
+    single = [dim for dim, size in enumerate(shape) if size == 1]
+    return single[0] if len(single) == 1 else axis
+
+
 def _geometry(image, affine):
     """Return a NIfTI header with the sform, qform, voxel size and spatial unit of the image."""
     header = nibabel.Nifti1Header()
@@ -233,6 +250,26 @@ def _geometry(image, affine):
         header.set_qform(affine, code="scanner")
         header.set_xyzt_units("mm")
     return header
+
+
+def _itk_affine(image, affine):
+    """Where ITK (5.4, ``NiftiImageIO``) sees the image: see ``Grid.itk_affine``."""
+    header = image.header
+    if not isinstance(header, nibabel.Nifti1Header):
+        return affine
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    sizes = np.array(header["pixdim"][1:4], np.float64)
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    if sform == qform == 0:
+        return np.diag([*sizes * RAS_TO_LPS, 1.0])
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    sheared = not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
+    if qform > 0 and (sform != SCANNER or sheared):
+        return np.array(header.get_qform(), np.float64)
+    # ITK takes the voxel size from pixdim, whatever the length of the sform's axes.
+    if np.allclose(voxel_sizes(affine), sizes, rtol=1e-4):
+        return affine
+    return from_matvec(axes * sizes, affine[:3, 3])
 
 
 def _three_axes(shape):

@@ -10,10 +10,9 @@ import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 
-from cifl_tf.volumes import save_image
+from cifl_tf.volumes import RAS_TO_LPS, save_image
 
 VECTOR_INTENT = 1007
-RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 def itk_field(displacement, fixed_affine, moving_affine=None, axis: int = 2) -> nibabel.Nifti1Image:

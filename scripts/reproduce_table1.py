@@ -179,10 +179,10 @@ def main(argv=None):
         "precision": args.precision,
         "encoders": args.encoders and str(args.encoders),
     }
-    claim_folder(args.out, settings)
     study = Study(args.data, args.out, plan, args.encoders, args.seed, args.precision)
     methods = {SEGMENTATION: study.segmenters(), REGISTRATION: study.registrations()}
     wanted = wanted_methods(methods, args.only)
+    claim_folder(args.out, settings)
     about = {"command": command_line(parser, args), **settings}
     for task, name in wanted:
         if study.scores(task, name) is None:
@@ -233,5 +233,5 @@ def command_line(parser: argparse.ArgumentParser, args: argparse.Namespace) -> s
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:  # what the user can mend
+    except (ValueError, OSError) as error:  # what the user can mend
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")

@@ -123,9 +123,7 @@ class Study:
         if plan.coarse_steps:
             config = configure(steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN)
             self.untrained[self.coarse] = config
-        self.mind = out / "training" / "mind_ssc.keras"
-        with written_whole(self.mind) as temporary:
-            build_mind_ssc().save(temporary)
+        self.mind = str(out / "training" / "mind_ssc.keras")
 
     @cached_property
     def main(self):
@@ -133,7 +131,10 @@ class Study:
         return cifl.load_encoder(self.trained_encoder(self.encoders[MAIN_NAME]))
 
     def trained_encoder(self, model: str) -> str:
-        """The same encoder, trained unless it is there."""
+        """The same encoder, trained or made unless it is there."""
+        if model == self.mind and not Path(model).exists():
+            with written_whole(model) as temporary:
+                build_mind_ssc().save(temporary)
         if model in self.untrained:
             say(f"encoder, {Path(model).name}")
             train(model, self.untrained.pop(model))
@@ -147,7 +148,7 @@ class Study:
         configs |= {name: configure(model) for name, model in self.encoders.items()}
         configs["synthetic images (SynthSeg style)"] = configure("intensity", synthetic=True)
         if self.plan.others:
-            configs["MIND-SSC"] = configure(str(self.mind), ensemble=())
+            configs["MIND-SSC"] = configure(self.mind, ensemble=())
         if self.plan.remapped_steps:
             remapped = partial(configure, remapped=REMAPPED)
             configs[f"intensity, {REMAPPED_NAME}"] = remapped("intensity")
@@ -178,7 +179,7 @@ class Study:
             configs[f"intensity, {added}"] = supervised("intensity")
             configs[best] = supervised(self.coarse)
         if self.plan.others:
-            configs["MIND-SSC"] = configure(str(self.mind), ensemble=())
+            configs["MIND-SSC"] = configure(self.mind, ensemble=())
 
         def trained(name, config, refine=None):
             self.trained_encoder(config.model)

@@ -19,6 +19,7 @@ class Cohort:
         contrasts: those that every subject has; any may be derived from, as in "T1w:inverted".
         label_names: names of the labels 1..K-1 that ``Subject.labels`` returns; 0 is background.
         label_values: for each of 0..K-1 the value that the dataset's own files have, for writing.
+        source: where they come from, as ``open_cohort`` says: an absolute folder, or "virtual".
 
     Raises:
         ValueError: two subjects have the same name.
@@ -28,6 +29,7 @@ class Cohort:
     contrasts: tuple[str, ...]
     label_names: dict[int, str]
     label_values: tuple[int, ...]
+    source: str | None = None
 
     def __post_init__(self):
         names = self.names

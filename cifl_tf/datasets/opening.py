@@ -1,6 +1,7 @@
 """Which dataset a folder is."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from cifl_tf.datasets.bids import read_bids
@@ -24,19 +25,22 @@ def open_cohort(data, ndim: int = 2) -> Cohort:
     """
     virtual = re.fullmatch(r"virtual(?::(\d+))?", str(data))
     if virtual:
-        return virtual_cohort(int(virtual[1] or 20))
+        # The first subjects are the same, however many there are.
+        return replace(virtual_cohort(int(virtual[1] or 20)), source="virtual")
     folder = Path(data)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is no folder; give one of a dataset, or 'virtual' for the virtual cohort"
         )
     if (folder / "subjects.txt").exists():
-        return read_oasis(folder, ndim)
-    if any(folder.glob("sub-*")):
-        return read_bids(folder)
-    if any(folder.glob("IXI*")):
-        return read_ixi(folder)
-    raise ValueError(
-        f"{folder} holds neither subjects.txt (neurite-OASIS) nor sub-* (BIDS) nor IXI*; give the "
-        "folder of one of these datasets"
-    )
+        cohort = read_oasis(folder, ndim)
+    elif any(folder.glob("sub-*")):
+        cohort = read_bids(folder)
+    elif any(folder.glob("IXI*")):
+        cohort = read_ixi(folder)
+    else:
+        raise ValueError(
+            f"{folder} holds neither subjects.txt (neurite-OASIS) nor sub-* (BIDS) nor IXI*; give "
+            "the folder of one of these datasets"
+        )
+    return replace(cohort, source=str(folder.resolve()))

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf.image_files import READABLE
-from cifl_tf.volumes import plane_axis, read_labels
+from cifl_tf.volumes import read_labels, slice_axis
 
 
 def segmentation_maps(
@@ -17,7 +17,8 @@ def segmentation_maps(
     The labels that occur in any of the files are remapped to 0..K-1 in ascending order. Each map is
     a random slice along ``plane`` (two sizes in ``shape``) or a whole volume (three), of a random
     subject, at a random position where the shape is smaller than the segmentation and padded with
-    the lowest label where it is larger. Slices of a single label are passed over.
+    the lowest label where it is larger. Slices and volumes of a single label are passed over, and a
+    file of one slice gives that slice whatever the plane.
 
     Args:
         folder: holds .nii, .nii.gz, .mgh or .mgz label maps, at any depth.
@@ -40,15 +41,25 @@ def segmentation_maps(
     values = np.unique(np.concatenate([np.unique(labels) for labels in label_maps]))
     if len(values) < 2:
         raise ValueError(f"the segmentations in {folder} hold one label only, {values}; give two")
-    label_maps = [np.searchsorted(values, labels).astype(np.int32) for labels in label_maps]
-    axis = plane_axis(plane)
+    small = np.min_scalar_type(len(values))
+    label_maps = [np.searchsorted(values, labels).astype(small) for labels in label_maps]
+    # Of each map the volume itself, or the slices, first axis, that hold several labels.
+    choices = []
+    for labels in label_maps:
+        axis = slice_axis(labels.shape, plane)
+        parts = np.moveaxis(labels, axis, 0) if len(shape) == 2 else labels[None]
+        parts = parts[[np.ptp(part) > 0 for part in parts]]
+        choices += [parts] if len(parts) else []
+    if not choices:
+        raise ValueError(
+            f"no {'slice' if len(shape) == 2 else 'segmentation'} in {folder} holds two labels; "
+            "give segmentations with a background and a structure, or several"
+        )
 
     def draw_map(index):
         random = np.random.default_rng((seed, int(index)))
-        labels = label_maps[random.integers(len(label_maps))]
-        if len(shape) == 2:
-            several = np.flatnonzero([np.ptp(part) > 0 for part in np.moveaxis(labels, axis, 0)])
-            labels = labels.take(random.choice(several), axis)
+        parts = choices[random.integers(len(choices))]
+        labels = parts[random.integers(len(parts))]
         for dim, size in enumerate(shape):
             excess = labels.shape[dim] - size
             if excess > 0:
@@ -58,7 +69,7 @@ def segmentation_maps(
                 pad = [(0, 0)] * labels.ndim
                 pad[dim] = (-excess // 2, -excess - -excess // 2)
                 labels = np.pad(labels, pad)
-        return labels[..., None]
+        return labels[..., None].astype(np.int32)
 
     def draw_tensor(index):
         labels = tf.numpy_function(draw_map, [index], tf.int32, stateful=False)

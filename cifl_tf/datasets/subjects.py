@@ -5,15 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import nibabel
 import numpy as np
-from nibabel.orientations import inv_ornt_aff, io_orientation
 from scipy.ndimage import binary_fill_holes
 
 from cifl_tf.datasets.contrasts import remap_contrast
-from cifl_tf.volumes import Volume, read_labels, read_volume, rescale_intensity
+from cifl_tf.volumes import Volume, read_label_volume, read_volume, rescale_intensity
 
 NUM_CACHED = 32  # images, and as many label maps, over all subjects
 LARGEST_DIFFERENCE = 1e-3  # of two affines that count as the same grid, in mm
@@ -161,7 +159,8 @@ def _labels(subject):
         if callable(source):
             labels, affine = np.asarray(source()), subject.affine
         else:
-            labels, affine = read_labels(source), _canonical_affine(source)
+            volume = read_label_volume(source)
+            labels, affine = volume.data, volume.affine
     _check_grid(subject, source, labels.shape, affine)
     values = np.array(subject.label_values)
     unknown = np.setdiff1d(labels, values).tolist()
@@ -186,11 +185,6 @@ def _check_grid(subject, source, shape, affine):
             f"affine {affine[:3].round(3).tolist()}, than {_named(subject.images[first])}, "
             f"{image.shape} and {reference[:3].round(3).tolist()}; resample it first"
         )
-
-
-def _canonical_affine(path):
-    image: Any = nibabel.load(path)
-    return image.affine @ inv_ornt_aff(io_orientation(image.affine), (*image.shape, 1)[:3])
 
 
 def _named(source):

@@ -1,6 +1,7 @@
 """Run in this process, but for one test: TensorFlow takes seconds to start."""
 
 import csv
+import dataclasses
 
 import pytest
 import typer.testing
@@ -159,6 +160,17 @@ def test_errors_are_one_line(
     assert "there are no subjects ['9']" in message(segmenter_folder, "--subjects", "sub-3,9")
     assert "no contrast 'T2w'" in message(segmenter_folder, "--contrast", "T2w")
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)
+
+
+def test_other_people_of_the_same_names_are_tested(dataset, cohort, encoder_file, tmp_path):
+    config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
+    elsewhere = dataclasses.replace(cohort, source="/elsewhere")
+    train, validation = elsewhere.select(["sub-1"]), elsewhere.select(["sub-2"])
+    train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
+    common = ["--model", tmp_path / "segmenter", "--data", dataset, "--contrast", "T1w"]
+    assert evaluate(*common, "--out", tmp_path / "scores").exit_code == 0
+    subjects = read_report(tmp_path / "scores")["about"]["subjects"]
+    assert subjects == ["sub-1", "sub-2", "sub-3", "sub-4"]
 
 
 def test_other_labels(dataset, segmenter_folder, tmp_path):

@@ -111,3 +111,21 @@ def test_inversion_and_unknown_remapping():
     assert remap_contrast(image, mask, "inverted").tolist() == [[0.75, 0.0]]
     with pytest.raises(ValueError, match="no contrast 'T3'"):
         remap_contrast(image, mask, "T3")
+
+
+def test_a_file_of_one_slice_gives_it_whatever_the_plane(tmp_path):
+    board = (np.indices((9, 11)).sum(axis=0) % 2).astype(np.int16)
+    save(tmp_path / "slice.nii.gz", board[..., None])
+    maps, _ = segmentation_maps(tmp_path, (9, 11), plane="coronal")
+    np.testing.assert_array_equal(next(iter(maps))[..., 0], board)
+
+
+def test_empty_segmentations_are_passed_over(folder):
+    save(folder / "sub-3" / "empty.nii.gz", np.zeros((12, 14, 10), np.int16))
+    for shape in ((8, 8), (12, 14, 10)):
+        maps, _ = segmentation_maps(folder, shape)
+        assert all(labels.numpy().max() > 0 for labels in maps.take(20))
+    for name in ("a", "b"):
+        save(folder / "constant" / name / "a.nii", np.full((4, 4, 4), ord(name), np.int16))
+    with pytest.raises(ValueError, match=r"no slice in .*constant holds two labels"):
+        segmentation_maps(folder / "constant", (8, 8))

@@ -117,3 +117,25 @@ def test_load_encoder(tmp_path, tiny_encoder, rng):
     (tmp_path / "damaged.keras").write_bytes((tmp_path / "encoder.keras").read_bytes()[:5000])
     with pytest.raises(ValueError, match="not a network in the Keras format"):
         cifl_tf.load_encoder(tmp_path / "damaged.keras")
+
+
+def test_a_slice_of_a_volume_is_one_slice(tiny_encoder, rng):
+    image = rng.random((20, 22, 1)).astype(np.float32)
+    np.testing.assert_array_equal(
+        cifl_tf.features_of(image, tiny_encoder, plane="coronal")[:, :, 0],
+        cifl_tf.features_of(image[..., 0], tiny_encoder),
+    )
+
+
+def test_a_saved_model_gives_its_encoder(tmp_path, tiny_encoder):
+    cifl_tf.CIFL(tiny_encoder).save(tmp_path / "cifl.keras")
+    assert cifl_tf.load_encoder(tmp_path / "cifl.keras").input_shape == tiny_encoder.input_shape
+
+
+def test_a_network_file_with_a_flipped_byte(tmp_path, tiny_encoder):
+    tiny_encoder.save(tmp_path / "encoder.keras")
+    content = bytearray((tmp_path / "encoder.keras").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "encoder.keras").write_bytes(content)
+    with pytest.raises(ValueError, match="not a network in the Keras format"):
+        cifl_tf.load_encoder(tmp_path)

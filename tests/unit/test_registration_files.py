@@ -208,6 +208,29 @@ def test_a_single_slice(tmp_path, rng, shape):
     assert not (tmp_path / "labels.nii.gz").exists()
 
 
+def test_itk_does_the_same_where_sform_and_qform_differ(tmp_path, rng):
+    shape, affine = GRIDS["oblique"]
+    image = nibabel.Nifti1Image(smooth(rng, shape, 20.0, 8, 1)[..., 0], affine)
+    image.set_sform(affine, code="aligned")
+    image.set_qform(affine @ from_matvec(np.eye(3), [4, -3, 5]), code="scanner")
+    moving, fixed = tmp_path / "moving.nii.gz", tmp_path / "fixed.nii.gz"
+    nibabel.save(image, moving)
+    neither = nibabel.Nifti1Image(smooth(rng, (20, 22, 24), 20.0, 8, 1)[..., 0], None)
+    neither.header.set_zooms((2, 2, 1.5))
+    nibabel.save(neither, fixed)
+    assert (nibabel.load(fixed).header["sform_code"], nibabel.load(moving).affine[0, 3]) == (0, -20)
+    found = register_images(moving, fixed, Given(rng))
+    ours = found.warped.get_fdata()
+    theirs = resampled(moving, fixed, transform_of(found.warp, tmp_path))
+    assert np.mean(ours != 0) > 0.3
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+
+
+def test_thin_volumes_need_a_method_for_slices(rng):
+    with pytest.raises(ValueError, match=r"shape \(8, 9, 2\).*give one for slices"):
+        register_volumes(rng.random((8, 9, 2)), rng.random((8, 9, 2)), Given(rng))
+
+
 def moved(network, rng):
     """The network with weights of the last layer that move something."""
     for weight in network.trainable_variables[-2:]:
@@ -273,7 +296,7 @@ def test_refuses(tmp_path, rng):
         register_images(tmp_path / "missing.nii", image, Given(rng))
     flat = nibabel.Nifti1Image(data[:, :1], np.eye(4))
     for_volumes = NetworkMethod(RegistrationNetwork(None, (8, 8, 8)))
-    with pytest.raises(ValueError, match=r"shape is \(12, 1, 13\)"):
+    with pytest.raises(ValueError, match=r"shape \(12, 1, 13\), but the method is for volumes"):
         register_images(flat, flat, for_volumes)
     empty = np.zeros((12, 4, 13), np.float32)
     with pytest.raises(ValueError, match="no slice shows something in both"):

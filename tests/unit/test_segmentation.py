@@ -304,6 +304,42 @@ def test_training_folder_and_application(cohort, config, tmp_path, monkeypatch):
         train_segmenter(folder, config, train, train, verbose=0)
 
 
+def test_a_folder_is_claimed_when_nothing_can_be_wrong(cohort, config, tmp_path):
+    train, validation, _ = cohort.split((3, 1, 0))
+    folder = tmp_path / "segmenter"
+    wrong = dataclasses.replace(config, contrast="T3w")
+    with pytest.raises(ValueError, match="no contrast 'T3w'"):
+        train_segmenter(folder, wrong, train, validation, verbose=0)
+    assert not folder.exists()
+
+
+def test_a_dataset_with_the_same_names_is_another(cohort, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(segmentation_training, "fit_in_folder", lambda *_, **__: None)
+    monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
+    here, there = (dataclasses.replace(cohort, source=name) for name in ("/here", "/there"))
+    train_segmenter(tmp_path / "out", config, *here.split((3, 1, 0))[:2])
+    with pytest.raises(ValueError, match="data '/here' there, '/there' asked"):
+        train_segmenter(tmp_path / "out", config, *there.split((3, 1, 0))[:2])
+
+
+def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkeypatch):
+    config = dataclasses.replace(config, steps=100, patience=2)
+    train, validation, _ = cohort.split((3, 1, 0))
+    folder = tmp_path / "segmenter"
+    fits = []
+
+    def fit(*_, **__):
+        fits.append(len(fits))
+        lines = ["epoch,step,val_dice", "0,2,0.3", "1,4,0.2", *(["2,6,0.1"] if fits[1:] else [])]
+        (folder / "history.csv").write_text("\n".join(lines) + "\n")
+
+    monkeypatch.setattr(segmentation_training, "fit_in_folder", fit)
+    monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
+    for _ in range(4):  # cut off once, then out of patience
+        train_segmenter(folder, config, train, validation, verbose=0)
+    assert fits == [0, 1]
+
+
 @pytest.mark.parametrize("synthetic", [False, True])
 def test_trains_on_patches(cohort, config, tmp_path, synthetic):
     config = dataclasses.replace(config, patch=16, synthetic=synthetic, steps=2)

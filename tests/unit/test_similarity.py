@@ -6,6 +6,8 @@ from cifl_tf._compat import keras
 from cifl_tf.similarity import (
     LocalNCC,
     MultiScaleMSE,
+    average_pool,
+    block_centres,
     gradient_penalty,
     local_ncc,
     multiscale_mse,
@@ -99,3 +101,12 @@ def test_refuses():
         MultiScaleMSE(num_scales=0)
     with pytest.raises(ValueError, match="window is 4"):
         LocalNCC(window=4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+def test_block_centres_are_mean_positions(size):
+    for length in range(1, 30):
+        positions = tf.range(length, dtype=tf.float32)[None, :, None, None]
+        across = tf.repeat(positions, size, axis=2)
+        pooled = average_pool(across, size)[0, :, 0, 0]
+        np.testing.assert_allclose(block_centres(length, size), pooled, rtol=1e-6)

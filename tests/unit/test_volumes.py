@@ -13,6 +13,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, ornt_transform
 from cifl_tf import volumes
 from cifl_tf.volumes import (
     plane_axis,
+    read_labels,
     read_volume,
     rescale_intensity,
     save_image,
@@ -585,3 +586,44 @@ def test_real_head(tmp_path, name):
     assert back.shape == image.shape
     correlation = np.corrcoef(np.ravel(back.dataobj), np.ravel(image.get_fdata()))[0, 1]
     assert correlation > 0.9
+
+
+def test_label_values_are_exact(tmp_path):
+    values = np.array([0, 312782546, 614454277, -5, 2**24 + 1], np.int32)
+    image = nibabel.Nifti1Image(np.broadcast_to(values, (2, 3, 5)).copy(), np.eye(4))
+    nibabel.save(image, tmp_path / "atlas.nii.gz")
+    np.testing.assert_array_equal(read_labels(tmp_path / "atlas.nii.gz")[0, 0], values)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 2.0**31, 0.5])
+def test_what_is_no_label_is_refused(tmp_path, value):
+    array = np.zeros((2, 3, 4))
+    array[0, 0, 0] = value
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "labels.nii")
+    with pytest.raises(ValueError, match=r"labels\.nii is no label map: 1 of 24 voxels"):
+        read_labels(nibabel.load(tmp_path / "labels.nii"))  # named, though it is in memory
+
+
+@pytest.mark.parametrize("sheared", [False, True])
+@pytest.mark.parametrize("sform_code", [0, 1, 2, 4])
+@pytest.mark.parametrize("qform_code", [0, 1, 2])
+def test_itk_affine(tmp_path, sform_code, qform_code, sheared):
+    sitk = pytest.importorskip("SimpleITK")
+    sform = oblique_affine() @ np.diag([1, 1.2, 1, 1])  # longer axes than pixdim says
+    sform[0, 1] += 0.4 * sheared
+    # Without an affine of its own, which nibabel would write.
+    image = nibabel.Nifti1Image(np.eye(4, dtype=np.float32)[..., None] + np.zeros(3), None)
+    image.header.set_qform(oblique_affine(tilt=0.4), code=1)
+    image.header.set_sform(sform, code=1)
+    image.header["sform_code"], image.header["qform_code"] = sform_code, qform_code
+    nibabel.save(image, tmp_path / "image.nii")
+    found = read_volume(tmp_path / "image.nii").original.itk_affine
+    try:
+        theirs = sitk.ReadImage(str(tmp_path / "image.nii"))
+    except RuntimeError:  # a shear that ITK cannot hold, and nothing else to take
+        assert sheared
+        assert qform_code == 0
+        return
+    scaled = np.reshape(theirs.GetDirection(), (3, 3)) * theirs.GetSpacing()
+    expected = np.diag([-1, -1, 1, 1]) @ from_matvec(scaled, theirs.GetOrigin())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
