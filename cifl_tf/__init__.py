@@ -12,22 +12,42 @@ from cifl_tf.losses import ContrastiveLoss, contrastive_loss
 from cifl_tf.model import CIFL
 from cifl_tf.pretrained import load_encoder, load_pretrained, pretrained_encoders
 from cifl_tf.registration import RegistrationNetwork, register
+from cifl_tf.registration_files import Registration, register_images, save_registration
+from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
+from cifl_tf.registration_training import (
+    RegistrationConfig,
+    load_registration,
+    train_registration,
+)
 from cifl_tf.segmentation import MeanDice, SegmentationLoss, build_segmenter
+from cifl_tf.segmentation_training import (
+    Segmentation,
+    SegmentationConfig,
+    load_segmenter,
+    segment_image,
+    train_segmenter,
+)
 from cifl_tf.synthesis import Appearance, PairSynthesizer, shape_maps
 from cifl_tf.transforms import warp
 from cifl_tf.volumes import Volume, read_volume, rescale_intensity, write_features
-from cifl_tf.warps import write_warp
+from cifl_tf.warps import read_warp, write_warp
 
 __all__ = [
     "CIFL",
     "Appearance",
     "ContrastiveLoss",
+    "InstanceMethod",
     "InstanceSettings",
     "L2Normalize",
     "MeanDice",
+    "NetworkMethod",
     "PairSynthesizer",
+    "Registration",
+    "RegistrationConfig",
     "RegistrationNetwork",
     "RescaleIntensity",
+    "Segmentation",
+    "SegmentationConfig",
     "SegmentationLoss",
     "Volume",
     "__version__",
@@ -40,15 +60,23 @@ __all__ = [
     "features_of",
     "load_encoder",
     "load_pretrained",
+    "load_registration",
+    "load_segmenter",
     "mni152_slice",
     "optimise_instance",
     "pretrained_encoders",
     "read_volume",
+    "read_warp",
     "receptive_radius",
     "register",
+    "register_images",
     "rescale_intensity",
+    "save_registration",
+    "segment_image",
     "segmentation_maps",
     "shape_maps",
+    "train_registration",
+    "train_segmenter",
     "warp",
     "write_features",
     "write_warp",

@@ -5,10 +5,16 @@ from typing import Annotated, TypeVar
 
 import tensorflow as tf
 import typer
-from tqdm import tqdm
 
 from cifl_tf._version import __version__
-from cifl_tf.cli_options import EncoderModel, Ensemble, OutFolder, output_paths, parse_ensemble
+from cifl_tf.cli_options import (
+    EncoderModel,
+    Ensemble,
+    OutFolder,
+    for_each_image,
+    output_paths,
+    parse_ensemble,
+)
 from cifl_tf.demo import run_demo
 from cifl_tf.encoder import Architecture
 from cifl_tf.evaluation_cli import evaluate_command
@@ -176,8 +182,8 @@ def features_command(
     """Write the features of images as 4D NIfTI files on the images' own grids."""
     encoder = load_encoder(model)
     names = parse_ensemble(ensemble)
-    targets = output_paths(images, out, "_features.nii.gz")
-    for target, image in tqdm(targets.items(), unit="image", disable=None):
+
+    def write(image, target):
         features = features_of(
             image,
             encoder,
@@ -188,7 +194,8 @@ def features_command(
             ensemble=names,
         )
         save_image(features, target)
-        tqdm.write(str(target))
+
+    for_each_image(output_paths(images, out, "_features.nii.gz"), write)
 
 
 @app.command("export")

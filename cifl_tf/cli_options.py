@@ -1,10 +1,11 @@
 """What the subcommands of ``cifl`` share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from cifl_tf.datasets import Cohort
 from cifl_tf.frozen_features import checked_ensemble
@@ -30,6 +31,18 @@ FeaturesModel = Annotated[
 ]
 Dataset = Annotated[
     str, typer.Option(help="A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152.")
+]
+Segmentation = Annotated[
+    str | None,
+    typer.Option(
+        help="Which label maps: of BIDS *_desc-NAME_dseg.nii.gz, or 'none' for images alone; of "
+        "neurite-OASIS seg4, seg24 or seg35.",
+        show_default="tissue, or seg4",
+    ),
+]
+SkipIncomplete = Annotated[
+    bool,
+    typer.Option("--skip-incomplete", help="Leave out subjects that lack an image or labels."),
 ]
 Contrast = Annotated[str, typer.Option(help="The contrast to train on.")]
 TestSubjects = Annotated[str | None, typer.Option(help="Names to keep out, with commas between.")]
@@ -77,6 +90,27 @@ def output_paths(images: Sequence[Path], out: Path, ending: str) -> dict[Path, P
             )
         targets[target] = image
     return targets
+
+
+def for_each_image(targets: Mapping[Path, Path], work: Callable[[Path, Path], None]) -> None:
+    """Make every output file, also when some of the images cannot be used.
+
+    Args:
+        targets: of ``output_paths``.
+        work: gets the path of an image and of its output file.
+
+    Raises:
+        ValueError: images could not be used; says which and why, after the others are done.
+    """
+    failed = []
+    for target, image in tqdm(targets.items(), unit="image", disable=None):
+        try:
+            work(image, target)
+            tqdm.write(str(target))
+        except (ValueError, OSError) as error:
+            failed.append(str(error))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(targets)} images failed: {'; '.join(failed)}")
 
 
 def chosen_model(model: str | None, ndim: int) -> str:

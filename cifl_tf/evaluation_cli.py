@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cifl_tf.cli_options import Dataset, OutFolder, absolute_model, parse_names
+from cifl_tf.cli_options import OutFolder, Segmentation, SkipIncomplete, absolute_model, parse_names
 from cifl_tf.datasets import Cohort, open_cohort
 from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report, write_report
@@ -45,7 +45,15 @@ def evaluate_command(
             show_default=False,
         ),
     ],
-    data: Dataset = "virtual",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152.",
+            show_default="that of the training, or virtual",
+        ),
+    ] = None,
+    segmentation: Segmentation = None,
+    skip_incomplete: SkipIncomplete = False,
     subjects: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +92,9 @@ def evaluate_command(
     """Write scores per subject, and print means: Dice, distances and, of warps, folding."""
     evaluated = _open(model, optimise, ndim)
     training = evaluated.training
-    cohort = _chosen(open_cohort(data, training["ndim"]), subjects, training, data)
+    data = data or training.get("data") or "virtual"
+    cohort = open_cohort(data, training["ndim"], segmentation, skip_incomplete)
+    cohort = _chosen(cohort, subjects, training, data)
     contrasts = list(dict.fromkeys(parse_names(contrast)))
     view = {
         "ndim": training["ndim"],

@@ -17,6 +17,7 @@ from cifl_tf.files import written_whole
 from cifl_tf.metrics import Comparison, format_mean_sd
 
 CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
+MOST_NAMES = 12  # of subjects, in the text
 COMPARED = ("dice", "correlation")  # the first one that a run has
 
 
@@ -45,7 +46,7 @@ def write_report(
     """
     out = Path(out)
     comparison = compare(rows, against["rows"], _compared(rows)) if against else {}
-    text = _markdown(rows, comparison)
+    text = _markdown(rows, comparison, about.get("data"))
     report = {
         "about": {**about, "versions": package_versions()},
         "rows": to_json(rows),
@@ -150,12 +151,17 @@ def _compared(rows):
     return next(name for name in COMPARED if name in rows[0])
 
 
-def _markdown(rows: Sequence[Mapping], comparison: Mapping[str, Comparison]) -> str:
+def _markdown(
+    rows: Sequence[Mapping], comparison: Mapping[str, Comparison], data: str | None
+) -> str:
     summaries = summary(rows)
     compared = _heading(_compared(rows))
     pairs = "fixed" in rows[0]
     subjects = {row["fixed" if pairs else "subject"] for row in rows}
     over = f"{len(subjects)} subjects"
+    if len(subjects) <= MOST_NAMES:
+        over += f" ({', '.join(sorted(subjects))})"
+    over += f" of {data}" if data else ""
     if pairs:
         over = f"ordered pairs of {over}; pairs are not independent"
     lines = [f"Mean ± SD over {over}."]

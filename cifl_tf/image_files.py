@@ -45,9 +45,9 @@ def load_image(path):
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a {' or '.join(READABLE)} file")
-    suffix = checked_suffix(path, READABLE)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give a {' or '.join(READABLE)} file")
+    suffix = checked_suffix(path, READABLE)
     with _explained(path):
         if suffix in (".nii.gz", ".mgz"):
             # nibabel stops at the last voxel, before the checksum that tells damaged ones.
@@ -80,7 +80,8 @@ def one_frame(image, frame, name, dtype=np.float32):
     count = shape[3] if len(shape) == 4 else 1
     if frame is None and count > 1:
         raise ValueError(
-            f"{name} has {count} frames, shape {shape}: pass frame=0 to frame={count - 1}"
+            f"{name} has {count} frames, shape {shape}: choose one from 0 to {count - 1}, frame=0 "
+            "in Python, --frame 0 on the command line (--moving-frame, --fixed-frame in register)"
         )
     frame = 0 if frame is None else frame
     if not isinstance(frame, (int, np.integer)) or not 0 <= frame < count:

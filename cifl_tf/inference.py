@@ -16,16 +16,20 @@ from cifl_tf.volumes import Volume, read_volume, rescale_intensity, slice_axis, 
 ENCODER_FILE = "encoder.keras"
 
 
-def load_network(file) -> keras.Model:
+def load_network(file, command: str = "cifl train") -> keras.Model:
     """Load a .keras file of this package.
+
+    Args:
+        file: path.
+        command: what trains networks of this kind, for the error.
 
     Raises:
         ValueError: there is none, or it is damaged.
     """
     if not Path(file).is_file():
         raise ValueError(
-            f"{file} does not exist; give a .keras file, or the folder of a training that finished "
-            "at least one epoch"
+            f"{file} does not exist; give the folder of a `{command}` that finished at least one "
+            "epoch"
         )
     try:
         return keras.models.load_model(file, compile=False)

@@ -18,6 +18,8 @@ from cifl_tf.cli_options import (
     Plane,
     Remapped,
     Seed,
+    Segmentation,
+    SkipIncomplete,
     TestSubjects,
     ValidationSubjects,
     VaryIntensity,
@@ -69,6 +71,8 @@ def train_command(
     out: OutFolder,
     model: FeaturesModel = None,
     data: Dataset = "virtual",
+    segmentation: Segmentation = None,
+    skip_incomplete: SkipIncomplete = False,
     contrast: Contrast = DEFAULT.contrast,
     test_subjects: TestSubjects = None,
     validation_subjects: ValidationSubjects = None,
@@ -103,7 +107,7 @@ def train_command(
     seed: Seed = DEFAULT.seed,
 ):
     """Train a registration network; the same command goes on after an interruption."""
-    cohort = open_cohort(data, ndim)
+    cohort = open_cohort(data, ndim, segmentation, skip_incomplete)
     # Pairs are of different subjects.
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed, least=2)
     config = RegistrationConfig(
@@ -152,7 +156,7 @@ def apply_command(
         refine=InstanceSettings() if refine else None,
     )
     found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
-    _write(found, out)
+    _write(found, out, method)
 
 
 @register_app.command("optimise")
@@ -176,15 +180,17 @@ def optimise_command(
 ):
     """Warp an image to another without training, by optimising the warp on their features.
 
-    Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
-    jacobian.nii.gz, labels.nii.gz and registration.png.
+    An encoder for slices, the default, goes through a volume slice by slice, and nothing moves
+    across them; --ndim 3 registers volumes. Writes warped.nii.gz, warp.nii.gz and
+    inverse_warp.nii.gz, which ITK and ANTs read, jacobian.nii.gz, labels.nii.gz and
+    registration.png.
     """
     encoder = load_features(chosen_model(model, ndim or 2))
     if ndim is None:
         ndim = 3 if encoder is None else len(encoder.input_shape) - 2
     method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))
     found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
-    _write(found, out)
+    _write(found, out, method)
 
 
 @register_app.command("export")
@@ -197,6 +203,8 @@ def export_command(
     typer.echo(f"The SavedModel is in {out}.")
 
 
-def _write(found, out):
+def _write(found, out, method):
     save_registration(found, out)
+    if method.ndim == 2:
+        typer.echo(f"Every {method.plane} slice was registered alone; nothing moves across them.")
     typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")

@@ -117,7 +117,7 @@ def register_volumes(
         if min(fixed.shape) < 3:
             raise ValueError(
                 f"the volumes have shape {fixed.shape}, but the method is for volumes of at least "
-                "3 voxels along every axis; give one for slices"
+                "3 voxels along every axis; give one for slices (--ndim 2)"
             )
         forward, inverse = method.displacements(moving[None, ..., None], fixed[None, ..., None])
         return forward[0], inverse[0]

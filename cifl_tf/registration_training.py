@@ -199,7 +199,7 @@ def load_registration(folder) -> RegistrationNetwork:
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    return load_network(Path(folder) / REGISTRATION_FILE)
+    return load_network(Path(folder) / REGISTRATION_FILE, "cifl register train")
 
 
 def pair_data(

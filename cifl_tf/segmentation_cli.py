@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from cifl_tf.cli_options import (
     Around,
@@ -21,10 +20,13 @@ from cifl_tf.cli_options import (
     Plane,
     Remapped,
     Seed,
+    Segmentation,
+    SkipIncomplete,
     TestSubjects,
     ValidationSubjects,
     VaryIntensity,
     chosen_model,
+    for_each_image,
     output_paths,
     parse_ensemble,
     split_cohort,
@@ -62,6 +64,8 @@ def train_command(
     out: OutFolder,
     model: FeaturesModel = None,
     data: Dataset = "virtual",
+    segmentation: Segmentation = None,
+    skip_incomplete: SkipIncomplete = False,
     contrast: Contrast = DEFAULT.contrast,
     synthetic: Annotated[
         bool,
@@ -100,7 +104,7 @@ def train_command(
         raise ValueError(
             "--flip mirrors left and right, which sagittal slices do not show; leave it out"
         )
-    cohort = open_cohort(data, ndim)
+    cohort = open_cohort(data, ndim, segmentation, skip_incomplete)
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
     config = SegmentationConfig(
         model=chosen_model(model, ndim),
@@ -140,11 +144,11 @@ def apply_command(
 
     volumes.csv keeps the rows of images that were segmented into the same folder before.
     """
-    targets = output_paths(images, out, "_dseg.nii.gz")
     segmenter = load_segmenter(model)
     names = read_config(model)["label_names"][1:]
     table = VolumeTable(out / VOLUMES_FILE, names)
-    for target, image in tqdm(targets.items(), unit="image", disable=None):
+
+    def write(image, target):
         found = segment_image(image, model, voxel_size, frame, progress=True, segmenter=segmenter)
         save_image(found.labels, target)
         stem = target.name.removesuffix("_dseg.nii.gz")
@@ -152,7 +156,8 @@ def apply_command(
             save_image(found.probabilities, out / f"{stem}_probseg.nii.gz")
         save_overlay(found.image, found.labels, out / f"{stem}_dseg.png")
         table.add(str(image), found.volumes)
-        tqdm.write(str(target))
+
+    for_each_image(output_paths(images, out, "_dseg.nii.gz"), write)
 
 
 class VolumeTable:

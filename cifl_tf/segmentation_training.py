@@ -221,7 +221,7 @@ def load_segmenter(folder) -> keras.Model:
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    return load_network(Path(folder) / SEGMENTER_FILE)
+    return load_network(Path(folder) / SEGMENTER_FILE, "cifl segment train")
 
 
 @dataclasses.dataclass(frozen=True)

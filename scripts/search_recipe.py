@@ -19,7 +19,9 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
+import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)
 from tensorflow import keras  # isort: skip
 
 from cifl_tf.datasets import (
@@ -38,7 +40,7 @@ from cifl_tf.evaluation_report import (
 )
 from cifl_tf.files import written_whole
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
-from cifl_tf.training import TrainingConfig, train
+from cifl_tf.training import Precision, TrainingConfig, train
 from cifl_tf.training_folder import claim_folder, steps_done
 
 BASE = "base"
@@ -227,14 +229,17 @@ def main(argv=None):
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32", help="as in `cifl train`"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     args = parser.parse_args(argv)
 
-    base = TrainingConfig(steps=args.encoder_steps, precision="mixed_bfloat16", seed=args.seed)
+    base = TrainingConfig(steps=args.encoder_steps, precision=args.precision, seed=args.seed)
     search = Search(args.data, args.out, base, args.segmentation_steps)
     settings = {
         name: getattr(args, name)
-        for name in ("data", "encoder_steps", "segmentation_steps", "seed")
+        for name in ("data", "encoder_steps", "segmentation_steps", "precision", "seed")
     }
     claim_folder(args.out, settings)
     arguments = sys.argv[1:] if argv is None else argv
@@ -249,5 +254,5 @@ def main(argv=None):
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:  # what the user can mend
+    except (ValueError, OSError) as error:  # what the user can mend
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")

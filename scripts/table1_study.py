@@ -194,14 +194,19 @@ class Study:
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
             say("SyN is left out: ANTsPy is not installed (pip install antspyx)")
-        name, model = MAIN_NAME, self.encoders[MAIN_NAME]
+        optimised = {MAIN_NAME: self.encoders[MAIN_NAME]}
         if self.plan.coarse_steps:
-            name, model = COARSE_NAME, self.coarse
+            optimised[COARSE_NAME] = self.coarse
             settings = self.plan.instance or cifl.InstanceSettings()
             methods[f"{best}, refined"] = partial(trained, best, configs[best], settings)
-        methods[f"optimised, {name}"] = lambda: partial(
-            optimise, encoder=cifl.load_encoder(self.trained_encoder(model))
-        )
+
+        def optimised_with(model):
+            return partial(optimise, encoder=cifl.load_encoder(self.trained_encoder(model)))
+
+        methods |= {
+            f"optimised, {name}": partial(optimised_with, model)
+            for name, model in optimised.items()
+        }
         if self.plan.others:
             methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
         return methods

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cifl_tf.datasets.bids import read_bids
 from cifl_tf.datasets.cohorts import Cohort
@@ -11,33 +12,44 @@ from cifl_tf.datasets.oasis import read_oasis
 from cifl_tf.datasets.virtual import virtual_cohort
 
 
-def open_cohort(data, ndim: int = 2) -> Cohort:
+def open_cohort(
+    data, ndim: int = 2, segmentation: str | None = None, skip_incomplete: bool = False
+) -> Cohort:
     """Open a dataset by what its folder holds.
 
     Args:
         data: a folder with ``subjects.txt`` (neurite-OASIS), folders ``sub-*`` (BIDS) or files
             ``IXI*`` (IXI); or "virtual" for the virtual cohort of 20 subjects, "virtual:N" of N.
         ndim: for neurite-OASIS, which has 2D and 3D images.
+        segmentation: which of several, as for ``read_bids`` and ``read_oasis``; None for the
+            reader's own choice, "none" for the images of a BIDS dataset without labels.
+        skip_incomplete: leave out subjects of BIDS and IXI that lack an image or labels.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it is none of these datasets, or what its reader raises.
+        ValueError: it is none of these datasets, it has no choice of segmentations, or what its
+            reader raises.
     """
     virtual = re.fullmatch(r"virtual(?::(\d+))?", str(data))
     if virtual:
         # The first subjects are the same, however many there are.
         return replace(virtual_cohort(int(virtual[1] or 20)), source="virtual")
     folder = Path(data)
+    chosen: dict[str, Any] = {}
+    if segmentation is not None:
+        chosen["segmentation"] = None if segmentation == "none" else segmentation
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is no folder; give one of a dataset, or 'virtual' for the virtual cohort"
         )
     if (folder / "subjects.txt").exists():
-        cohort = read_oasis(folder, ndim)
+        cohort = read_oasis(folder, ndim, **chosen)
     elif any(folder.glob("sub-*")):
-        cohort = read_bids(folder)
+        cohort = read_bids(folder, skip_incomplete=skip_incomplete, **chosen)
     elif any(folder.glob("IXI*")):
-        cohort = read_ixi(folder)
+        if chosen:
+            raise ValueError(f"segmentation is {segmentation!r}, but IXI has none; leave it out")
+        cohort = read_ixi(folder, skip_incomplete=skip_incomplete)
     else:
         raise ValueError(
             f"{folder} holds neither subjects.txt (neurite-OASIS) nor sub-* (BIDS) nor IXI*; give "

@@ -162,15 +162,21 @@ def test_errors_are_one_line(
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)
 
 
-def test_other_people_of_the_same_names_are_tested(dataset, cohort, encoder_file, tmp_path):
+@pytest.mark.parametrize("same", [True, False])
+def test_other_people_of_the_same_names_are_tested(dataset, cohort, encoder_file, tmp_path, same):
     config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
-    elsewhere = dataclasses.replace(cohort, source="/elsewhere")
-    train, validation = elsewhere.select(["sub-1"]), elsewhere.select(["sub-2"])
+    source = str(dataset) if same else "/elsewhere"
+    trained = dataclasses.replace(cohort, source=source)
+    train, validation = trained.select(["sub-1"]), trained.select(["sub-2"])
     train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
-    common = ["--model", tmp_path / "segmenter", "--data", dataset, "--contrast", "T1w"]
-    assert evaluate(*common, "--out", tmp_path / "scores").exit_code == 0
-    subjects = read_report(tmp_path / "scores")["about"]["subjects"]
-    assert subjects == ["sub-1", "sub-2", "sub-3", "sub-4"]
+    common = ["--model", tmp_path / "segmenter", "--contrast", "T1w", "--out", tmp_path / "scores"]
+    # Without --data, the dataset of the training.
+    done = evaluate(*common, *([] if same else ["--data", dataset]))
+    assert done.exit_code == 0, done.output
+    about = read_report(tmp_path / "scores")["about"]
+    assert about["data"] == str(dataset)
+    assert about["subjects"] == (TESTED if same else TRAINED + TESTED)
+    assert f"sub-4) of {dataset}." in done.output
 
 
 def test_other_labels(dataset, segmenter_folder, tmp_path):

@@ -30,24 +30,39 @@ def run_python(code, folder):
 
 def test_readme_runs_as_written(workplace, run_cifl):
     languages = [language for language, _ in BLOCKS]
-    assert languages == ["python", "python", "sh", "sh", "sh", "sh", "python"]
-    first_script, keras_script, *command_blocks, saved_model_script = (code for _, code in BLOCKS)
+    # "bash" needs ANTs, see test_ants_puts_an_affine_before_the_warp.
+    assert languages == ["python"] * 2 + ["sh"] * 3 + ["python", "bash", "sh", "python"]
+    scripts = [code for language, code in BLOCKS if language == "python"]
+    first_script, keras_script, registration_script, saved_model_script = scripts
+    commands = "".join(code for language, code in BLOCKS if language == "sh")
     for long, short in FEW_STEPS.items():
         assert long in keras_script
         keras_script = keras_script.replace(long, short)
     check = "\nassert features.shape == (197, 189, 16), features.shape"
     run_python(first_script + check, workplace)
     run_python(keras_script + check, workplace)
-    for command in "".join(command_blocks).splitlines():
+    for command in commands.splitlines():
         program, *arguments = shlex.split(command)
         assert program == "cifl"
         steps = ["--steps", "2"] if "train" in arguments else []
         run_cifl(*arguments, *steps, cwd=workplace)
+    run_python(registration_script, workplace)
     written = {path.name for path in workplace.iterdir()}
     assert written >= {"encoder.keras", "my_model", "demo", "features", "saved_model", "labels"}
+    assert "warped.nii.gz" in written
     check = "\nassert features.shape == (4, 160, 192, 16), features.shape"
     check += "\nassert next(iter(dataset))['features'].shape == (1, 160, 192, 16)"
     run_python(saved_model_script + check, workplace)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem
+)
+def test_scripts_start(script):
+    if "ArgumentParser" not in script.read_text():
+        pytest.skip("a module that scripts share")
+    done = subprocess.run([sys.executable, script, "--help"], check=True, capture_output=True)
+    assert done.stdout.startswith(b"usage: ")
 
 
 def test_script_runs(tmp_path):

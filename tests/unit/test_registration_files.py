@@ -93,6 +93,26 @@ def test_ants_does_the_same_with_the_warp(tmp_path, rng):
     np.testing.assert_allclose(found.warped.get_fdata(), theirs.numpy(), atol=0.02)
 
 
+def test_ants_puts_an_affine_before_the_warp(tmp_path, rng):
+    ants = pytest.importorskip("ants", reason="ANTsPy is an optional extra")
+    original = ants.image_read(str(write_texture(rng, tmp_path / "original.nii.gz", "oblique")))
+    fixed = ants.image_read(str(write_texture(rng, tmp_path / "fixed.nii.gz", "permuted")))
+    affine = ants.create_ants_transform(
+        dimension=3, matrix=[[1.05, 0.1, 0], [-0.1, 0.95, 0.05], [0, 0, 1]], translation=[2, -1, 3]
+    )
+    ants.write_transform(affine, str(tmp_path / "affine.mat"))
+    aligned = ants.apply_transforms(fixed, original, [str(tmp_path / "affine.mat")])
+    ants.image_write(aligned, str(tmp_path / "aligned.nii.gz"))
+    found = register_images(tmp_path / "aligned.nii.gz", tmp_path / "fixed.nii.gz", Given(rng))
+    nibabel.save(found.warp, tmp_path / "warp.nii.gz")
+    transforms = [str(tmp_path / name) for name in ("warp.nii.gz", "affine.mat")]
+    once = ants.apply_transforms(fixed, original, transforms).numpy()
+    twice = found.warped.get_fdata()
+    inside = (once != 0) & (twice != 0)
+    assert inside.mean() > 0.2
+    assert np.corrcoef(once[inside], twice[inside])[0, 1] > 0.98
+
+
 @pytest.mark.parametrize(
     ("moving_name", "fixed_name", "voxel_size", "ndim"),
     [

@@ -323,7 +323,7 @@ def test_a_dataset_with_the_same_names_is_another(cohort, config, tmp_path, monk
 
 
 def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkeypatch):
-    config = dataclasses.replace(config, steps=100, patience=2)
+    config = dataclasses.replace(config, steps=1000, patience=2)
     train, validation, _ = cohort.split((3, 1, 0))
     folder = tmp_path / "segmenter"
     fits = []

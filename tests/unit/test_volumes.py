@@ -179,7 +179,9 @@ def test_frames(tmp_path):
     np.testing.assert_array_equal(volume.data, data[..., 1])
     assert to_original(volume.data, volume).shape == SHAPE
     assert read_volume(make_image(data=data[..., :1])).data.shape == SHAPE
-    with pytest.raises(ValueError, match=r"has 3 frames.*pass frame=0 to frame=2"):
+    with pytest.raises(
+        ValueError, match=r"has 3 frames.*choose one from 0 to 2, frame=0 in Python, --frame 0"
+    ):
         read_volume(path)
 
 
