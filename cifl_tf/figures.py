@@ -217,6 +217,8 @@ def save_figure(figure: Figure, path, dpi: int = 120) -> None:
 def save_overlay(image, labels, path) -> None:
     """Save a picture of labels over their image: three slices through the middle of the labels.
 
+    Of a single slice, this one.
+
     Args:
         image: nibabel image.
         labels: nibabel label map on any grid.
@@ -225,6 +227,10 @@ def save_overlay(image, labels, path) -> None:
     from nilearn.plotting import plot_roi  # slow to import
 
     image, labels = (_with_three_axes(one) for one in (image, labels))
+    thin = [
+        axis for axis, size in enumerate(nibabel.as_closest_canonical(image).shape) if size == 1
+    ]
+    view = {"display_mode": "xyz"[thin[0]], "cut_coords": 1} if thin else {}
     with written_whole(path) as temporary:
         display = plot_roi(
             labels,
@@ -234,6 +240,7 @@ def save_overlay(image, labels, path) -> None:
             black_bg=True,
             draw_cross=False,
             colorbar=False,
+            **view,
         )
         display.savefig(temporary, dpi=120)
         display.close()
