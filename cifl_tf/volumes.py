@@ -86,8 +86,7 @@ def read_volume(path, frame: int | None = None, voxel_size=None) -> Volume:
     image, name = open_image(path)
     data = one_frame(image, frame, name)
     check_values(data, name)
-    affine = checked_affine(image.affine, name)
-    original = Grid(data.shape, affine, _geometry(image, affine), _itk_affine(image, affine))
+    original = _grid_of(image, data.shape, name)
 
     orientation, shape, canonical_affine = _canonical(original)
     data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
@@ -122,8 +121,7 @@ def read_label_volume(path) -> Volume:
             f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers below "
             "2**31; give segmentations only"
         )
-    affine = checked_affine(image.affine, name)
-    original = Grid(data.shape, affine, _geometry(image, affine), _itk_affine(image, affine))
+    original = _grid_of(image, data.shape, name)
     orientation, _, canonical_affine = _canonical(original)
     data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
     return Volume(data.astype(np.int32), canonical_affine, original)
@@ -234,6 +232,12 @@ def slice_axis(shape, plane: str) -> int:
     axis = plane_axis(plane)
     single = [dim for dim, size in enumerate(shape) if size == 1]
     return single[0] if len(single) == 1 else axis
+
+
+def _grid_of(image, shape, name):
+    """Where one frame of an opened image lies, after a check of its affine."""
+    affine = checked_affine(image.affine, name)
+    return Grid(shape, affine, _geometry(image, affine), _itk_affine(image, affine))
 
 
 def _geometry(image, affine):
