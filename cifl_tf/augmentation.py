@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from cifl_tf._compat import vxm
-from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, upsample
+from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, interpolate
 from cifl_tf.synthesis import draw_thickness
 
 NUM_LEVELS = 7  # of a random remapping of intensities
@@ -63,7 +63,7 @@ class SpatialAugmentation:
             noise = tf.random.normal(
                 [batch_size, ndim, *coarse_shape(shape, scale)], stddev=self.smooth_std
             )
-            displacement += channels_last(upsample(noise, shape))
+            displacement += channels_last(interpolate(noise, shape))
         return displacement
 
     def _flip(self, images, labels):
@@ -177,7 +177,7 @@ class IntensityAugmentation:
         images **= tf.exp(tf.random.normal(single, stddev=self.gamma_std))
         coarse = tf.random.normal([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
         bias_std = tf.random.uniform(single, 0, self.bias_std)
-        images *= tf.exp(bias_std * channels_last(upsample(coarse, shape)))
+        images *= tf.exp(bias_std * channels_last(interpolate(coarse, shape)))
         if self.thickness_std > 0:
             thickness = draw_thickness(batch_size, len(shape), self.thickness_std)
             images = gaussian_blur(images, thickness, self.thickness_std)

@@ -1,7 +1,7 @@
 """The ``cifl`` command."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import tensorflow as tf
 import typer
@@ -14,6 +14,7 @@ from cifl_tf.cli_options import (
     for_each_image,
     output_paths,
     parse_ensemble,
+    parse_numbers,
 )
 from cifl_tf.demo import run_demo
 from cifl_tf.encoder import Architecture
@@ -29,7 +30,6 @@ from cifl_tf.volumes import PlaneName, save_image
 DEMO_STEPS = 600
 DEFAULT_MODEL = "shapes-2d"
 DEFAULT = TrainingConfig()
-Number = TypeVar("Number", int, float)
 
 
 def _with_commas(numbers):
@@ -141,11 +141,11 @@ def train_command(
     """Train an encoder on random shapes; the same command goes on after an interruption."""
     config = TrainingConfig(
         ndim=ndim,
-        shape=_parse_numbers(shape, "--shape", int) if shape else (),
+        shape=parse_numbers(shape, "--shape", int) if shape else (),
         num_features=num_features,
         num_filters=num_filters,
         architecture=architecture,
-        scales=_parse_numbers(scales, "--scales", float),
+        scales=parse_numbers(scales, "--scales", float),
         noise_std=_parse_range(noise_std, "--noise-std"),
         blur_std=_parse_range(blur_std, "--blur-std"),
         thickness_std=thickness_std,
@@ -239,16 +239,8 @@ def info_command(
         typer.echo(find_pretrained(name).card.rstrip())
 
 
-def _parse_numbers(text: str, option: str, kind: type[Number]) -> tuple[Number, ...]:
-    try:
-        return tuple(kind(number) for number in text.split(","))
-    except ValueError:
-        wanted = "whole numbers, such as 96,96" if kind is int else "numbers, such as 0,1.5"
-        raise ValueError(f"{option} is {text!r}; give {wanted}") from None
-
-
 def _parse_range(text: str, option: str) -> tuple[float, float]:
-    numbers = _parse_numbers(text, option, float)
+    numbers = parse_numbers(text, option, float)
     if len(numbers) != 2:
         raise ValueError(f"{option} is {text!r}; give the lowest and the highest, such as 0,1.5")
     return numbers[0], numbers[1]

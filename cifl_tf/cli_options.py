@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from tqdm import tqdm
@@ -13,6 +13,7 @@ from cifl_tf.image_files import READABLE
 from cifl_tf.pretrained import INTENSITY, pretrained_encoders
 from cifl_tf.volumes import PlaneName
 
+Number = TypeVar("Number", int, float)
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
 EncoderModel = Annotated[
     str,
@@ -163,6 +164,19 @@ def split_cohort(
 def parse_names(text: str | None) -> list[str]:
     """The names of an option, with commas between."""
     return [name.strip() for name in text.split(",")] if text else []
+
+
+def parse_numbers(text: str, option: str, kind: type[Number]) -> tuple[Number, ...]:
+    """The numbers of an option, with commas between.
+
+    Raises:
+        ValueError: there is something else; says the option.
+    """
+    try:
+        return tuple(kind(number) for number in text.split(","))
+    except ValueError:
+        wanted = "whole numbers, such as 96,96" if kind is int else "numbers, such as 0.9,1.5"
+        raise ValueError(f"{option} is {text!r}; give {wanted}") from None
 
 
 def parse_ensemble(text: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from cifl_tf.cli_options import (
     for_each_image,
     output_paths,
     parse_ensemble,
+    parse_numbers,
     split_cohort,
 )
 from cifl_tf.datasets import open_cohort
@@ -93,8 +94,19 @@ def train_command(
     ] = DEFAULT.patch,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     flip: Annotated[
-        bool, typer.Option(help="Mirror left and right at random; not for lateralised labels.")
+        bool,
+        typer.Option(
+            help="Mirror left and right at random, and when applied average over both; not for "
+            "lateralised labels."
+        ),
     ] = False,
+    zoom: Annotated[
+        str | None,
+        typer.Option(
+            help="When applied, average over copies too that are zoomed by these factors, such as "
+            "1.2 or 0.9,1.2."
+        ),
+    ] = None,
     vary_intensity: VaryIntensity = DEFAULT.vary_intensity,
     remapped: Remapped = DEFAULT.remapped,
     seed: Seed = DEFAULT.seed,
@@ -121,6 +133,7 @@ def train_command(
         patch=patch,
         learning_rate=learning_rate,
         flip_axis=0 if flip else None,
+        zoom_factors=parse_numbers(zoom, "--zoom", float) if zoom else (),
         vary_intensity=vary_intensity,
         remapped=remapped,
         seed=seed,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
+from cifl_tf.averaging import average_over_copies, checked_zoom_factors
 from cifl_tf.callbacks import KeepBest, epochs_since_best, read_history
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.frozen_features import checked_ensemble
@@ -67,14 +68,17 @@ class SegmentationConfig:
             are cut from copies after these were encoded, so nothing is missing at their borders.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
         patience: epochs without a better validation Dice after which training stops.
-        flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``.
+        flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``. The trained
+            segmenter takes the mean over the image and its mirror image.
+        zoom_factors: of copies of the image that are in this mean too; see ``AverageOverCopies``.
         vary_intensity: change the intensities at random too; see ``IntensityAugmentation``.
         remapped: share of the images that get a random contrast then.
         seed: of weights, order and augmentation.
 
     Raises:
         ValueError: the ensemble names what there is not, or something twice, ``remapped`` is no
-            share, there are no copies, or another number is not positive.
+            share, zoom factors are out of range, there are no copies, or another number is not
+            positive.
     """
 
     model: str
@@ -93,12 +97,14 @@ class SegmentationConfig:
     learning_rate: float = 1e-3
     patience: int = 10
     flip_axis: int | None = None
+    zoom_factors: tuple[float, ...] = ()
     vary_intensity: bool = True
     remapped: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
+        object.__setattr__(self, "zoom_factors", checked_zoom_factors(self.zoom_factors))
         IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
         if self.batch_size == 0:
             whole_volumes = self.ndim == 3 and self.patch is None
@@ -130,8 +136,8 @@ def train_segmenter(
 ) -> keras.Model:
     """Train a segmenter in a folder, or go on with it, or load it when it is complete.
 
-    The folder is one of ``fit_in_folder`` and holds the best model so far, by validation Dice, as
-    ``segmenter.keras``.
+    The folder is one of ``fit_in_folder`` and holds the best model so far, by validation Dice
+    without test-time augmentation, as ``segmenter.keras``.
 
     Args:
         out: the folder; new, empty, or of the same configuration and subjects.
@@ -194,7 +200,8 @@ def train_segmenter(
     fitted.compile(
         keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
     )
-    keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, segmenter)
+    product = average_over_copies(segmenter, config.flip_axis, config.zoom_factors)
+    keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, product)
     claim_folder(out, claim)
     fit_in_folder(
         fitted,

@@ -18,7 +18,7 @@ from cifl_tf.smooth_fields import (
     channels_last,
     coarse_shape,
     gaussian_blur,
-    upsample,
+    interpolate,
 )
 
 Range = tuple[float, float]
@@ -129,7 +129,7 @@ def shape_maps(
             tf.random.fold_in(tf.constant([seed, 0], tf.int64), index), len(scales) + 1
         )
         noise = tf.add_n(
-            upsample(
+            interpolate(
                 tf.random.stateless_normal((1, num_labels, *coarse_shape(shape, scale)), key), half
             )
             for scale, key in zip(scales, tf.unstack(seeds)[1:], strict=True)
@@ -137,10 +137,10 @@ def shape_maps(
         if warp_std:
             coarse = coarse_shape(shape, min(scales))
             warp = tf.random.stateless_normal((1, len(shape), *coarse), seeds[0])
-            warp = upsample(warp * warp_std / 2, half)
+            warp = interpolate(warp * warp_std / 2, half)
             moved = vxm.utils.transform(channels_last(noise)[0], channels_last(warp)[0])
             noise = channels_first(moved[None])
-        return tf.argmax(channels_last(upsample(noise, shape)), -1, tf.int32)[0, ..., None]
+        return tf.argmax(channels_last(interpolate(noise, shape)), -1, tf.int32)[0, ..., None]
 
     indices = tf.data.Dataset.counter(start)
     return indices.map(draw_map, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -227,7 +227,7 @@ class PairSynthesizer(keras.layers.Layer):
         std = tf.random.uniform([batch_size] + [1] * (len(shape) + 1), *std_range)
         coarse = coarse_shape(self.shape, scale)
         noise = std * tf.random.normal([batch_size, channels, *coarse])
-        return upsample(noise, shape)
+        return interpolate(noise, shape)
 
     def warp(self, label_maps: tf.Tensor) -> tf.Tensor:
         """Label maps moved by a random diffeomorphism each; edges continue outwards."""
@@ -239,7 +239,7 @@ class PairSynthesizer(keras.layers.Layer):
             tf.shape(label_maps)[0], ndim, self.warp_scale, self.warp_std, half
         )
         displacement = self._integrate(channels_last(velocity / 2))
-        displacement = 2 * upsample(channels_first(displacement), self.shape)
+        displacement = 2 * interpolate(channels_first(displacement), self.shape)
         moved = self._transform([tf.cast(label_maps, tf.float32), channels_last(displacement)])
         return tf.cast(moved, tf.int32)
 

@@ -70,4 +70,6 @@ def test_unknown_subject_is_one_line(run_cifl, dataset, tmp_path):
     flip = ["--flip", "--plane", "sagittal"]
     done = run_cifl("segment", "train", *options, *flip, check=False)
     assert "sagittal slices do not show" in done.stderr
+    done = run_cifl("segment", "train", *options, "--zoom", "large", check=False)
+    assert done.stderr == "cifl: --zoom is 'large'; give numbers, such as 0.9,1.5\n"
     assert not (tmp_path / "segmenter").exists()

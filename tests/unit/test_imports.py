@@ -13,7 +13,7 @@ LAYERS = (
     {"volumes", "figures"},
     {"datasets", "warps"},  # these and all above know nothing of networks
     {"layers", "losses", "synthesis", "similarity", "transforms"},
-    {"encoder", "precision", "mind", "augmentation", "syn"},
+    {"encoder", "precision", "mind", "augmentation", "averaging", "syn"},
     {"model", "frozen_features"},
     {"inference", "export"},
     {"pretrained", "callbacks"},

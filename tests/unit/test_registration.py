@@ -10,7 +10,7 @@ from cifl_tf.instance import InstanceSettings, _optimiser, bspline_basis, optimi
 from cifl_tf.metrics import folding_fraction
 from cifl_tf.registration import RegistrationNetwork, register
 from cifl_tf.similarity import LocalNCC
-from cifl_tf.synthesis import upsample
+from cifl_tf.synthesis import interpolate
 from cifl_tf.transforms import compose, invert_displacement, warp
 
 SHAPE = (37, 44)  # no multiple of anything
@@ -20,7 +20,7 @@ def smooth(rng, shape, std, scale):
     """Smooth random field (*shape, len(shape))."""
     ndim = len(shape)
     coarse = std * rng.standard_normal((1, ndim, *(max(2, size // scale) for size in shape)))
-    return np.moveaxis(upsample(coarse.astype(np.float32), shape).numpy()[0], 0, -1)
+    return np.moveaxis(interpolate(coarse.astype(np.float32), shape).numpy()[0], 0, -1)
 
 
 def textures(rng, num, shape=SHAPE):

@@ -10,7 +10,7 @@ from cifl_tf.instance import InstanceSettings
 from cifl_tf.registration import RegistrationNetwork, register
 from cifl_tf.registration_files import register_images, save_registration
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod, register_volumes
-from cifl_tf.smooth_fields import upsample
+from cifl_tf.smooth_fields import interpolate
 from cifl_tf.transforms import invert_displacement
 from cifl_tf.warps import write_warp
 
@@ -32,7 +32,7 @@ GRIDS = {
 def smooth(rng, shape, std, scale=3, channels=3):
     """Smooth random field (*shape, channels)."""
     coarse = std * rng.standard_normal((1, channels, *[scale] * len(shape)))
-    field = upsample(coarse.astype(np.float32), shape).numpy()
+    field = interpolate(coarse.astype(np.float32), shape).numpy()
     return np.moveaxis(field[0], 0, -1)
 
 

@@ -113,6 +113,8 @@ def test_segmenter_errors(tiny_encoder):
         SegmentationConfig("intensity", ensemble=("gamma", "gamma"))
     with pytest.raises(ValueError, match=r"remapped is 1\.5"):
         SegmentationConfig("intensity", remapped=1.5)
+    with pytest.raises(ValueError, match=r"zoom_factors are \(1\.0,\)"):
+        SegmentationConfig("intensity", zoom_factors=(1,))
     with pytest.raises(ValueError, match="copies is 0"):
         SegmentationConfig("intensity", copies=0)
     for name in ("steps", "batch_size", "learning_rate", "num_filters", "patience"):
@@ -338,6 +340,16 @@ def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkey
     for _ in range(4):  # cut off once, then out of patience
         train_segmenter(folder, config, train, validation, verbose=0)
     assert fits == [0, 1]
+
+
+def test_a_segmenter_with_test_time_augmentation(cohort, config, tmp_path):
+    config = dataclasses.replace(config, flip_axis=0, zoom_factors=(1.2,), steps=2)
+    train, validation, _ = cohort.split((3, 1, 0))
+    segmenter = train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
+    assert segmenter.get_layer("average_over_copies").zoom_factors == (1.2,)
+    image = cohort_arrays(validation, "T1w", config)[0]
+    mirrored = segmenter.predict(image[:, ::-1], verbose=0)
+    np.testing.assert_allclose(mirrored[:, ::-1], segmenter.predict(image, verbose=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("synthetic", [False, True])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cifl_tf import Appearance, PairSynthesizer, shape_maps
 from cifl_tf._compat import keras
-from cifl_tf.smooth_fields import gaussian_blur, upsample
+from cifl_tf.smooth_fields import gaussian_blur, interpolate
 
 SHAPE, NUM_LABELS = (32, 40), 8
 FLAT = Appearance(
@@ -134,7 +134,7 @@ def test_maps_refuse(arguments, message):
 
 
 def linear_interpolation(coarse, shape):
-    """What ``upsample`` should give, by SciPy."""
+    """What ``interpolate`` should give, by SciPy."""
     points = [np.linspace(0, 1, size) for size in coarse.shape[2:]]
     grid = np.stack(np.meshgrid(*[np.linspace(0, 1, n) for n in shape], indexing="ij"), -1)
     values = np.moveaxis(coarse, (0, 1), (-2, -1))
@@ -148,7 +148,7 @@ def linear_interpolation(coarse, shape):
 )
 def test_upsample_interpolates_linearly(coarse, shape):
     noise = np.random.default_rng(0).normal(size=(2, 3, *coarse)).astype(np.float32)
-    result = upsample(tf.constant(noise), shape)
+    result = interpolate(tf.constant(noise), shape)
     assert result.shape == (2, 3, *shape)
     np.testing.assert_allclose(result, linear_interpolation(noise, shape), atol=1e-5)
 

@@ -4,7 +4,7 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
-from cifl_tf.synthesis import upsample
+from cifl_tf.synthesis import interpolate
 from cifl_tf.transforms import warp
 from cifl_tf.warps import itk_field, read_warp, write_warp
 
@@ -23,7 +23,7 @@ MIRRORED = from_matvec(np.diag([-2.0, 2.0, 2.0]), [90, -126, -72])
 def smooth(rng, shape, std, scale=3):
     """Smooth random field (*shape, len(shape))."""
     coarse = std * rng.standard_normal((1, len(shape), *[scale] * len(shape)))
-    field = upsample(coarse.astype(np.float32), shape).numpy()
+    field = interpolate(coarse.astype(np.float32), shape).numpy()
     return np.moveaxis(field[0], 0, -1)
 
 
