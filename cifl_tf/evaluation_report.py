@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._version import __version__
-from cifl_tf.evaluation import compare, summary
+from cifl_tf.evaluation_summary import compare, summary
 from cifl_tf.files import written_whole
 from cifl_tf.metrics import Comparison, format_mean_sd
 

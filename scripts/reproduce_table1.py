@@ -26,8 +26,8 @@ from typing import get_args
 import cifl_tf as cifl
 from cifl_tf.datasets import stack_cohort
 from cifl_tf.demo import example_pairs
-from cifl_tf.evaluation import compare, summary
 from cifl_tf.evaluation_report import write_study
+from cifl_tf.evaluation_summary import compare, summary
 from cifl_tf.figures import (
     RegisteredSlice,
     feature_figure,

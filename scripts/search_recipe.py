@@ -31,13 +31,14 @@ from cifl_tf.datasets import (
     study_contrasts,
     study_view,
 )
-from cifl_tf.evaluation import feature_scores, segmentation_scores, summary
+from cifl_tf.evaluation import feature_scores, segmentation_scores
 from cifl_tf.evaluation_report import (
     JSON_FILE,
     read_report,
     write_report,
     write_study,
 )
+from cifl_tf.evaluation_summary import summary
 from cifl_tf.files import written_whole
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
 from cifl_tf.training import Precision, TrainingConfig, train

@@ -3,7 +3,8 @@
 import pytest
 
 from cifl_tf.datasets import virtual_cohort
-from cifl_tf.evaluation import registration_scores, segmentation_scores, summary
+from cifl_tf.evaluation import registration_scores, segmentation_scores
+from cifl_tf.evaluation_summary import summary
 from cifl_tf.registration import register
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter

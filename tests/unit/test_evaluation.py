@@ -1,5 +1,3 @@
-import csv
-import json
 import math
 from functools import partial
 
@@ -8,15 +6,7 @@ import numpy as np
 import pytest
 
 from cifl_tf.datasets import Cohort, Subject, make_cohort, stack_cohort, virtual_cohort
-from cifl_tf.evaluation import (
-    compare,
-    feature_scores,
-    registration_scores,
-    segmentation_scores,
-    summary,
-)
-from cifl_tf.evaluation_report import read_report, write_report
-from cifl_tf.metrics import Comparison, compare_runs
+from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.volumes import read_volume
 
 TABLE = {5: "box", 2: "bar"}
@@ -136,8 +126,6 @@ def test_slices_of_the_plane_and_labels_that_are_missing():
     )
     assert math.isnan(row["dice bar"])
     assert (row["dice"], row["hd95"]) == (1, 0)
-    found = summary([row])["T1w"]
-    assert (found["dice bar"]["num"], found["dice"]["num"]) == (0, 1)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -207,99 +195,3 @@ def test_errors():
         registration_scores(still, cohort_of(boxes(), boxes()[1:]), "T1w", ["T1w"], num_slices=2)
     with pytest.raises(ValueError, match="displacements have shape"):
         registration_scores(lambda moving, fixed: moving, cohort, "T1w", ["T1w"], num_slices=2)
-    with pytest.raises(ValueError, match="no column 'side' in 1 rows"):
-        summary([{"contrast": "T1w", "dice": 1.0}], "side")
-
-
-def row_of(subject, value, contrast="T1w", **columns):
-    return {"subject": subject, "contrast": contrast, "dice": value, **columns}
-
-
-def pair_of(moving, fixed, value):
-    return {"moving": moving, "fixed": fixed, "contrast": "T1w to T1w", "dice": value}
-
-
-def test_summary_leaves_out_what_is_missing_and_counts_what_is_infinite():
-    rows = [row_of("a", 0.5, hd95=1.0), row_of("b", 0.7, hd95=math.inf)]
-    rows += [row_of("c", math.nan, hd95=3.0), row_of("a", 0.9, "FLAIR", hd95=math.inf)]
-    found = summary(rows)
-    assert list(found) == ["T1w", "FLAIR"]
-    assert found["T1w"]["dice"] == pytest.approx(
-        {"mean": 0.6, "sd": np.std([0.5, 0.7], ddof=1), "num": 2, "num_infinite": 0}
-    )
-    assert found["T1w"]["hd95"] == pytest.approx(
-        {"mean": 2.0, "sd": np.sqrt(2), "num": 3, "num_infinite": 1}
-    )
-    assert found["FLAIR"]["hd95"]["num_infinite"] == 1
-    assert math.isnan(found["FLAIR"]["hd95"]["mean"])
-
-
-def test_compare_is_over_subjects_whatever_their_order(rng):
-    first, second = rng.random(7), rng.random(7)
-    rows_1 = [row_of(f"s{i}", value) for i, value in enumerate(first)]
-    rows_2 = [row_of(f"s{i}", value) for i, value in enumerate(second)]
-    assert compare(rows_1, rows_2[::-1]) == {"T1w": compare_runs(first, second)}
-    with pytest.raises(ValueError, match=r"\[\('s6', 'T1w'\)\] are in the first only, \[\]"):
-        compare(rows_1, rows_2[:-1])
-    with pytest.raises(ValueError, match="no number 'hd95'"):
-        compare(rows_1, rows_2, "hd95")
-
-
-def test_compare_of_registrations_is_over_fixed_subjects():
-    names = "abc"
-    pairs = [(moving, fixed) for moving in names for fixed in names if moving != fixed]
-    rows_1 = [pair_of(*pair, value) for pair, value in zip(pairs, range(6), strict=True)]
-    rows_2 = [pair_of(*pair, 1.0) for pair in pairs]
-    # (a, b) 0, (a, c) 1, (b, a) 2, (b, c) 3, (c, a) 4, (c, b) 5
-    expected = compare_runs([3, 2.5, 2], [1, 1, 1])
-    assert compare(rows_1, rows_2) == {"T1w to T1w": expected}
-
-
-def test_report_comes_back(tmp_path):
-    rows = [
-        row_of("a", 0.5, **{"dice box": 0.1, "hd95": math.inf, "folded": 0.25}),
-        row_of("b", 1 / 3, **{"dice box": math.nan, "hd95": 1.25, "folded": 0.0}),
-        row_of("a", 0.75, "FLAIR", **{"dice box": 0.75, "hd95": 2.0, "folded": 0.0}),
-        row_of("b", 0.5, "FLAIR", **{"dice box": 0.5, "hd95": 2.0, "folded": 0.0}),
-    ]
-    about = {"command": "cifl evaluate", "seed": None, "model": "m"}
-    first = write_report(tmp_path / "first", rows, about)
-    assert first == (tmp_path / "first" / "scores.md").read_text()
-    assert "p" not in first.splitlines()[2].split(" | ")
-    report = read_report(tmp_path / "first")
-    assert {name: report["about"][name] for name in about} == about
-    assert set(report["about"]["versions"]) == {"cifl_tf", "tensorflow", "numpy", "python"}
-    assert report["comparison"] == {}
-    np.testing.assert_equal(report["rows"], rows)
-    np.testing.assert_equal(report["summary"], summary(rows))
-
-    def no_constant(name):
-        raise AssertionError(f"{name} is not JSON")
-
-    json.loads((tmp_path / "first" / "scores.json").read_text(), parse_constant=no_constant)
-    with (tmp_path / "first" / "scores.csv").open() as file:
-        table = list(csv.DictReader(file))
-    assert [float(line["dice"]) for line in table] == [row["dice"] for row in rows]
-    assert [float(line["hd95"]) for line in table] == [math.inf, 1.25, 2, 2]
-
-    better = [{**row, "dice": row["dice"] + 0.125} for row in rows]
-    text = write_report(tmp_path / "second", better, about, report)
-    assert text.splitlines()[-4:] == [
-        "| contrast | Dice | Dice box | HD95 (mm) | folded (%) | Δ Dice | p |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| T1w | 0.542 ± 0.118 | 0.100 | 1.25 (1 of 2 infinite) | 12.50 ± 17.68 | +0.125 | 0.5 |",
-        "| FLAIR | 0.750 ± 0.177 | 0.625 ± 0.177 | 2.00 ± 0.00 | 0.00 ± 0.00 | +0.125 | 0.5 |",
-    ]
-    comparison = Comparison(**read_report(tmp_path / "second")["comparison"]["FLAIR"])
-    assert comparison == compare_runs([0.875, 0.625], [0.75, 0.5])
-
-
-def test_report_that_cannot_be_read(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"holds no scores\.json; give a folder of `cifl evaluate`"
-    ):
-        read_report(tmp_path)
-    for text in ("{", "{}", "[]"):
-        (tmp_path / "scores.json").write_text(text)
-        with pytest.raises(ValueError, match="is no report of `cifl evaluate`"):
-            read_report(tmp_path)

@@ -10,7 +10,7 @@ PACKAGE = Path(cifl_tf.__file__).parent
 LAYERS = (
     {"_version", "_compat", "files", "smooth_fields"},
     {"image_files", "metrics"},
-    {"volumes", "figures"},
+    {"volumes", "figures", "evaluation_summary"},
     {"datasets", "warps"},  # these and all above know nothing of networks
     {"layers", "losses", "synthesis", "similarity", "transforms"},
     {"encoder", "precision", "mind", "augmentation", "averaging", "syn"},
