@@ -18,6 +18,7 @@ from cifl_tf.transforms import checked_displacement, checked_pair, compose, warp
 
 # From so many pairs of slices on, compiling the optimisation by XLA saves more than it takes.
 MANY_PAIRS = 32
+STEPS_PER_CALL = 10  # of TensorFlow, after each of which the progress bar moves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def optimise_instance(
         settings: None for ``InstanceSettings()``.
         initial: a displacement to refine, as ``register`` gives it: the moving image is warped with
             it first, and the result composed with it. The smoothness then is that of the rest.
-        progress: show a bar of the pairs in a terminal.
+        progress: show a bar of the optimisation steps in a terminal.
 
     Returns:
         float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
@@ -120,20 +121,25 @@ def optimise_instance(
         _optimiser(settings, shape, scale, steps, extract.num_features, compiled)
         for scale, steps in zip(settings.scales, settings.steps, strict=True)
     ]
+    total = len(moving) * sum(settings.steps)
+    hidden = None if progress else True  # None: where there is no terminal
+    bar = tqdm(total=total, desc="optimisation", unit="step", disable=hidden, leave=False)
+
+    def advance(steps):
+        with bar.get_lock():
+            bar.update(steps)
 
     def optimise(pair):
         features = [features_at_scale(tf.stack(pair), extract, scale) for scale in settings.scales]
-        return _optimise(features, shape, settings, optimisers)
+        return _optimise(features, shape, settings, optimisers, advance)
 
     # The operations on slices are too small to occupy more than one processor.
     pool = ThreadPoolExecutor(os.cpu_count() if ndim == 2 else 1)
-    try:
-        found = pool.map(optimise, zip(moving, fixed, strict=True))
-        hidden = None if progress else True  # None: where there is no terminal
-        bar = tqdm(found, total=len(moving), unit="pair", disable=hidden, leave=False)
-        displacement = np.stack([*bar])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with bar:
+        try:
+            displacement = np.stack([*pool.map(optimise, zip(moving, fixed, strict=True))])
+        finally:
+            pool.shutdown(cancel_futures=True)
     if initial is not None:
         displacement = compose(initial, displacement)
     return displacement[0] if single else displacement
@@ -145,18 +151,22 @@ def features_at_scale(images: tf.Tensor, extract: FrozenFeatures, scale: int) ->
     return extract.mean_features([average_pool(copy, scale) for copy in extract.copies(images)])
 
 
-def _optimise(features, shape, settings, optimisers):
+def _optimise(features, shape, settings, optimisers, advance):
     """Displacement (*shape, ndim) from features (2, *pooled shape, C) of moving and fixed."""
     velocity = tf.zeros([1, *(math.ceil(size / settings.resolution) for size in shape), len(shape)])
     for pair, optimiser in zip(features, optimisers, strict=True):
-        velocity = optimiser(velocity, pair)
+        velocity = optimiser(velocity, pair, advance)
     field = _sampled(_integrate(velocity, settings), shape, 1, settings.resolution)
     return field[0].numpy()
 
 
 @functools.lru_cache(maxsize=64)
 def _optimiser(settings, shape, scale, steps, num_features, compiled):
-    """The traced function of one scale, for all pairs of one shape."""
+    """The optimisation at one scale, traced once for all pairs of one shape.
+
+    A function of the velocity so far, the features, and what to call with the number of steps after
+    some of them; it gives the new velocity.
+    """
     ndim, resolution = len(shape), settings.resolution
     spacing = max(1.0, settings.spacing * scale / resolution)
     grid = [math.ceil(size / resolution) for size in shape]
@@ -173,9 +183,8 @@ def _optimiser(settings, shape, scale, steps, num_features, compiled):
         return _dissimilarity(fixed[None], warped) + settings.smoothness * penalty
 
     @tf.function(jit_compile=compiled or None)
-    def run(start, features):
+    def run(start, features, first, last, *state):
         moving, fixed = features[0], features[1]
-        zeros = tf.zeros([1, *(matrix.shape[1] for matrix in basis), ndim])
 
         # Adam written out: a Keras optimizer would be traced anew for every variable.
         def step(index, coefficients, mean, square):
@@ -190,16 +199,27 @@ def _optimiser(settings, shape, scale, steps, num_features, compiled):
             decay = 0.5 + 0.5 * tf.cos(math.pi * count / steps)
             return index + 1, coefficients - rate * decay * change, mean, square
 
-        _, coefficients, _, _ = tf.while_loop(
-            lambda index, *_: index < steps, step, (0, zeros, zeros, zeros)
-        )
-        return start + _separable(coefficients, basis)
+        return tf.while_loop(lambda index, *_: index < last, step, (first, *state))[1:]
 
     pooled = [math.ceil(size / scale) for size in shape]
+    control_points = tf.TensorSpec([1, *(matrix.shape[1] for matrix in basis), ndim])
     # Concrete, as TensorFlow warns of the tracing when many are made of the same lines.
-    return run.get_concrete_function(
-        tf.TensorSpec([1, *grid, ndim]), tf.TensorSpec([2, *pooled, num_features])
+    traced = run.get_concrete_function(
+        tf.TensorSpec([1, *grid, ndim]),
+        tf.TensorSpec([2, *pooled, num_features]),
+        *[tf.TensorSpec([], tf.int32)] * 2,
+        *[control_points] * 3,
     )
+
+    def optimise(start, features, advance):
+        state = [tf.zeros(control_points.shape)] * 3
+        for first in range(0, steps, STEPS_PER_CALL):
+            last = min(first + STEPS_PER_CALL, steps)
+            state = traced(start, features, tf.constant(first), tf.constant(last), *state)
+            advance(last - first)
+        return start + _separable(state[0], basis)
+
+    return optimise
 
 
 def _dissimilarity(fixed, warped):
