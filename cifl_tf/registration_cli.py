@@ -30,8 +30,14 @@ from cifl_tf.cli_options import (
 from cifl_tf.datasets import open_cohort
 from cifl_tf.export import export_registration
 from cifl_tf.instance import InstanceSettings
-from cifl_tf.pretrained import INTENSITY, load_features
-from cifl_tf.registration_files import register_images, save_registration
+from cifl_tf.pretrained import INTENSITY, load_encoder, load_features
+from cifl_tf.registration_files import (
+    MOST_VOXELS,
+    affordable_voxel_size,
+    default_ndim,
+    register_images,
+    save_registration,
+)
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration_training import (
     LossName,
@@ -168,26 +174,42 @@ def optimise_command(
     ndim: Annotated[
         int | None,
         typer.Option(
-            help="2 for slices, 3 for volumes.", show_default="the encoder's, 3 for intensity"
+            help="2 for slices, 3 for volumes.",
+            show_default="the encoder's; else as the fixed image",
         ),
     ] = None,
     plane: Plane = "coronal",
     ensemble: Ensemble = DEFAULT_ENSEMBLE,
     labels: Labels = None,
-    voxel_size: VoxelSize = None,
+    voxel_size: Annotated[
+        float | None,
+        typer.Option(
+            help="Register at this size in mm.",
+            show_default=f"the fixed image's own; of volumes, for {MOST_VOXELS:,} voxels at most",
+        ),
+    ] = None,
     moving_frame: MovingFrame = None,
     fixed_frame: FixedFrame = None,
 ):
     """Warp an image to another without training, by optimising the warp on their features.
 
-    An encoder for slices, the default, goes through a volume slice by slice, and nothing moves
-    across them; --ndim 3 registers volumes. Writes warped.nii.gz, warp.nii.gz and
-    inverse_warp.nii.gz, which ITK and ANTs read, jacobian.nii.gz, labels.nii.gz and
-    registration.png.
+    An encoder for slices, as with --ndim 2, goes through a volume slice by slice, and nothing moves
+    across them. Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
+    jacobian.nii.gz, labels.nii.gz and registration.png.
     """
-    encoder = load_features(chosen_model(model, ndim or 2))
-    if ndim is None:
-        ndim = 3 if encoder is None else len(encoder.input_shape) - 2
+    if model in (None, INTENSITY):
+        ndim = ndim or default_ndim(fixed)
+        encoder = load_features(chosen_model(model, ndim))
+    else:
+        encoder = load_encoder(model)
+        ndim = ndim or len(encoder.input_shape) - 2
+    if ndim == 3 and voxel_size is None:
+        voxel_size = affordable_voxel_size(fixed)
+        if voxel_size:
+            typer.echo(
+                f"The fixed image has more than {MOST_VOXELS:,} voxels: registering at "
+                f"{voxel_size:g} mm. --voxel-size chooses another size."
+            )
     method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))
     found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
     _write(found, out, method)

@@ -81,6 +81,50 @@ def test_optimise_brings_two_images_together(run_cifl, files, tmp_path):
     assert np.mean((warped - deformed) ** 2) < 0.5 * np.mean((data - deformed) ** 2)
 
 
+def header(shape, voxel_size):
+    return nibabel.Nifti1Image(np.zeros(shape, np.uint8), np.diag([*voxel_size, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "options", "features", "ndim", "voxel_size"),
+    [
+        (header((9, 8, 7), (1, 1, 1)), [], 16, 3, None),
+        (header((9, 8, 1), (1, 1, 1)), [], 16, 2, None),
+        (header((9, 8), (1, 1, 1)), ["--model", "intensity"], None, 2, None),
+        (header((9, 8, 7, 2), (1, 1, 1)), ["--model", "intensity"], None, 3, None),
+        (header((9, 8, 7), (1, 1, 1)), ["--ndim", 2], 16, 2, None),
+        (header((9, 8, 7), (1, 1, 1)), ["--model", "shapes-2d"], 16, 2, None),
+        (header((256, 256, 176), (1, 1, 1)), [], 16, 3, 2.0),
+        (header((256, 256, 176), (1, 1, 1)), ["--voxel-size", 1.5], 16, 3, 1.5),
+        (header((256, 256, 176), (1, 1, 1)), ["--ndim", 2], 16, 2, None),
+        (header((400, 200, 200), (0.05, 0.1, 0.1)), [], 16, 3, 0.17),
+    ],
+)
+def test_volumes_are_optimised_in_three_dimensions(
+    tmp_path, monkeypatch, fixed, options, features, ndim, voxel_size
+):
+    seen = []
+
+    def register(moving, fixed, method, labels, voxel_size, *frames):
+        seen.append((method, voxel_size))
+        raise ValueError("seen")
+
+    monkeypatch.setattr("cifl_tf.registration_cli.register_images", register)
+    nibabel.save(fixed, tmp_path / "fixed.nii")
+    arguments = ["optimise", "moving.nii", tmp_path / "fixed.nii", "--out", tmp_path / "out"]
+    done = run(*arguments, *options)
+    assert done.stderr == "cifl: seen\n"
+    ((method, found),) = seen
+    assert (method.ndim, found) == (ndim, voxel_size)
+    if features is None:
+        assert method.encoder is None
+    else:
+        assert method.encoder.output_shape == (*[None] * (ndim + 1), features)
+    told = f"registering at {voxel_size:g} mm" if voxel_size not in (None, 1.5) else ""
+    assert told in done.stdout
+    assert bool(done.stdout) == bool(told)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
