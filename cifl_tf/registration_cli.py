@@ -33,8 +33,8 @@ from cifl_tf.instance import InstanceSettings
 from cifl_tf.pretrained import INTENSITY, load_encoder, load_features
 from cifl_tf.registration_files import (
     MOST_VOXELS,
-    affordable_voxel_size,
     default_ndim,
+    optimisation_voxel_size,
     register_images,
     save_registration,
 )
@@ -185,7 +185,8 @@ def optimise_command(
         float | None,
         typer.Option(
             help="Register at this size in mm.",
-            show_default=f"the fixed image's own; of volumes, for {MOST_VOXELS:,} voxels at most",
+            show_default=f"the fixed image's own; of volumes one for {MOST_VOXELS:,} voxels at "
+            "most, the same along all axes",
         ),
     ] = None,
     moving_frame: MovingFrame = None,
@@ -204,10 +205,10 @@ def optimise_command(
         encoder = load_encoder(model)
         ndim = ndim or len(encoder.input_shape) - 2
     if ndim == 3 and voxel_size is None:
-        voxel_size = affordable_voxel_size(fixed)
+        voxel_size = optimisation_voxel_size(fixed)
         if voxel_size:
             typer.echo(
-                f"The fixed image has more than {MOST_VOXELS:,} voxels: registering at "
+                "The voxels of the fixed image are many, or long: registering at "
                 f"{voxel_size:g} mm. --voxel-size chooses another size."
             )
     method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))

@@ -30,6 +30,7 @@ FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
 # Of a volume whose warp is optimised: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
 MOST_VOXELS = 1_500_000
+MOST_ANISOTROPIC = 1.5  # longest over shortest side of its voxels
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
 
@@ -140,8 +141,11 @@ def default_ndim(image) -> int:
     return 3 if len(image.shape) > 2 and min(image.shape[:3]) > 2 else 2
 
 
-def affordable_voxel_size(image) -> float | None:
-    """Voxel size in mm at which a volume has about ``MOST_VOXELS``; None where it has no more.
+def optimisation_voxel_size(image) -> float | None:
+    """Voxel size in mm at which to optimise the warp to a volume; None for its own.
+
+    Another than its own where it has more than ``MOST_VOXELS``, or thick slices: as features see
+    equally far in voxels along every axis, those should be of one size.
 
     Args:
         image: NIfTI or MGZ file, or nibabel image.
@@ -152,10 +156,11 @@ def affordable_voxel_size(image) -> float | None:
     """
     image, name = open_image(image)
     shape = image.shape[:3]
-    if math.prod(shape) <= MOST_VOXELS:
+    sizes = voxel_sizes(checked_affine(image.affine, name))[: len(shape)]
+    if math.prod(shape) <= MOST_VOXELS and sizes.max() <= MOST_ANISOTROPIC * sizes.min():
         return None
-    extent = np.multiply(shape, voxel_sizes(checked_affine(image.affine, name))[: len(shape)])
-    return float(f"{(extent.prod() / MOST_VOXELS) ** (1 / 3):.2g}")
+    affordable = (np.multiply(shape, sizes).prod() / MOST_VOXELS) ** (1 / 3)
+    return float(f"{max(affordable, sizes.min()):.2g}")
 
 
 def save_registration(found: Registration, out) -> None:

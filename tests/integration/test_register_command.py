@@ -97,7 +97,9 @@ def header(shape, voxel_size):
         (header((256, 256, 176), (1, 1, 1)), [], 16, 3, 2.0),
         (header((256, 256, 176), (1, 1, 1)), ["--voxel-size", 1.5], 16, 3, 1.5),
         (header((256, 256, 176), (1, 1, 1)), ["--ndim", 2], 16, 2, None),
-        (header((400, 200, 200), (0.05, 0.1, 0.1)), [], 16, 3, 0.17),
+        (header((400, 200, 200), (0.1, 0.12, 0.12)), [], 16, 3, 0.25),
+        (header((192, 192, 24), (1, 1, 6)), [], 16, 3, 1.5),
+        (header((20, 22, 10), (1, 0.9, 3)), [], 16, 3, 0.9),
     ],
 )
 def test_volumes_are_optimised_in_three_dimensions(
@@ -120,7 +122,8 @@ def test_volumes_are_optimised_in_three_dimensions(
         assert method.encoder is None
     else:
         assert method.encoder.output_shape == (*[None] * (ndim + 1), features)
-    told = f"registering at {voxel_size:g} mm" if voxel_size not in (None, 1.5) else ""
+    chosen = voxel_size is not None and "--voxel-size" not in options
+    told = f"registering at {voxel_size:g} mm" if chosen else ""
     assert told in done.stdout
     assert bool(done.stdout) == bool(told)
 
