@@ -12,7 +12,7 @@ VERSION = re.search(
 
 TEST = [
     "pytest>=8",
-    "pytest-xdist>=3",
+    "pytest-xdist>=3.7",
     "ruff>=0.9",
     "mypy>=1.11",
     "SimpleITK>=2.3",
