@@ -97,9 +97,9 @@ def average_over_copies(
         network: keeps its weights, which the result shares.
         flip_axis, zoom_factors: see ``AverageOverCopies``.
     """
-    average = AverageOverCopies(network, flip_axis, zoom_factors, name="average_over_copies")
     if flip_axis is None and not zoom_factors:
         return network
+    average = AverageOverCopies(network, flip_axis, zoom_factors, name="average_over_copies")
     image = keras.Input(network.input_shape[1:], name="image")
     return keras.Model(image, average(image), name=f"averaged_{network.name}")
 

@@ -29,6 +29,7 @@ from cifl_tf.cli_options import (
 )
 from cifl_tf.datasets import open_cohort
 from cifl_tf.export import export_registration
+from cifl_tf.image_files import load_image
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.pretrained import INTENSITY, load_encoder, load_features
 from cifl_tf.registration_files import (
@@ -198,21 +199,24 @@ def optimise_command(
     across them. Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
     jacobian.nii.gz, labels.nii.gz and registration.png.
     """
+    fixed_image = load_image(fixed)  # once: a look at its header reads a compressed file whole
     if model in (None, INTENSITY):
-        ndim = ndim or default_ndim(fixed)
+        ndim = ndim or default_ndim(fixed_image)
         encoder = load_features(chosen_model(model, ndim))
     else:
         encoder = load_encoder(model)
         ndim = ndim or len(encoder.input_shape) - 2
     if ndim == 3 and voxel_size is None:
-        voxel_size = optimisation_voxel_size(fixed)
+        voxel_size = optimisation_voxel_size(fixed_image)
         if voxel_size:
             typer.echo(
                 "The voxels of the fixed image are many, or long: registering at "
                 f"{voxel_size:g} mm. --voxel-size chooses another size."
             )
     method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))
-    found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
+    found = register_images(
+        moving, fixed_image, method, labels, voxel_size, moving_frame, fixed_frame
+    )
     _write(found, out, method)
 
 

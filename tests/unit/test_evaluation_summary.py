@@ -28,7 +28,8 @@ def test_summary_leaves_out_what_is_missing_and_counts_what_is_infinite():
     )
     assert found["FLAIR"]["hd95"]["num_infinite"] == 1
     assert math.isnan(found["FLAIR"]["hd95"]["mean"])
-    assert summary([row_of("a", math.nan)])["T1w"]["dice"]["num"] == 0
+    found = summary([row_of("a", math.nan, hd95=1.0)])["T1w"]
+    assert (found["dice"]["num"], found["hd95"]["num"]) == (0, 1)
     with pytest.raises(ValueError, match="no column 'side' in 4 rows"):
         summary(rows, "side")
 

@@ -146,7 +146,7 @@ def linear_interpolation(coarse, shape):
     ("coarse", "shape"),
     [((3, 4), (9, 11)), ((2, 5), (8, 5)), ((4, 4), (3, 20)), ((2, 3, 4), (7, 8, 9))],
 )
-def test_upsample_interpolates_linearly(coarse, shape):
+def test_interpolate_is_linear(coarse, shape):
     noise = np.random.default_rng(0).normal(size=(2, 3, *coarse)).astype(np.float32)
     result = interpolate(tf.constant(noise), shape)
     assert result.shape == (2, 3, *shape)
