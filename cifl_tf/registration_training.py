@@ -20,6 +20,7 @@ from cifl_tf.training_folder import (
     HISTORY_FILE,
     check_folder,
     claim_folder,
+    cosine_adam,
     fit_in_folder,
     require_positive,
     steps_done,
@@ -161,8 +162,7 @@ def train_registration(
         num_filters=config.num_filters,
         passes=config.passes,
     )
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    network.compile(keras.optimizers.Adam(schedule), LOSSES[config.loss]())
+    network.compile(cosine_adam(config), LOSSES[config.loss]())
     if config.vary_intensity:
         network.look = IntensityAugmentation(remapped=config.remapped)
     data = pair_data(

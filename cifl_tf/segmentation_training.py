@@ -30,6 +30,7 @@ from cifl_tf.training_folder import (
     HISTORY_FILE,
     check_folder,
     claim_folder,
+    cosine_adam,
     fit_in_folder,
     read_config,
     require_positive,
@@ -196,10 +197,7 @@ def train_segmenter(
         copies = encode(vary(batch_size=1), config.copies * len(images))
         data = training_data(*copies, config.batch_size, seed=seed, patch=config.patch)
         held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    fitted.compile(
-        keras.optimizers.Adam(schedule), SegmentationLoss(), metrics=[MeanDice(train.num_labels)]
-    )
+    fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
     product = average_over_copies(segmenter, config.flip_axis, config.zoom_factors)
     keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, product)
     claim_folder(out, claim)

@@ -19,6 +19,7 @@ from cifl_tf.training_folder import (
     LOG_FOLDER,
     check_folder,
     claim_folder,
+    cosine_adam,
     fit_in_folder,
     require_positive,
     steps_done,
@@ -167,7 +168,6 @@ def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> 
             config.ndim, config.num_features, config.num_filters, config.architecture
         )
     model = CIFL(encoder, synthesizer)
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     loss = ContrastiveLoss(
         config.tau_alpha,
         config.tau_beta,
@@ -176,7 +176,7 @@ def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> 
         window=config.window or None,
         both_orders=config.both_orders,
     )
-    model.compile(keras.optimizers.Adam(schedule), loss)
+    model.compile(cosine_adam(config), loss)
     return model
 
 

@@ -105,6 +105,12 @@ def read_config(out) -> dict:
         raise ValueError(f"{file} is damaged ({error}); give another folder") from error
 
 
+def cosine_adam(config) -> keras.optimizers.Adam:
+    """Adam, from ``config.learning_rate`` down to zero along a cosine over ``config.steps``."""
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    return keras.optimizers.Adam(schedule)
+
+
 def split_steps(steps: int) -> tuple[int, int]:
     """Epochs of at most ``MAX_STEPS_PER_EPOCH`` steps, and steps of each but the last."""
     epochs = math.ceil(steps / MAX_STEPS_PER_EPOCH)
