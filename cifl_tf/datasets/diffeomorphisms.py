@@ -59,9 +59,7 @@ def integrate(velocity: np.ndarray, num_squarings: int = NUM_SQUARINGS) -> np.nd
     identity = np.indices(velocity.shape[1:], dtype=np.float32)
     for _ in range(num_squarings):
         moved = identity + displacement
-        displacement = displacement + np.stack(
-            [map_coordinates(axis, moved, order=1, mode="nearest") for axis in displacement]
-        )
+        displacement = displacement + np.stack([sample(axis, moved) for axis in displacement])
     return displacement
 
 
@@ -89,5 +87,14 @@ def warp(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
         image: (*shape).
         displacement: u, (dims, *shape), in voxels.
     """
-    identity = np.indices(image.shape, dtype=np.float32)
-    return map_coordinates(image, identity + displacement, order=1, mode="nearest")
+    return sample(image, np.indices(image.shape, dtype=np.float32) + displacement)
+
+
+def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Image at some places, linear; outside it continues as at its border.
+
+    Args:
+        image: (*shape).
+        places: (dims, ...), in voxels.
+    """
+    return map_coordinates(image, places, order=1, mode="nearest")
