@@ -51,6 +51,7 @@ class Plan:
         remapped_steps: of networks for registration that see training images of random contrasts
             too; 0 leaves them out, here and in segmentation.
         num_slices: coronal slices per subject, around the thalamus where it is labelled.
+        num_test: test subjects, at most; registration takes all their ordered pairs. None for all.
         instance: how each pair's own warp is optimised; None for the defaults.
         others: also what the paper does not have: MIND-SSC and SyN.
     """
@@ -62,6 +63,7 @@ class Plan:
     registration_steps: int = 1200
     remapped_steps: int = 4000
     num_slices: int = 9
+    num_test: int | None = None
     instance: cifl.InstanceSettings | None = None
     others: bool = True
 
@@ -75,6 +77,7 @@ QUICK = Plan(
     registration_steps=200,
     remapped_steps=0,
     num_slices=3,
+    num_test=3,
     instance=cifl.InstanceSettings(scales=(4, 2, 1), steps=(20, 20, 20)),
     others=False,
 )
@@ -104,7 +107,8 @@ class Study:
     ):
         self.out, self.plan, self.seed = out, plan, seed
         cohort = open_cohort(data)
-        self.train, self.validation, self.test = split_study(cohort, seed)
+        self.train, self.validation, test = split_study(cohort, seed)
+        self.test = test.select(test.names[: plan.num_test])
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, plan.num_slices)
         configure = partial(TrainingConfig, seed=seed, precision=precision)
