@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.image import imread
-from typer.testing import CliRunner
 
 import cifl_tf
 from cifl_tf import cli, pretrained, registration_cli, segmentation_cli
+from command_runner import run_here
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "raw"
 AFFINE = np.array([[-2, 0, 0, 20], [0, 0, 2, -15], [0, 2, 0, -10], [0, 0, 0, 1]], np.float32)
@@ -45,22 +45,22 @@ def test_features(run_cifl, model_folder, head, tmp_path):
     assert written.get_data_dtype() == np.float32
 
 
-def test_features_of_an_ensemble(run_cifl, model_folder, head, tmp_path):
+def test_features_of_an_ensemble(model_folder, head, tmp_path):
     options = ["--model", model_folder, "--out", tmp_path / "new"]
-    run_cifl("features", head, *options, "--ensemble", "inverted, gamma")
+    run_here("features", head, *options, "--ensemble", "inverted, gamma")
     written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
     encoder = cifl_tf.load_encoder(model_folder)
     expected = cifl_tf.features_of(head, encoder, ensemble=("inverted", "gamma"))
     np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
-    done = run_cifl("features", head, *options, "--ensemble", "t2", check=False)
+    done = run_here("features", head, *options, "--ensemble", "t2")
     assert_one_line_error(done, "ensemble is ['t2']; give names out of ['inverted',")
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="the real heads are not beside the repository")
-def test_real_heads_come_back_on_their_own_grids(run_cifl, model_folder, tmp_path):
+def test_real_heads_come_back_on_their_own_grids(model_folder, tmp_path):
     heads = sorted(RAW.glob("*_T1.nii.gz")) + sorted(RAW.glob("*_FL.nii.gz"))
     assert len(heads) == 4
-    run_cifl("features", *heads, "--model", model_folder, "--out", tmp_path, "--plane", "axial")
+    run_here("features", *heads, "--model", model_folder, "--out", tmp_path, "--plane", "axial")
     for head in heads:
         image = nibabel.load(head)
         features = nibabel.load(tmp_path / head.name.replace(".nii.gz", "_features.nii.gz"))
@@ -69,8 +69,8 @@ def test_real_heads_come_back_on_their_own_grids(run_cifl, model_folder, tmp_pat
         assert np.isfinite(features.get_fdata()).all()
 
 
-def test_export(run_cifl, model_folder, tmp_path, rng):
-    run_cifl("export", "--model", model_folder, "--out", tmp_path / "saved_model")
+def test_export(model_folder, tmp_path, rng):
+    run_here("export", "--model", model_folder, "--out", tmp_path / "saved_model")
     image = rng.random((1, 30, 31, 1)).astype(np.float32)
     features = tf.saved_model.load(str(tmp_path / "saved_model"))(image)["features"][0]
     expected = cifl_tf.features_of(image[0, ..., 0], cifl_tf.load_encoder(model_folder))
@@ -95,11 +95,6 @@ def weights(tmp_path, monkeypatch, tiny_encoder):
     (folder / "SHA256SUMS").write_text(sums)
     monkeypatch.setattr(pretrained, "WEIGHTS", folder)
     return folder
-
-
-def run_here(*arguments):
-    """Run ``cifl`` in this process, which has TensorFlow loaded already."""
-    return CliRunner().invoke(cli.app, [*map(str, arguments)])
 
 
 def test_info_lists_the_encoders_and_prints_a_card(weights):
@@ -137,8 +132,8 @@ def similarities(text):
     }
 
 
-def test_demo_of_a_trained_model(run_cifl, model_folder, tmp_path):
-    done = run_cifl("demo", "--model", model_folder, "--out", tmp_path)
+def test_demo_of_a_trained_model(model_folder, tmp_path):
+    done = run_here("demo", "--model", model_folder, "--out", tmp_path)
     rows = similarities(done.stdout)
     assert list(rows) == [
         "inverted",
@@ -270,55 +265,33 @@ def _broken_images(folder):
 
 
 def assert_one_line_error(done, message):
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.startswith("cifl: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
 
 
-def test_bad_images(model_folder, tmp_path, capsys, monkeypatch):
-    # In this process: nine starts of TensorFlow would take a minute.
-    from cifl_tf.cli import main
-
+def test_bad_images(model_folder, tmp_path):
     for name, message in _broken_images(tmp_path).items():
-        arguments = [
-            "features",
-            tmp_path / name,
-            "--model",
-            model_folder,
-            "--out",
-            tmp_path / "out",
-        ]
-        monkeypatch.setattr("sys.argv", ["cifl", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == 1
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        assert printed.err.startswith("cifl: ")
-        assert printed.err.count("\n") == 1
-        assert name in printed.err
-        assert message in printed.err
+        options = ["--model", model_folder, "--out", tmp_path / "out"]
+        done = run_here("features", tmp_path / name, *options)
+        assert_one_line_error(done, message)
+        assert name in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, capsys, monkeypatch):
-    from cifl_tf import cli
-
+def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, monkeypatch):
     configs = []
     monkeypatch.setattr(cli, "train", lambda out, config: configs.append(config))
 
     def run(*options):
-        monkeypatch.setattr("sys.argv", ["cifl", "train", "--out", str(tmp_path), *options])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code
+        return run_here("train", "--out", tmp_path, *options)
 
-    assert run() == 0
+    assert run().exit_code == 0
     loss = ["--window", "0", "--crop", "4", "--both-orders", "--scales", "2,4.5"]
     looks = ["--noise-std", "1,25", "--blur-std", "0,0", "--bias-std", "0,0.6"]
-    assert run(*loss, *looks) == 0
+    assert run(*loss, *looks).exit_code == 0
     chosen = cli.TrainingConfig(
         scales=(2.0, 4.5),
         window=0,
@@ -329,7 +302,6 @@ def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, capsys, monkeyp
         bias_std=(0.0, 0.6),
     )
     assert configs == [cli.TrainingConfig(), chosen]
-    capsys.readouterr()
     for option, text, message in (
         ("--noise-std", "0,1,2", "'0,1,2'; give the lowest and the highest"),
         ("--blur-std", "0;1", "--blur-std is '0;1'; give numbers"),
@@ -337,30 +309,29 @@ def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, capsys, monkeyp
         ("--shape", "96,9.5", "--shape is '96,9.5'; give whole numbers"),
         ("--crop", "60", "at least 124 voxels"),
     ):
-        assert run(option, text) == 1
-        error = capsys.readouterr().err
-        assert error.startswith("cifl: ")
-        assert error.count("\n") == 1
-        assert message in error
+        assert_one_line_error(run(option, text), message)
 
 
-def test_one_line_errors(run_cifl, model_folder, head, tmp_path):
+def test_one_line_errors(model_folder, head, tmp_path):
     twin = tmp_path / "twin" / head.name
     twin.parent.mkdir()
     twin.write_bytes(head.read_bytes())
     out = ["--model", model_folder, "--out", tmp_path / "out"]
-    assert_one_line_error(run_cifl("features", head, twin, *out, check=False), "would both become")
-    assert_one_line_error(
-        run_cifl("train", "--out", model_folder, "--steps", 5, check=False),
-        "another configuration",
-    )
-    assert_one_line_error(
-        run_cifl("demo", "--model", tmp_path, "--out", tmp_path / "out", check=False),
-        "does not exist",
-    )
+    assert_one_line_error(run_here("features", head, twin, *out), "would both become")
+    other_steps = run_here("train", "--out", model_folder, "--steps", 5)
+    assert_one_line_error(other_steps, "another configuration")
+    no_model = run_here("demo", "--model", tmp_path, "--out", tmp_path / "out")
+    assert_one_line_error(no_model, "does not exist")
 
 
-def test_wrong_option_is_a_usage_error(run_cifl, tmp_path):
-    done = run_cifl("train", "--out", tmp_path, "--step", 5, check=False)
-    assert done.returncode == 2
+def test_errors_are_one_line_of_a_process_too(run_cifl, tmp_path):
+    done = run_cifl("features", tmp_path / "none.nii", "--out", tmp_path / "out", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("cifl: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_option_is_a_usage_error(tmp_path):
+    done = run_here("train", "--out", tmp_path, "--step", 5)
+    assert done.exit_code == 2
     assert "No such option" in done.stderr

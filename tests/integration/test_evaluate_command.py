@@ -4,15 +4,14 @@ import csv
 import dataclasses
 
 import pytest
-import typer.testing
 
 import cifl_tf
-from cifl_tf.cli import app
 from cifl_tf.datasets import read_bids
 from cifl_tf.evaluation import feature_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, load_segmenter, train_segmenter
+from command_runner import run_here
 
 VIEW = {"plane": "axial", "num_slices": 3}
 TRAINED, TESTED = ["sub-1", "sub-2"], ["sub-3", "sub-4"]
@@ -20,7 +19,7 @@ LABELS = ["WM", "GM", "CSF", "THA"]
 
 
 def evaluate(*arguments):
-    return typer.testing.CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    return run_here("evaluate", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -1,38 +1,33 @@
 import tensorflow as tf
-import typer.testing
 
 import cifl_tf
-from cifl_tf.cli import app
 from cifl_tf.registration_training import REGISTRATION_FILE
 from cifl_tf.segmentation_training import SEGMENTER_FILE
 from cifl_tf.training_folder import claim_folder
-
-
-def run(*arguments):
-    return typer.testing.CliRunner().invoke(app, list(map(str, arguments)))
+from command_runner import run_here
 
 
 def test_segment_export(tmp_path):
     claim_folder(tmp_path / "model", {"label_values": [5, 41, 8]})
     cifl_tf.build_segmenter(None, 3, 2, 2, 2).save(tmp_path / "model" / SEGMENTER_FILE)
     arguments = ["segment", "export", "--model", tmp_path / "model", "--out", tmp_path / "out"]
-    done = run(*arguments)
+    done = run_here(*arguments)
     assert done.output == f"The SavedModel is in {tmp_path / 'out'}.\n"
     outputs = tf.saved_model.load(str(tmp_path / "out"))(tf.random.normal((2, 9, 10, 1)))
     expected = tf.gather([5, 41, 8], tf.argmax(outputs["probabilities"], axis=-1))
     assert tf.reduce_all(outputs["labels"] == expected)
-    again = run(*arguments)
+    again = run_here(*arguments)
     assert again.exit_code == 1
     assert again.stderr == f"cifl: {tmp_path / 'out'} exists and is not empty; give a new folder\n"
 
 
 def test_register_export(tmp_path):
     arguments = ["register", "export", "--model", tmp_path, "--out", tmp_path / "out"]
-    missing = run(*arguments)
+    missing = run_here(*arguments)
     assert missing.exit_code == 1
     assert missing.stderr.startswith(f"cifl: {tmp_path / REGISTRATION_FILE} does not exist; give")
     cifl_tf.RegistrationNetwork(None, (16, 20)).save(tmp_path / REGISTRATION_FILE)
-    assert run(*arguments).output == f"The SavedModel is in {tmp_path / 'out'}.\n"
+    assert run_here(*arguments).output == f"The SavedModel is in {tmp_path / 'out'}.\n"
     images = tf.random.normal((2, 2, 16, 20, 1))
     outputs = tf.saved_model.load(str(tmp_path / "out"))(*images)
     assert outputs["displacement"].shape == (2, 16, 20, 2)

@@ -2,11 +2,10 @@ import nibabel
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from typer.testing import CliRunner
 
 from cifl_tf.callbacks import read_history
-from cifl_tf.cli import app
 from cifl_tf.datasets import virtual_cohort
+from command_runner import run_here
 
 OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz"}
 PICTURE = "registration.png"
@@ -31,8 +30,7 @@ def files(tmp_path_factory):
 
 
 def run(*arguments):
-    """Run ``cifl register`` in this process, which has TensorFlow loaded already."""
-    return CliRunner().invoke(app, ["register", *map(str, arguments)])
+    return run_here("register", *arguments)
 
 
 def test_train_and_apply(tiny_encoder, dataset, files, tmp_path):

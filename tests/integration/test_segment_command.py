@@ -5,16 +5,18 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from command_runner import run_here
 
-def test_train_and_apply(run_cifl, model_folder, dataset, tmp_path):
+
+def test_train_and_apply(model_folder, dataset, tmp_path):
     folder = tmp_path / "segmenter"
     options = ["--steps", 4, "--num-slices", 3, "--test-subjects", "sub-4"]
-    run_cifl(
+    run_here(
         "segment", "train", "--model", model_folder, "--data", dataset, "--out", folder, *options
     )
     image = dataset / "sub-4" / "anat" / "sub-4_FLAIR.nii.gz"
     out = tmp_path / "out"
-    done = run_cifl("segment", "apply", image, "--model", folder, "--out", out, "--probabilities")
+    done = run_here("segment", "apply", image, "--model", folder, "--out", out, "--probabilities")
     assert done.stdout == f"{out / 'sub-4_FLAIR_dseg.nii.gz'}\n"
     assert {path.name for path in out.iterdir()} == {
         "sub-4_FLAIR_dseg.nii.gz",
@@ -35,10 +37,10 @@ def test_train_and_apply(run_cifl, model_folder, dataset, tmp_path):
     assert imread(out / "sub-4_FLAIR_dseg.png").std() > 0.05
 
 
-def test_slices_are_segmented_and_the_table_grows(run_cifl, dataset, tmp_path):
+def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
     folder = tmp_path / "segmenter"
     options = ["--steps", 1, "--num-slices", 2, "--model", "intensity", "--data", dataset]
-    run_cifl("segment", "train", "--out", folder, *options)
+    run_here("segment", "train", "--out", folder, *options)
     volume = nibabel.load(dataset / "sub-1" / "anat" / "sub-1_T1w.nii.gz")
     array = np.asarray(volume.dataobj)[:, 16]
     out = tmp_path / "out"
@@ -46,10 +48,10 @@ def test_slices_are_segmented_and_the_table_grows(run_cifl, dataset, tmp_path):
         nibabel.save(nibabel.Nifti1Image(array, volume.affine), tmp_path / f"{name}.nii.gz")
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     apply = ["segment", "apply", "--model", folder, "--out", out]
-    run_cifl(*apply, tmp_path / "first.nii.gz")
+    run_here(*apply, tmp_path / "first.nii.gz")
     files = [tmp_path / "second.nii.gz", tmp_path / "broken.nii.gz"]
-    done = run_cifl(*apply, *files, check=False)
-    assert done.returncode == 1
+    done = run_here(*apply, *files)
+    assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert nibabel.load(out / "first_dseg.nii.gz").shape == array.shape
     assert imread(out / "second_dseg.png").std() > 0
@@ -58,18 +60,18 @@ def test_slices_are_segmented_and_the_table_grows(run_cifl, dataset, tmp_path):
     assert rows == [str(tmp_path / f"{name}.nii.gz") for name in ("first", "second")]
 
 
-def test_unknown_subject_is_one_line(run_cifl, dataset, tmp_path):
+def test_unknown_subject_is_one_line(dataset, tmp_path):
     options = ["--model", "intensity", "--data", dataset, "--out", tmp_path / "segmenter"]
-    done = run_cifl("segment", "train", *options, "--test-subjects", "sub-9", check=False)
-    assert done.returncode == 1
+    done = run_here("segment", "train", *options, "--test-subjects", "sub-9")
+    assert done.exit_code == 1
     assert done.stderr.startswith("cifl: there are no subjects ['sub-9']")
     assert done.stderr.count("\n") == 1
     both = ["--test-subjects", "sub-1", "--validation-subjects", "sub-1"]
-    done = run_cifl("segment", "train", *options, *both, check=False)
+    done = run_here("segment", "train", *options, *both)
     assert done.stderr.startswith("cifl: ['sub-1'] are in --test-subjects and --validation-")
     flip = ["--flip", "--plane", "sagittal"]
-    done = run_cifl("segment", "train", *options, *flip, check=False)
+    done = run_here("segment", "train", *options, *flip)
     assert "sagittal slices do not show" in done.stderr
-    done = run_cifl("segment", "train", *options, "--zoom", "large", check=False)
+    done = run_here("segment", "train", *options, "--zoom", "large")
     assert done.stderr == "cifl: --zoom is 'large'; give numbers, such as 0.9,1.5\n"
     assert not (tmp_path / "segmenter").exists()
