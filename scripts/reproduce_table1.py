@@ -11,7 +11,7 @@ where ANTsPy is installed, SyN with mutual information.
 Subjects are split in the order of the dataset: a quarter tests, an eighth before it chooses the
 best epoch, the rest trains; of 390 or more, 232, 58 and 100 at random, as in the paper. The same
 command goes on after an interruption, and `--only` splits a long run: the table shows the methods
-that are there so far. `--quick` shows the effect in about ten minutes on two cores, with the
+that are there so far. `--quick` shows the effect in less than ten minutes on two cores, with the
 encoder that ships with the package.
 """
 
@@ -156,7 +156,7 @@ def main(argv=None):
         type=Path,
         help="folder with trained encoders tau_1.0, tau_0.1, tau_0.01; missing ones are trained",
     )
-    parser.add_argument("--quick", action="store_true", help="the effect, in about ten minutes")
+    parser.add_argument("--quick", action="store_true", help="the effect, in less than ten minutes")
     parser.add_argument(
         "--precision", choices=get_args(Precision), default="float32", help="as in `cifl train`"
     )
