@@ -34,7 +34,7 @@ def means(rows):
 
 def segmentation_dice(model, cohorts, out):
     training, validation, test = cohorts
-    config = SegmentationConfig(model, steps=150, num_filters=8, **VIEW)
+    config = SegmentationConfig(model, steps=250, num_filters=8, **VIEW)
     segmenter = train_segmenter(out, config, training, validation, verbose=0)
     return means(segmentation_scores(segmenter.predict_on_batch, test, CONTRASTS, **VIEW))
 
