@@ -47,7 +47,8 @@ def test_features(run_cifl, model_folder, head, tmp_path):
 
 def test_features_of_an_ensemble(model_folder, head, tmp_path):
     options = ["--model", model_folder, "--out", tmp_path / "new"]
-    run_here("features", head, *options, "--ensemble", "inverted, gamma")
+    done = run_here("features", head, *options, "--ensemble", "inverted, gamma")
+    assert done.exit_code == 0
     written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
     encoder = cifl_tf.load_encoder(model_folder)
     expected = cifl_tf.features_of(head, encoder, ensemble=("inverted", "gamma"))
@@ -60,7 +61,8 @@ def test_features_of_an_ensemble(model_folder, head, tmp_path):
 def test_real_heads_come_back_on_their_own_grids(model_folder, tmp_path):
     heads = sorted(RAW.glob("*_T1.nii.gz")) + sorted(RAW.glob("*_FL.nii.gz"))
     assert len(heads) == 4
-    run_here("features", *heads, "--model", model_folder, "--out", tmp_path, "--plane", "axial")
+    options = ["--model", model_folder, "--out", tmp_path, "--plane", "axial"]
+    assert run_here("features", *heads, *options).exit_code == 0
     for head in heads:
         image = nibabel.load(head)
         features = nibabel.load(tmp_path / head.name.replace(".nii.gz", "_features.nii.gz"))
@@ -70,7 +72,8 @@ def test_real_heads_come_back_on_their_own_grids(model_folder, tmp_path):
 
 
 def test_export(model_folder, tmp_path, rng):
-    run_here("export", "--model", model_folder, "--out", tmp_path / "saved_model")
+    done = run_here("export", "--model", model_folder, "--out", tmp_path / "saved_model")
+    assert done.exit_code == 0
     image = rng.random((1, 30, 31, 1)).astype(np.float32)
     features = tf.saved_model.load(str(tmp_path / "saved_model"))(image)["features"][0]
     expected = cifl_tf.features_of(image[0, ..., 0], cifl_tf.load_encoder(model_folder))
@@ -134,6 +137,7 @@ def similarities(text):
 
 def test_demo_of_a_trained_model(model_folder, tmp_path):
     done = run_here("demo", "--model", model_folder, "--out", tmp_path)
+    assert done.exit_code == 0
     rows = similarities(done.stdout)
     assert list(rows) == [
         "inverted",

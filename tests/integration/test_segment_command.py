@@ -11,12 +11,12 @@ from command_runner import run_here
 def test_train_and_apply(model_folder, dataset, tmp_path):
     folder = tmp_path / "segmenter"
     options = ["--steps", 4, "--num-slices", 3, "--test-subjects", "sub-4"]
-    run_here(
-        "segment", "train", "--model", model_folder, "--data", dataset, "--out", folder, *options
-    )
+    options += ["--model", model_folder, "--data", dataset]
+    assert run_here("segment", "train", "--out", folder, *options).exit_code == 0
     image = dataset / "sub-4" / "anat" / "sub-4_FLAIR.nii.gz"
     out = tmp_path / "out"
     done = run_here("segment", "apply", image, "--model", folder, "--out", out, "--probabilities")
+    assert done.exit_code == 0
     assert done.stdout == f"{out / 'sub-4_FLAIR_dseg.nii.gz'}\n"
     assert {path.name for path in out.iterdir()} == {
         "sub-4_FLAIR_dseg.nii.gz",
@@ -40,7 +40,7 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
 def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
     folder = tmp_path / "segmenter"
     options = ["--steps", 1, "--num-slices", 2, "--model", "intensity", "--data", dataset]
-    run_here("segment", "train", "--out", folder, *options)
+    assert run_here("segment", "train", "--out", folder, *options).exit_code == 0
     volume = nibabel.load(dataset / "sub-1" / "anat" / "sub-1_T1w.nii.gz")
     array = np.asarray(volume.dataobj)[:, 16]
     out = tmp_path / "out"
@@ -48,7 +48,7 @@ def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
         nibabel.save(nibabel.Nifti1Image(array, volume.affine), tmp_path / f"{name}.nii.gz")
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     apply = ["segment", "apply", "--model", folder, "--out", out]
-    run_here(*apply, tmp_path / "first.nii.gz")
+    assert run_here(*apply, tmp_path / "first.nii.gz").exit_code == 0
     files = [tmp_path / "second.nii.gz", tmp_path / "broken.nii.gz"]
     done = run_here(*apply, *files)
     assert done.exit_code == 1
