@@ -163,7 +163,7 @@ class ContrastiveLoss(keras.losses.Loss):
         self,
         tau_alpha: float = 0.3,
         tau_beta: float = 0.3,
-        tau_gamma: float = 0.1,
+        tau_gamma: float = 0.3,
         crop: int = 8,
         window: int | None = 20,
         both_orders: bool = False,

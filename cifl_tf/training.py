@@ -66,7 +66,7 @@ class TrainingConfig:
     batch_size: int = 6
     tau_alpha: float = 0.3
     tau_beta: float = 0.3
-    tau_gamma: float = 0.1
+    tau_gamma: float = 0.3
     window: int = 20
     crop: int | None = None
     both_orders: bool = False

@@ -39,7 +39,7 @@ from cifl_tf.figures import (
 from cifl_tf.metrics import format_mean_sd
 from cifl_tf.training import Precision
 from cifl_tf.training_folder import claim_folder
-from table1_study import FULL, MAIN_NAME, QUICK, REGISTRATION, SEGMENTATION, Study, say
+from table1_study import FULL, QUICK, REGISTRATION, SEGMENTATION, Study, say
 
 # Chua & Dalca, Table 1: mean and SD of the Dice, by what the network sees.
 PAPER = {
@@ -108,7 +108,7 @@ def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -
     save_figure(feature_figure(images, features), study.out / "figure2_features.png")
     predictions, registered = {}, {}
     moving, fixed = middle(second, "T1w")[0], images["T1w:inverted"]
-    for name in ("intensity", MAIN_NAME):
+    for name in ("intensity", study.main_name):
         segmenter = methods[SEGMENTATION][name]()
         predictions[name] = {
             contrast: segmenter.predict(image[None, ..., None], verbose=0)[0].argmax(-1)
@@ -139,9 +139,9 @@ def write_tables(study: Study, results: Mapping, about: Mapping) -> str:
         *(table(task, found) + "\n" for task, found in summaries.items()),
         "Differences in Dice, two-sided paired Wilcoxon test over (fixed) subjects:",
         "",
-        *tests(results[SEGMENTATION], MAIN_NAME, "intensity"),
-        *tests(results[SEGMENTATION], MAIN_NAME, "synthetic images (SynthSeg style)"),
-        *tests(results[REGISTRATION], MAIN_NAME, "intensity"),
+        *tests(results[SEGMENTATION], study.main_name, "intensity"),
+        *tests(results[SEGMENTATION], study.main_name, "synthetic images (SynthSeg style)"),
+        *tests(results[REGISTRATION], study.main_name, "intensity"),
     ]
     return write_study(study.out, "table1", lines, about, {"results": summaries})
 

@@ -81,9 +81,10 @@ def variants(base: TrainingConfig) -> list[Variant]:
         "crop": {f"crop-{size}": {"crop": size} for size in (0, 4)},
         "channels": {f"channels-{count}": {"num_features": count} for count in (8, 32)},
         "temperatures": {
-            "tau-1-1-0.1": {"tau_alpha": 1.0, "tau_beta": 1.0},
-            "tau-0.1-0.1-0.1": {"tau_alpha": 0.1, "tau_beta": 0.1},
+            "tau-1-1-0.3": {"tau_alpha": 1.0, "tau_beta": 1.0},
+            "tau-0.1-0.1-0.3": {"tau_alpha": 0.1, "tau_beta": 0.1},
             "tau-0.3-0.3-1": {"tau_gamma": 1.0},
+            "tau-0.3-0.3-0.1": {"tau_gamma": 0.1},
             "tau-0.3-0.3-0.01": {"tau_gamma": 0.01},
         },
         "architecture": {"unet": {"architecture": "unet", "shape": (128, 128)}},

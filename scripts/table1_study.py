@@ -22,9 +22,8 @@ from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
 from cifl_tf.syn import register_syn
 from cifl_tf.training import Precision, TrainingConfig, train
 
-MAIN = 0.1  # the temperature of what is compared beyond the paper's table
-MAIN_NAME = f"CIFL τγ={MAIN}"
-SHIPPED = "shapes-2d"  # the encoder in the package, of that temperature
+SHIPPED = "shapes-2d"  # the encoder in the package, of the default temperature
+SHIPPED_TAU = TrainingConfig().tau_gamma
 # Sizes in voxels: features of coarse shapes, trained briefly, register better.
 COARSE = (16, 32, 64)
 COARSE_NAME = "CIFL coarse shapes"
@@ -43,8 +42,9 @@ class Plan:
 
     Attributes:
         temperatures: τγ of the encoders.
+        main: the one of them that takes part in what the paper does not compare.
         encoder_steps: optimisation steps of each encoder; 0 takes the one that ships with the
-            package, of the temperature ``MAIN``.
+            package, for the temperature ``SHIPPED_TAU``.
         coarse_steps: of one more encoder for registration, of ``COARSE`` shapes; 0 leaves it out.
         segmentation_steps: of each segmenter, at most.
         registration_steps: of each registration network.
@@ -57,6 +57,7 @@ class Plan:
     """
 
     temperatures: tuple[float, ...] = (1.0, 0.1, 0.01)
+    main: float = 0.1
     encoder_steps: int = 3000
     coarse_steps: int = 400
     segmentation_steps: int = 3000
@@ -70,7 +71,8 @@ class Plan:
 
 FULL = Plan()
 QUICK = Plan(
-    temperatures=(MAIN,),
+    temperatures=(SHIPPED_TAU,),
+    main=SHIPPED_TAU,
     encoder_steps=0,
     coarse_steps=0,
     segmentation_steps=180,
@@ -112,27 +114,28 @@ class Study:
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, plan.num_slices)
         configure = partial(TrainingConfig, seed=seed, precision=precision)
+        self.main_name = encoder_name(plan.main)
         self.encoders, self.untrained = {}, {}
         for tau in plan.temperatures:
-            name, folder = f"CIFL τγ={tau}", f"tau_{tau}"
+            name, folder = encoder_name(tau), f"tau_{tau}"
             if encoders is not None and (encoders / folder).is_dir():
                 self.encoders[name] = str(encoders / folder)
             elif plan.encoder_steps:
                 self.encoders[name] = str(out / "training" / folder)
                 config = configure(steps=plan.encoder_steps, tau_gamma=tau)
                 self.untrained[self.encoders[name]] = config
-            elif tau == MAIN:
+            elif tau == SHIPPED_TAU:
                 self.encoders[name] = SHIPPED
         self.coarse = str(out / "training" / "coarse")
         if plan.coarse_steps:
-            config = configure(steps=plan.coarse_steps, scales=COARSE, tau_gamma=MAIN)
+            config = configure(steps=plan.coarse_steps, scales=COARSE, tau_gamma=plan.main)
             self.untrained[self.coarse] = config
         self.mind = str(out / "training" / "mind_ssc.keras")
 
     @cached_property
     def main(self):
         """The encoder of the comparisons that the paper does not have."""
-        return cifl.load_encoder(self.trained_encoder(self.encoders[MAIN_NAME]))
+        return cifl.load_encoder(self.trained_encoder(self.encoders[self.main_name]))
 
     def trained_encoder(self, model: str) -> str:
         """The same encoder, trained or made unless it is there."""
@@ -156,7 +159,8 @@ class Study:
         if self.plan.remapped_steps:
             remapped = partial(configure, remapped=REMAPPED)
             configs[f"intensity, {REMAPPED_NAME}"] = remapped("intensity")
-            configs[f"{MAIN_NAME}, {REMAPPED_NAME}"] = remapped(self.encoders[MAIN_NAME])
+            main = remapped(self.encoders[self.main_name])
+            configs[f"{self.main_name}, {REMAPPED_NAME}"] = main
 
         def trained(name, config):
             self.trained_encoder(config.model)
@@ -171,7 +175,7 @@ class Study:
         configure = partial(RegistrationConfig, steps=steps, seed=self.seed, **self.view)
         configs = {"intensity": configure("intensity")}
         configs |= {name: configure(model) for name, model in self.encoders.items()}
-        best = MAIN_NAME
+        best = self.main_name
         if self.plan.coarse_steps:
             configs[COARSE_NAME] = configure(self.coarse)
             # The paper trains without labels; with those of the training subjects:
@@ -198,7 +202,7 @@ class Study:
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
             say("SyN is left out: ANTsPy is not installed (pip install antspyx)")
-        optimised = {MAIN_NAME: self.encoders[MAIN_NAME]}
+        optimised = {self.main_name: self.encoders[self.main_name]}
         if self.plan.coarse_steps:
             optimised[COARSE_NAME] = self.coarse
             settings = self.plan.instance or cifl.InstanceSettings()
@@ -247,6 +251,11 @@ class Study:
         minutes = round((time.monotonic() - start) / 60, 1)
         folder = self.score_folder(task, name)
         print(write_report(folder, rows, {**about, "minutes": minutes, "view": self.view}))
+
+
+def encoder_name(tau_gamma: float) -> str:
+    """The method that is on features of the encoder of a temperature."""
+    return f"CIFL τγ={tau_gamma}"
 
 
 def stay(moving, fixed):

@@ -8,6 +8,8 @@ import reproduce_table1
 import table1_study
 from cifl_tf import InstanceSettings
 from cifl_tf.datasets import virtual_cohort
+from cifl_tf.pretrained import WEIGHTS
+from cifl_tf.training_folder import CONFIG_FILE
 
 FIGURES = ["figure1_synthesis", "figure2_features", "segmentations", "registrations"]
 
@@ -17,6 +19,8 @@ def script(monkeypatch):
     """The script with a plan of a few steps, on small subjects."""
     plan = dataclasses.replace(
         reproduce_table1.QUICK,
+        temperatures=(0.1,),
+        main=0.1,
         encoder_steps=1,
         coarse_steps=1,
         segmentation_steps=1,
@@ -51,10 +55,12 @@ def test_table_and_figures_are_written_and_an_interrupted_run_goes_on(script, tm
 
 
 def test_without_steps_the_shipped_encoder_is_taken(script, tmp_path):
-    plan = dataclasses.replace(script.QUICK, encoder_steps=0, coarse_steps=0, num_test=1)
+    tau = json.loads((WEIGHTS / table1_study.SHIPPED / CONFIG_FILE).read_text())["tau_gamma"]
+    changes = {"temperatures": (tau,), "main": tau, "encoder_steps": 0, "coarse_steps": 0}
+    plan = dataclasses.replace(script.QUICK, num_test=1, **changes)
     study = script.Study("virtual", tmp_path, plan, None, 0)
     assert study.test.names == ("virtual-007",)
-    assert study.encoders == {script.MAIN_NAME: "shapes-2d"}
+    assert study.encoders == {f"CIFL τγ={tau}": "shapes-2d"}
     assert study.main.output_shape[-1] == 16
 
 
