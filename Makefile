@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint notebooks benchmark clean
 
 demo: .venv/installed
 	$(BIN)/cifl demo --out demo
@@ -14,6 +14,11 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# From their sources, notebooks/*.py, which are what is edited.
+notebooks: .venv/installed
+	$(BIN)/jupytext --to ipynb notebooks/*.py
+	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/speed.py

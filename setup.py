@@ -10,12 +10,14 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "cifl_tf" / "_version.py").read_text(), re.MULTILINE
 ).group(1)
 
+NOTEBOOKS = ["jupytext", "nbclient", "ipykernel"]
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.7",
     "ruff>=0.9",
     "mypy>=1.11",
     "SimpleITK>=2.3",
+    *NOTEBOOKS,
 ]
 
 setup(
@@ -52,7 +54,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "notebooks": ["jupytext", "nbclient", "ipykernel"],
+        "notebooks": NOTEBOOKS,
         "gpu": ["tensorflow[and-cuda]"],
         "syn": ["antspyx>=0.5"],
     },
