@@ -76,16 +76,19 @@ class SpatialAugmentation:
 
 @dataclasses.dataclass(frozen=True)
 class RandomPatch:
-    """One cube of every volume (square of every slice), about a random voxel that has a label.
+    """One cube of every volume (square of every slice), most about a voxel that has a label.
 
     Attributes:
         size: of the patch in voxels.
         margin: voxels more on every side, 0 beyond the image, for what deforms the patch later; cut
             off by ``trimmed``.
+        anywhere: share of the patches about any voxel, without which a network may take air that is
+            farther from all labels than a patch is wide for tissue.
     """
 
     size: int
     margin: int = 8
+    anywhere: float = 1 / 3
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Patches with their margins.
@@ -121,7 +124,7 @@ class RandomPatch:
     def _draw(self, pair):
         image, labels = pair
         labelled = tf.reduce_any(labels > 0, axis=-1)
-        labelled |= ~tf.reduce_any(labelled)  # anywhere, where there is no label
+        labelled |= ~tf.reduce_any(labelled) | (tf.random.uniform([]) < self.anywhere)
         voxels = tf.where(labelled)
         centre = voxels[tf.random.uniform([], 0, tf.shape(voxels)[0], tf.int32)]
         ndim = image.shape.rank - 1

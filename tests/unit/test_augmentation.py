@@ -92,7 +92,7 @@ def test_patches_are_of_images_and_labels_alike_and_around_labels(shape, margin)
     labels = np.zeros(images.shape, np.int32)
     place = (slice(None), *[5] * ndim, 0)
     labels[place] = 3
-    cut = RandomPatch(size, margin)
+    cut = RandomPatch(size, margin, anywhere=0)
     found, found_labels = tf.function(cut)(tf.constant(images), tf.constant(labels))
     assert found.shape == (len(images), *[size + 2 * margin] * ndim, 1)
     assert found_labels.dtype == tf.int32
@@ -115,6 +115,15 @@ def test_patches_lie_anywhere_and_inside():
     assert set(rows) == set(range(5))
     assert set(columns) == set(range(6))
     np.testing.assert_array_equal(patches[:, 2, 2, 0], corners + 2 * 8 + 2)
+
+
+def test_a_third_of_the_patches_lie_anywhere():
+    labels = np.zeros((3000, 30, 30, 1), np.int32)
+    labels[:, 0, 0] = 1  # in one of 225 patches about any voxel
+    tf.random.set_seed(0)
+    _, patches = RandomPatch(3, 0)(tf.zeros(labels.shape), tf.constant(labels))
+    without = (patches.numpy() == 0).all((1, 2, 3)).mean()
+    assert abs(without - 1 / 3 * 224 / 225) < 0.04  # 4.6 SD
 
 
 def test_the_whole_image_as_a_patch():
