@@ -46,6 +46,7 @@ from cifl_tf.training_folder import claim_folder, steps_done
 
 BASE = "base"
 NUM_SLICES = 9
+COPIES = 8  # augmented, of each training slice; encoded once, or that is most of the work
 ENSEMBLE = ("inverted",)
 
 
@@ -130,7 +131,12 @@ class Search:
         self.num_kept = len(test)
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, NUM_SLICES)
-        self.segmentation = {"steps": segmentation_steps, "seed": base.seed, **self.view}
+        self.segmentation = {
+            "steps": segmentation_steps,
+            "copies": COPIES,
+            "seed": base.seed,
+            **self.view,
+        }
 
     def encoder(self, variant: Variant):
         """The trained encoder, and minutes of its training."""
