@@ -316,7 +316,7 @@ def test_keras_loss_is_the_mean_over_pairs():
 
 def test_keras_loss_defaults_to_the_form_that_does_not_collapse():
     view_1, view_2 = random_views((2, 40, 41, 3))
-    expected = contrastive_loss(view_1, view_2, 0.3, 0.3, 0.1, crop=8, window=20)
+    expected = contrastive_loss(view_1, view_2, 0.3, 0.3, 0.3, crop=8, window=20)
     np.testing.assert_allclose(ContrastiveLoss()(view_1, view_2), np.mean(expected))
 
 
