@@ -21,6 +21,7 @@ def build_segmenter(
     num_filters: int = 16,
     num_levels: int = 4,
     ensemble: Sequence[str] = (),
+    batch_norm: bool = False,
 ) -> keras.Model:
     """Build a network from an image of any size to label probabilities.
 
@@ -34,6 +35,7 @@ def build_segmenter(
         num_filters: channels of the U-Net at full resolution, doubled at each level.
         num_levels: resolutions of the U-Net.
         ensemble: see ``FrozenFeatures``.
+        batch_norm: normalise the channels after every level of the U-Net, over batch and space.
 
     Input and output shape:
         image (batch, *spatial, 1), intensities in [0, 1]; probabilities
@@ -65,6 +67,7 @@ def build_segmenter(
             nb_conv_per_level=2,
             # neurite's softmax is a Lambda layer, which does not reload safely.
             final_pred_activation="linear",
+            batch_norm=-1 if batch_norm else None,
             name="unet",
         )
     logits = CropTo(name="crop")([unet(features), image])

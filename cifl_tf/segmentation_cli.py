@@ -92,6 +92,13 @@ def train_command(
     patch: Annotated[
         int | None, typer.Option(help="Train on random patches of this size in voxels.")
     ] = DEFAULT.patch,
+    batch_norm: Annotated[
+        bool | None,
+        typer.Option(
+            help="Normalise the channels after every level of the U-Net.",
+            show_default="for volumes only",
+        ),
+    ] = None,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     flip: Annotated[
         bool,
@@ -127,6 +134,7 @@ def train_command(
         num_slices=num_slices,
         around=around,
         ensemble=parse_ensemble(ensemble),
+        batch_norm=batch_norm,
         steps=steps,
         batch_size=batch_size,
         copies=copies,

@@ -60,6 +60,8 @@ class SegmentationConfig:
         around: name of the label on which the slices are centred; None for the middle.
         ensemble: see ``FrozenFeatures``.
         num_filters: channels of the U-Net at full resolution.
+        batch_norm: see ``build_segmenter``; None for volumes only, which do not begin to learn in
+            large patches without it.
         steps: optimisation steps at most.
         batch_size: images per step; 0 for 8 slices or patches, or 1 whole volume.
         copies: how many augmented copies of each training image are encoded once, before training,
@@ -91,6 +93,7 @@ class SegmentationConfig:
     around: str | None = None
     ensemble: tuple[str, ...] = ("inverted",)
     num_filters: int = 16
+    batch_norm: bool | None = None
     steps: int = 2000
     batch_size: int = 0
     copies: int | None = None
@@ -110,6 +113,8 @@ class SegmentationConfig:
         if self.batch_size == 0:
             whole_volumes = self.ndim == 3 and self.patch is None
             object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
+        if self.batch_norm is None:
+            object.__setattr__(self, "batch_norm", self.ndim == 3)
         require_positive(self, "steps", "batch_size", "learning_rate", "num_filters", "patience")
         if self.copies is not None and self.copies < 1:
             raise ValueError(f"copies is {self.copies}; give at least 1, or None")
@@ -172,6 +177,7 @@ def train_segmenter(
         config.ndim,
         config.num_filters,
         ensemble=config.ensemble,
+        batch_norm=bool(config.batch_norm),
     )
     images, labels = cohort_arrays(train, config.contrast, config)
     held_out = cohort_arrays(validation, config.contrast, config)

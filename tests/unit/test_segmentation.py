@@ -102,6 +102,30 @@ def test_any_size_and_reload(ndim, shape, baseline, tmp_path, rng):
     assert len(reloaded.trainable_weights) == len(segmenter.trainable_weights)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_batch_norm_is_that_of_training_until_it_is_applied(ndim, tmp_path, rng):
+    segmenter = build_segmenter(None, 3, ndim, 2, num_levels=2, batch_norm=True)
+    kinds = [type(layer).__name__ for layer in segmenter.get_layer("unet").layers]
+    assert kinds.count("BatchNormalization") == 3  # two levels down, one up
+    images = rng.random((4, *[12] * ndim, 1)).astype(np.float32)
+    segmenter.compile("adam", SegmentationLoss())
+    segmenter.fit(images, rng.integers(0, 3, images.shape), epochs=2, verbose=0)
+    probabilities = segmenter.predict(images, verbose=0)
+    alone = segmenter.predict(images[:1], verbose=0)  # does not depend on its batch
+    np.testing.assert_allclose(alone, probabilities[:1], atol=1e-6)
+    segmenter.save(tmp_path / "segmenter.keras")
+    reloaded = keras.models.load_model(tmp_path / "segmenter.keras")
+    np.testing.assert_array_equal(reloaded.predict(images, verbose=0), probabilities)
+    assert np.abs(segmenter(images, training=True) - probabilities).max() > 1e-3
+
+
+def test_volumes_have_batch_norm_unless_it_is_chosen():
+    assert SegmentationConfig("intensity").batch_norm is False
+    assert SegmentationConfig("intensity", ndim=3).batch_norm is True
+    assert SegmentationConfig("intensity", ndim=3, batch_norm=False).batch_norm is False
+    assert SegmentationConfig("intensity", batch_norm=True).batch_norm is True
+
+
 def test_segmenter_errors(tiny_encoder):
     with pytest.raises(ValueError, match="the encoder is for 2D images, but ndim is 3"):
         build_segmenter(tiny_encoder, 4, ndim=3)
