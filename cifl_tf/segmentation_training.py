@@ -200,8 +200,13 @@ def train_segmenter(
     else:
         fitted = without_features(segmenter)
         encode = partial(encode_once, segmenter.get_layer("features"), quiet=verbose == 0)
-        copies = encode(vary(batch_size=1), config.copies * len(images))
-        data = training_data(*copies, config.batch_size, seed=seed, patch=config.patch)
+        # Not named, so that the arrays are freed when the dataset has its own copy.
+        data = training_data(
+            *encode(vary(batch_size=1), config.copies * len(images)),
+            config.batch_size,
+            seed=seed,
+            patch=config.patch,
+        )
         held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
     fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
     product = average_over_copies(segmenter, config.flip_axis, config.zoom_factors)
