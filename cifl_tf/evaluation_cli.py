@@ -20,6 +20,7 @@ from cifl_tf.pretrained import INTENSITY, load_features, pretrained_encoders
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration_training import REGISTRATION_FILE, load_registration
 from cifl_tf.segmentation_training import SEGMENTER_FILE, load_segmenter
+from cifl_tf.syn import MISSING, SYN, has_ants, register_syn
 from cifl_tf.training_folder import read_config
 from cifl_tf.volumes import PlaneName
 
@@ -33,7 +34,8 @@ def evaluate_command(
         str,
         typer.Option(
             help="Folder of `cifl segment train` or `cifl register train`, or an encoder: its "
-            "name, folder or .keras file; with --optimise also 'intensity'.",
+            "name, folder or .keras file; with --optimise also 'intensity'; or 'syn', for SyN with "
+            "mutual information by ANTsPy.",
             show_default=False,
         ),
     ],
@@ -73,7 +75,9 @@ def evaluate_command(
     ] = False,
     ndim: Annotated[
         int | None,
-        typer.Option(help="For 'intensity': 2 for slices, 3 for volumes.", show_default="2"),
+        typer.Option(
+            help="For 'intensity' and 'syn': 2 for slices, 3 for volumes.", show_default="2"
+        ),
     ] = None,
     plane: Annotated[
         PlaneName | None,
@@ -116,7 +120,7 @@ def evaluate_command(
     about = {
         "command": shlex.join(["cifl", *sys.argv[1:]]),
         "task": evaluated.task,
-        "model": absolute_model(model),
+        "model": model if model == SYN else absolute_model(model),
         "optimise": optimise,
         "training": training,
         "data": cohort.source,
@@ -143,6 +147,12 @@ class _Evaluated:
 
 def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
     """Find out what a model is, and load it."""
+    if model == SYN:
+        if optimise:
+            raise ValueError(f"'{SYN}' optimises each pair by itself; leave --optimise out")
+        if not has_ants():
+            raise ValueError(MISSING)
+        return _Evaluated("registration", register_syn, {"ndim": ndim or 2})
     shipped = pretrained_encoders()
     folder = shipped[model].folder if model in shipped else Path(model)
     task = "registration"

@@ -1,11 +1,20 @@
 """SyN with mutual information, by ANTsPy: the classical registration across contrasts."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from cifl_tf.transforms import checked_pair
+
+SYN = "syn"  # its name where commands take a model
+MISSING = "SyN needs ANTsPy, which is not installed: pip install antspyx"
+
+
+def has_ants() -> bool:
+    """Whether ANTsPy is installed."""
+    return importlib.util.find_spec("ants") is not None
 
 
 def register_syn(moving, fixed, seed: int = 0) -> np.ndarray:
@@ -31,7 +40,7 @@ def register_syn(moving, fixed, seed: int = 0) -> np.ndarray:
     try:
         import ants
     except ImportError as error:
-        raise ImportError("SyN needs ANTsPy: pip install antspyx") from error
+        raise ImportError(MISSING) from error
     moving, fixed, single = checked_pair(moving, fixed)
     displacements = [
         _register_pair(ants, *pair, seed)

@@ -1,7 +1,6 @@
 """The methods of Table 1: what each trains on, its scores, and how much there is of everything."""
 
 import dataclasses
-import importlib.util
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -19,7 +18,7 @@ from cifl_tf.mind import build_mind_ssc
 from cifl_tf.registration_methods import NetworkMethod
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
-from cifl_tf.syn import register_syn
+from cifl_tf.syn import MISSING, has_ants, register_syn
 from cifl_tf.training import Precision, TrainingConfig, train
 
 SHIPPED = "shapes-2d"  # the encoder in the package, of the default temperature
@@ -198,10 +197,10 @@ class Study:
         optimise = partial(cifl.optimise_instance, settings=self.plan.instance)
         methods: dict[str, Callable] = {ZERO: lambda: stay}
         methods |= {name: partial(trained, name, config) for name, config in configs.items()}
-        if self.plan.others and importlib.util.find_spec("ants"):
+        if self.plan.others and has_ants():
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
-            say("SyN is left out: ANTsPy is not installed (pip install antspyx)")
+            say(f"left out: {MISSING}")
         optimised = {self.main_name: self.encoders[self.main_name]}
         if self.plan.coarse_steps:
             optimised[COARSE_NAME] = self.coarse

@@ -7,10 +7,11 @@ import pytest
 
 import cifl_tf
 from cifl_tf.datasets import read_bids
-from cifl_tf.evaluation import feature_scores, segmentation_scores
+from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report
 from cifl_tf.registration_training import RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import SegmentationConfig, load_segmenter, train_segmenter
+from cifl_tf.syn import register_syn
 from command_runner import run_here
 
 VIEW = {"plane": "axial", "num_slices": 3}
@@ -118,6 +119,30 @@ def test_optimised(model, dataset, registration_folder, tmp_path):
     assert [row["contrast"] for row in rows] == ["FLAIR to FLAIR"] * 2
     for row in rows:
         assert row["dice"] > row["dice before"] + 0.02
+
+
+def test_syn(dataset, cohort, tmp_path):
+    pytest.importorskip("ants", reason="ANTsPy is an optional extra")
+    options = ["--model", "syn", "--ndim", 3, "--contrast", "T1w", "--subjects", "sub-1,sub-2"]
+    done = evaluate(*options, "--data", dataset, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    report = read_report(tmp_path)
+    subjects = cohort.select(["sub-1", "sub-2"])
+    expected = registration_scores(register_syn, subjects, "T1w", ["T1w"], ndim=3)
+    for row, other in zip(report["rows"], expected, strict=True):
+        assert row["dice"] == pytest.approx(other["dice"], abs=1e-3)
+        assert row["dice"] != row["dice before"]
+    assert report["about"]["model"] == "syn"
+
+
+def test_syn_without_ants_says_what_to_install(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("cifl_tf.evaluation_cli.has_ants", lambda: False)
+    common = ["--data", dataset, "--out", tmp_path / "out", "--contrast", "T1w"]
+    done = evaluate("--model", "syn", *common)
+    assert done.exit_code == 1
+    assert done.stderr.endswith("not installed: pip install antspyx\n")
+    assert "leave --optimise out" in evaluate("--model", "syn", "--optimise", *common).stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_features(dataset, cohort, encoder_file, tmp_path):
