@@ -3,7 +3,7 @@
 from cifl_tf._version import __version__  # isort: skip
 from cifl_tf import _compat  # noqa: F401  isort: skip  (selects legacy Keras before any other)
 from cifl_tf.datasets import mni152_slice, segmentation_maps
-from cifl_tf.encoder import build_encoder, receptive_radius
+from cifl_tf.encoder import build_encoder, receptive_radius, start_from
 from cifl_tf.export import export_registration, export_saved_model, export_segmenter
 from cifl_tf.inference import features_of
 from cifl_tf.instance import InstanceSettings, optimise_instance
@@ -75,6 +75,7 @@ __all__ = [
     "segment_image",
     "segmentation_maps",
     "shape_maps",
+    "start_from",
     "train_registration",
     "train_segmenter",
     "warp",

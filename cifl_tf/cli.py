@@ -11,6 +11,7 @@ from cifl_tf.cli_options import (
     EncoderModel,
     Ensemble,
     OutFolder,
+    absolute_model,
     for_each_image,
     output_paths,
     parse_ensemble,
@@ -137,6 +138,14 @@ def train_command(
         Path | None,
         typer.Option(help="Folder of segmentations to take instead of random shapes."),
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder to start from: a name of `cifl info`, a folder or a .keras file; for "
+            "volumes also one for slices.",
+            show_default="random weights",
+        ),
+    ] = None,
 ):
     """Train an encoder on random shapes; the same command goes on after an interruption."""
     config = TrainingConfig(
@@ -162,6 +171,7 @@ def train_command(
         precision=precision,
         seed=seed,
         labels=str(labels.resolve()) if labels else None,
+        initial=absolute_model(initial) if initial else None,
     )
     train(out, config)
     typer.echo(f"The encoder is in {out}.")

@@ -2,6 +2,8 @@
 
 from typing import Literal, get_args
 
+import numpy as np
+
 from cifl_tf._compat import keras
 from cifl_tf.layers import CropTo, L2Normalize, PadToMultiple
 
@@ -54,6 +56,34 @@ def build_encoder(
     return keras.Model(image, L2Normalize(name="l2_normalize")(features), name=name)
 
 
+def start_from(encoder: keras.Model, source: keras.Model) -> None:
+    """Give an encoder the weights of another, those of one for slices to one for volumes too.
+
+    The kernels of slices become the middle of kernels of volumes that are zero elsewhere, across
+    the second spatial axis (the center initialization of Girdhar et al., Detect-and-Track, CVPR
+    2018): a plain encoder then gives the features of coronal slices, but normalised over the
+    volume, and training goes on from there.
+
+    Args:
+        encoder: see ``build_encoder``; its weights change.
+        source: of the same architecture, features and filters, and of no more dimensions.
+
+    Raises:
+        ValueError: the encoders do not fit each other.
+    """
+    weights = [
+        _across_second_axis(found) if found.ndim == wanted.ndim - 1 == 4 else found
+        for found, wanted in zip(source.get_weights(), encoder.get_weights(), strict=False)
+    ]
+    if [found.shape for found in weights] != [wanted.shape for wanted in encoder.get_weights()]:
+        raise ValueError(
+            f"the encoder to start from has {_description(source)}, but the one to train has "
+            f"{_description(encoder)}; give one of the same architecture, features and filters, "
+            "for slices or of the same dimensions"
+        )
+    encoder.set_weights(weights)
+
+
 def receptive_radius(architecture: str) -> int:
     """How many voxels away from a feature the farthest voxel is that it depends on."""
     _check_architecture(architecture)
@@ -63,6 +93,18 @@ def receptive_radius(architecture: str) -> int:
     # a voxel of a coarse level holds its own 2**level voxels.
     strides = [2**level for level in range(UNET_LEVELS)]
     return 4 * sum(strides) - 2 * strides[-1] + strides[-1] - 1
+
+
+def _across_second_axis(kernel):
+    """A kernel (3, 3, in, out) as the middle of a zero kernel (3, 3, 3, in, out)."""
+    return np.pad(kernel[:, None], [(0, 0), (1, 1), (0, 0), (0, 0), (0, 0)])
+
+
+def _description(encoder):
+    """What must agree between encoders, in words."""
+    kernels = [weight for weight in encoder.get_weights() if weight.ndim > 1]
+    ndim, widths = len(encoder.input_shape) - 2, [kernel.shape[-1] for kernel in kernels]
+    return f"{len(kernels)} {ndim}D convolutions of {widths} channels"
 
 
 def _check_architecture(architecture):

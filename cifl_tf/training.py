@@ -9,11 +9,12 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.callbacks import FeaturePictures, SaveEncoder
 from cifl_tf.datasets import segmentation_maps
-from cifl_tf.encoder import build_encoder, receptive_radius
+from cifl_tf.encoder import build_encoder, receptive_radius, start_from
 from cifl_tf.inference import ENCODER_FILE, load_network
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
 from cifl_tf.precision import precision_policy
+from cifl_tf.pretrained import load_encoder
 from cifl_tf.synthesis import Appearance, PairSynthesizer, Range, shape_maps
 from cifl_tf.training_folder import (
     LOG_FOLDER,
@@ -54,6 +55,8 @@ class TrainingConfig:
             processors that have it. The saved encoder is in float32.
         seed: of weights, shapes and contrasts.
         labels: folder of segmentations to take instead of random shapes, or None.
+        initial: encoder to start from, see ``load_encoder`` and ``start_from``; None for random
+            weights.
     """
 
     ndim: int = 2
@@ -78,6 +81,7 @@ class TrainingConfig:
     precision: Precision = "float32"
     seed: int = 0
     labels: str | None = None
+    initial: str | None = None
 
     def __post_init__(self):
         if self.ndim not in (2, 3):
@@ -146,9 +150,12 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = tf.concat(synthesizer(next(iter(fixed_maps.batch(1)))), 0)
+    model = build_model(config, synthesizer)
+    if config.initial is not None and not seen:
+        start_from(model.encoder, load_encoder(config.initial))
     claim_folder(out, claim)
     fit_in_folder(
-        build_model(config, synthesizer),
+        model,
         maps.batch(config.batch_size).prefetch(2),
         config.steps,
         out,

@@ -295,7 +295,7 @@ def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, monkeypatch):
     assert run().exit_code == 0
     loss = ["--window", "0", "--crop", "4", "--both-orders", "--scales", "2,4.5"]
     looks = ["--noise-std", "1,25", "--blur-std", "0,0", "--bias-std", "0,0.6"]
-    assert run(*loss, *looks).exit_code == 0
+    assert run(*loss, *looks, "--initial", "shapes-2d").exit_code == 0
     chosen = cli.TrainingConfig(
         scales=(2.0, 4.5),
         window=0,
@@ -304,6 +304,7 @@ def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, monkeypatch):
         noise_std=(1.0, 25.0),
         blur_std=(0.0, 0.0),
         bias_std=(0.0, 0.6),
+        initial="shapes-2d",
     )
     assert configs == [cli.TrainingConfig(), chosen]
     for option, text, message in (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cifl_tf import build_encoder, receptive_radius
+from cifl_tf import build_encoder, receptive_radius, start_from
 from cifl_tf._compat import keras
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D)
@@ -38,6 +38,40 @@ def test_features_lie_on_the_grid_of_the_image(architecture, spatial):
     assert np.all(np.isfinite(features))
     mean_square = (features**2).mean(tuple(range(1, 1 + len(spatial))))
     np.testing.assert_allclose(mean_square, 1, rtol=1e-4)
+
+
+def test_from_an_encoder_for_slices_volumes_start_with_features_of_coronal_slices():
+    source, encoder = (build_encoder(ndim, 5, num_filters=4) for ndim in (2, 3))
+    for bias in source.weights[1::2]:
+        bias.assign(bias + 0.1)
+    start_from(encoder, source)
+    volume = random_images((9, 7, 11))
+    features = unnormalized(encoder)(volume[None]).numpy()[0]
+    for position in range(7):
+        expected = unnormalized(source)(volume[None, :, position]).numpy()[0]
+        np.testing.assert_allclose(features[:, position], expected, rtol=1e-4, atol=1e-5)
+    assert features.std() > 0
+
+
+@pytest.mark.parametrize("architecture", ["plain", "unet"])
+def test_weights_of_an_encoder_of_the_same_dimensions_are_copied(architecture):
+    source, encoder = (
+        build_encoder(num_features=3, num_filters=4, architecture=architecture) for _ in range(2)
+    )
+    images = random_images((2, 16, 20))
+    assert np.abs(encoder(images) - source(images)).max() > 0.01
+    start_from(encoder, source)
+    np.testing.assert_array_equal(encoder(images), source(images))
+
+
+@pytest.mark.parametrize(
+    "source", [{"ndim": 3}, {"num_filters": 3}, {"num_features": 4}, {"architecture": "unet"}]
+)
+def test_another_kind_of_encoder_is_nothing_to_start_from(source):
+    kind = {"ndim": 2, "num_features": 3, "num_filters": 2}
+    message = "8 2D convolutions of .*; give one of the same architecture"
+    with pytest.raises(ValueError, match=message):
+        start_from(build_encoder(**kind), build_encoder(**{**kind, **source}))
 
 
 @pytest.mark.parametrize("architecture", ["plain", "unet"])

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
-from cifl_tf import Appearance, ContrastiveLoss, receptive_radius
+from cifl_tf import Appearance, ContrastiveLoss, build_encoder, receptive_radius
 from cifl_tf._compat import keras
 from cifl_tf.callbacks import SaveEncoder, read_history
 from cifl_tf.precision import in_float32
@@ -68,6 +68,35 @@ def test_an_epoch_enters_the_history_when_its_files_are_there(tmp_path, monkeypa
     train(tmp_path, config, verbose=0)
     assert len(read_history(tmp_path / "history.csv")) == 1
     cifl_tf.load_encoder(tmp_path)
+
+
+def test_training_starts_from_an_encoder_and_goes_on_without_it(tmp_path, monkeypatch):
+    sizes = {"num_features": 3, "num_filters": 2}
+    initial = tmp_path / "initial.keras"
+    source = build_encoder(2, **sizes)
+    source.save(initial)
+    config = TrainingConfig(steps=6, learning_rate=1e-9, initial=str(initial), **TINY)
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveEncoder, "on_epoch_begin", killed)
+        with pytest.raises(InterruptedError):
+            train(tmp_path / "model", config, verbose=0)
+    initial.unlink()
+    encoder = train(tmp_path / "model", config, verbose=0)
+    assert len(read_history(tmp_path / "model" / "history.csv")) == 2
+    image = np.random.default_rng(0).random((1, 30, 30, 1))
+    np.testing.assert_allclose(encoder(image), source(image), atol=1e-4)
+
+
+def test_nothing_is_written_where_an_initial_encoder_does_not_fit(tmp_path):
+    config = TrainingConfig(steps=1, initial="shapes-3d", **TINY)
+    with pytest.raises(ValueError, match="the encoder to start from has 8 3D convolutions"):
+        train(tmp_path / "model", config, verbose=0)
+    assert not (tmp_path / "model").exists()
 
 
 def test_another_configuration_is_refused(tmp_path):
