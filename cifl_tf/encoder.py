@@ -71,10 +71,9 @@ def start_from(encoder: keras.Model, source: keras.Model) -> None:
     Raises:
         ValueError: the encoders do not fit each other.
     """
-    weights = [
-        _across_second_axis(found) if found.ndim == wanted.ndim - 1 == 4 else found
-        for found, wanted in zip(source.get_weights(), encoder.get_weights(), strict=False)
-    ]
+    weights = source.get_weights()
+    if len(source.input_shape) < len(encoder.input_shape):
+        weights = [_across_second_axis(each) if each.ndim > 1 else each for each in weights]
     if [found.shape for found in weights] != [wanted.shape for wanted in encoder.get_weights()]:
         raise ValueError(
             f"the encoder to start from has {_description(source)}, but the one to train has "
