@@ -30,9 +30,11 @@ FeaturesModel = Annotated[
         show_default="shapes-2d or shapes-3d",
     ),
 ]
-Dataset = Annotated[
-    str, typer.Option(help="A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152.")
-]
+DATASET = (
+    "A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152. FOLDER:ses-01,"
+    "space-MNI152Lin chooses among the files of a BIDS folder."
+)
+Dataset = Annotated[str, typer.Option(help=DATASET)]
 Segmentation = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cifl_tf.cli_options import OutFolder, Segmentation, SkipIncomplete, absolute_model, parse_names
+from cifl_tf.cli_options import (
+    DATASET,
+    OutFolder,
+    Segmentation,
+    SkipIncomplete,
+    absolute_model,
+    parse_names,
+)
 from cifl_tf.datasets import Cohort, open_cohort
 from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report, write_report
@@ -49,10 +56,7 @@ def evaluate_command(
     ],
     data: Annotated[
         str | None,
-        typer.Option(
-            help="A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152.",
-            show_default="that of the training, or virtual",
-        ),
+        typer.Option(help=DATASET, show_default="that of the training, or virtual"),
     ] = None,
     segmentation: Segmentation = None,
     skip_incomplete: SkipIncomplete = False,

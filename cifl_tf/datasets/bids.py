@@ -38,7 +38,7 @@ def read_bids(
     Args:
         folder: holds folders sub-*.
         contrasts: suffixes, as ("T1w", "FLAIR"), the first of which gives the grid; None for those
-            that every subject has.
+            that every subject has, with these entities.
         segmentation: the entity ``desc`` of the segmentation; "" for a file without it; None for
             images without labels, as in a raw dataset.
         session: which ses-*, without "ses-". None for the first of each subject, so that no subject
@@ -70,11 +70,12 @@ def read_bids(
         contrasts = [
             suffix
             for suffix in SUFFIXES
-            if all(any(suffix == other for _, other, _ in files) for files in found.values())
+            if all(_matching(files, suffix, wanted) for files in found.values())
         ]
         if not contrasts:
             raise FileNotFoundError(
-                f"{folder} has no image that every subject has, of {SUFFIXES}: pass contrasts"
+                f"{folder} has no image{_saying(wanted)} that every subject has, of {SUFFIXES}: "
+                "pass contrasts, or other entities"
             )
     complete: dict[str, tuple[dict[str, ImageSource], Path | None]] = {}
     for name, files in found.items():
@@ -132,17 +133,26 @@ def _files(anat):
     return files
 
 
-def _chosen(name, folder, files, suffix, wanted):
-    """Return the one file of a subject with this suffix and these entities."""
-    paths = [
+def _matching(files, suffix, wanted):
+    """Return the files with this suffix and these entities."""
+    return [
         path
         for entities, other, path in files
         if other == suffix and all(entities.get(key) == value for key, value in wanted.items())
     ]
+
+
+def _saying(wanted):
+    """Return entities as they are in file names."""
+    return "".join(f"_{key}-{value}" for key, value in wanted.items() if value is not None)
+
+
+def _chosen(name, folder, files, suffix, wanted):
+    """Return the one file of a subject with this suffix and these entities."""
+    paths = _matching(files, suffix, wanted)
     if len(paths) == 1:
         return paths[0]
-    saying = "".join(f"_{key}-{value}" for key, value in wanted.items() if value is not None)
-    pattern = f"{name}*{saying}_{suffix}.nii.gz"
+    pattern = f"{name}*{_saying(wanted)}_{suffix}.nii.gz"
     if not paths:
         advice = "segmentation=None or another one" if suffix == "dseg" else "other contrasts"
         raise FileNotFoundError(
@@ -150,8 +160,8 @@ def _chosen(name, folder, files, suffix, wanted):
             "other entities, or skip_incomplete=True"
         )
     raise ValueError(
-        f"subject {name}: {pattern} may be any of {[path.name for path in paths]}; pass entities, "
-        "as {'run': '1'}, that only one has"
+        f"subject {name}: {pattern} may be any of {[path.name for path in paths]}; pass entities "
+        f"that only one has, as {{'run': '1'}}, or in --data as {folder}:run-1"
     )
 
 

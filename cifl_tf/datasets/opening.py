@@ -20,6 +20,8 @@ def open_cohort(
     Args:
         data: a folder with ``subjects.txt`` (neurite-OASIS), folders ``sub-*`` (BIDS) or files
             ``IXI*`` (IXI); or "virtual" for the virtual cohort of 20 subjects, "virtual:N" of N.
+            "FOLDER:ses-01,space-MNI152Lin" chooses the session and other entities of a BIDS
+            dataset; see ``read_bids``. "space-" chooses files without one.
         ndim: for neurite-OASIS, which has 2D and 3D images.
         segmentation: which of several, as for ``read_bids`` and ``read_oasis``; None for the
             reader's own choice, "none" for the images of a BIDS dataset without labels.
@@ -34,7 +36,7 @@ def open_cohort(
     if virtual:
         # The first subjects are the same, however many there are.
         return replace(virtual_cohort(int(virtual[1] or 20)), source="virtual")
-    folder = Path(data)
+    folder, entities = _entities(str(data))
     chosen: dict[str, Any] = {}
     if segmentation is not None:
         chosen["segmentation"] = None if segmentation == "none" else segmentation
@@ -42,10 +44,20 @@ def open_cohort(
         raise FileNotFoundError(
             f"{folder} is no folder; give one of a dataset, or 'virtual' for the virtual cohort"
         )
+    if entities and not any(folder.glob("sub-*")):
+        raise ValueError(
+            f"{data} chooses BIDS entities, but {folder} holds no sub-*; leave them out"
+        )
     if (folder / "subjects.txt").exists():
         cohort = read_oasis(folder, ndim, **chosen)
     elif any(folder.glob("sub-*")):
-        cohort = read_bids(folder, skip_incomplete=skip_incomplete, **chosen)
+        cohort = read_bids(
+            folder,
+            session=entities.get("ses"),
+            entities={key: value for key, value in entities.items() if key != "ses"},
+            skip_incomplete=skip_incomplete,
+            **chosen,
+        )
     elif any(folder.glob("IXI*")):
         if chosen:
             raise ValueError(f"segmentation is {segmentation!r}, but IXI has none; leave it out")
@@ -55,4 +67,15 @@ def open_cohort(
             f"{folder} holds neither subjects.txt (neurite-OASIS) nor sub-* (BIDS) nor IXI*; give "
             "the folder of one of these datasets"
         )
-    return replace(cohort, source=str(folder.resolve()))
+    names = ",".join(f"{key}-{value or ''}" for key, value in sorted(entities.items()))
+    return replace(cohort, source=f"{folder.resolve()}{names and ':'}{names}")
+
+
+def _entities(data: str) -> tuple[Path, dict[str, str | None]]:
+    """Folder and BIDS entities of "FOLDER:ses-01,space-MNI152Lin"."""
+    folder, _, text = data.rpartition(":")
+    pairs = [pair.partition("-") for pair in text.split(",")]
+    chosen = folder and not Path(data).is_dir()
+    if chosen and all(key.isalnum() and dash for key, dash, _ in pairs):
+        return Path(folder), {key: value or None for key, _, value in pairs}
+    return Path(data), {}

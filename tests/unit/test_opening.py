@@ -31,6 +31,46 @@ def test_folder_is_recognised_by_what_it_holds(tmp_path, rng):
         open_cohort(tmp_path / "ixi", segmentation="seg4")
 
 
+def test_bids_entities_after_the_folder(tmp_path, rng, monkeypatch):
+    for session in ("01", "02"):
+        for entities in (f"ses-{session}", f"ses-{session}_space-MNI152Lin"):
+            path = tmp_path / "sub-1" / f"ses-{session}" / "anat" / f"sub-1_{entities}_T1w.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(rng.random((8, 8, 8)), np.eye(4)), path)
+    native = path.parent / "sub-1_ses-02_FLAIR.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(rng.random((8, 8, 8)), np.eye(4)), native)
+
+    def images(entities):
+        cohort = open_cohort(f"{tmp_path}:{entities}", segmentation="none")
+        return {name: path.name for name, path in cohort.subjects[0].images.items()}
+
+    assert images("ses-02,space-MNI152Lin") == {"T1w": "sub-1_ses-02_space-MNI152Lin_T1w.nii.gz"}
+    assert images("space-") == {"T1w": "sub-1_ses-01_T1w.nii.gz"}
+    assert images("space-,ses-02") == {"T1w": "sub-1_ses-02_T1w.nii.gz", "FLAIR": native.name}
+    monkeypatch.chdir(tmp_path)
+    again = open_cohort(".:space-,ses-02", segmentation="none")
+    assert again.source == f"{tmp_path}:ses-02,space-"
+    assert open_cohort(again.source, segmentation="none").source == again.source
+    with pytest.raises(ValueError, match=r"may be any of .*in --data as .*:run-1"):
+        open_cohort(tmp_path, segmentation="none")
+    with pytest.raises(FileNotFoundError, match="no image_space-T1w that every subject has"):
+        open_cohort(f"{tmp_path}:space-T1w", segmentation="none")
+
+
+def test_a_folder_may_have_a_name_like_entities(tmp_path):
+    folder = tmp_path / "study:ses-01"
+    folder.mkdir()
+    (folder / "IXI002-Guys-0828-T1.nii.gz").touch()
+    with pytest.raises(FileNotFoundError, match="IXI002-Guys-0828"):
+        open_cohort(folder)
+    with pytest.raises(
+        ValueError, match=r"chooses BIDS entities, but .*study:ses-01 holds no sub-"
+    ):
+        open_cohort(f"{folder}:ses-02")
+    with pytest.raises(FileNotFoundError, match="study:1 is no folder"):
+        open_cohort(tmp_path / "study:1")
+
+
 def test_virtual_cohort_by_name():
     assert len(open_cohort("virtual")) == 20
     assert len(open_cohort("virtual:3")) == 3
