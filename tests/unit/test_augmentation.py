@@ -1,10 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cifl_tf.augmentation import NUM_LEVELS, IntensityAugmentation, RandomPatch, remap
+from cifl_tf.augmentation import (
+    NUM_LEVELS,
+    IntensityAugmentation,
+    RandomPatch,
+    SpatialAugmentation,
+    remap,
+)
 
-STILL = {"gamma_std": 0, "bias_std": 0, "thickness_std": 0, "noise_std": 0}
+STILL = IntensityAugmentation(gamma_std=0, bias_std=0, thickness_std=0, noise_std=0)
 KNOTS = np.linspace(0, 1, NUM_LEVELS)
 
 
@@ -29,7 +37,7 @@ def ramps(count):
 
 def test_each_image_gets_another_contrast_and_keeps_its_air():
     images, ramp = ramps(32)
-    augment = tf.function(IntensityAugmentation(**STILL, remapped=1))
+    augment = tf.function(dataclasses.replace(STILL, remapped=1))
     changed, labels = augment(tf.constant(images), "labels")
     assert labels == "labels"
     assert changed.shape == images.shape
@@ -50,7 +58,7 @@ def test_each_image_gets_another_contrast_and_keeps_its_air():
 def test_air_does_not_light_up_what_lies_beside_it():
     images = np.zeros((32, 30, 30, 1), np.float32)
     images[:, 10:-10, 10:-10] = 1
-    augment = IntensityAugmentation(**{**STILL, "thickness_std": 2.0}, remapped=1)
+    augment = dataclasses.replace(STILL, thickness_std=2.0, remapped=1)
     changed = augment(tf.constant(images), 0)[0].numpy()
     # Blurred with black air, no voxel is brighter than the middle.
     np.testing.assert_allclose(changed[:, 15, 15], 1, atol=0.01)
@@ -59,7 +67,7 @@ def test_air_does_not_light_up_what_lies_beside_it():
 
 def test_a_share_of_the_images_gets_another_contrast():
     images, _ = ramps(200)
-    changed = IntensityAugmentation(**STILL, remapped=0.25)(tf.constant(images), 0)[0]
+    changed = dataclasses.replace(STILL, remapped=0.25)(tf.constant(images), 0)[0]
     untouched = np.isclose(changed, images, atol=1e-6).all(axis=(1, 2, 3))
     assert 0.6 < untouched.mean() < 0.9
 
@@ -136,3 +144,86 @@ def test_the_whole_image_as_a_patch():
 def test_refuses_patches_larger_than_images():
     with pytest.raises(ValueError, match=r"patch is 6, but the images have shape \(5, 9\)"):
         RandomPatch(6)(tf.zeros((1, 5, 9, 1)), tf.zeros((1, 5, 9, 1), tf.int32))
+
+
+def test_augmentation_moves_image_and_labels_alike(rng):
+    labels = np.zeros((4, 40, 44, 1), np.int32)
+    labels[:, 10:30, 8:36] = 3
+    images = labels.astype(np.float32)
+    augment = tf.function(SpatialAugmentation(flip_axis=0))
+    moved_images, moved_labels = augment(images, labels)
+    assert moved_labels.dtype == tf.int32
+    assert set(np.unique(moved_labels)) == {0, 3}
+    # Linear and nearest interpolation agree but at boundaries, and every image moved its own way.
+    assert np.mean(np.abs(moved_images - tf.cast(moved_labels, tf.float32)) < 1.5) > 0.99
+    assert len({moved.numpy().tobytes() for moved in moved_labels}) == 4
+    assert np.mean(moved_labels != labels) > 0.01
+
+
+def test_augmentation_without_ranges_is_the_identity(rng):
+    images = rng.random((2, 12, 13, 14, 1)).astype(np.float32)
+    labels = rng.integers(0, 5, images.shape)
+    same = SpatialAugmentation(smooth_std=0, affine_std=0)(tf.constant(images), tf.constant(labels))
+    np.testing.assert_allclose(same[0], images, atol=1e-5)
+    np.testing.assert_array_equal(same[1], labels)
+
+
+def test_flip_mirrors_both(rng):
+    images = rng.random((64, 6, 7, 1)).astype(np.float32)
+    flipped, labels = SpatialAugmentation(0, (), 0, flip_axis=0)(
+        tf.constant(images), tf.constant(images * 1000, tf.int32)
+    )
+    mirrored = np.isclose(flipped, images[:, ::-1], atol=1e-5).all(axis=(1, 2, 3))
+    same = np.isclose(flipped, images, atol=1e-5).all(axis=(1, 2, 3))
+    assert np.all(mirrored ^ same)
+    assert 15 < mirrored.sum() < 49
+    np.testing.assert_allclose(labels, 1000 * flipped.numpy(), atol=1.01)
+
+
+def masked_images(rng, shape):
+    """Images that are 0 outside a box, and reach 1 inside."""
+    images = np.zeros(shape, np.float32)
+    inside = images[:, 3:-3, 4:-4]
+    inside[...] = rng.uniform(0.1, 0.9, inside.shape)
+    inside[:, 2, 2] = 1
+    return images
+
+
+@pytest.mark.parametrize("shape", [(3, 14, 17, 1), (2, 14, 12, 13, 1)])
+def test_intensity_augmentation_without_ranges_is_the_identity(rng, shape):
+    images = masked_images(rng, shape)
+    same, labels = STILL(tf.constant(images), "labels")
+    np.testing.assert_allclose(same, images, atol=1e-6)
+    assert labels == "labels"
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 27, 1), (4, 14, 12, 13, 1)])
+def test_intensity_augmentation_changes_each_image_inside_only(rng, shape):
+    images = masked_images(rng, shape)
+    changed = tf.function(IntensityAugmentation())(tf.constant(images), 0)[0].numpy()
+    assert np.all(changed[images == 0] == 0)
+    np.testing.assert_allclose(changed.max(axis=tuple(range(1, len(shape)))), 1, atol=1e-6)
+    assert changed.min() == 0
+    differences = (changed - images)[images > 0].reshape(len(images), -1)
+    assert differences.std(axis=1).min() > 0.01
+    assert np.abs(np.corrcoef(differences)[0, 1]) < 0.9
+
+
+def test_slices_grow_thick_along_one_axis(rng):
+    images = np.tile(masked_images(rng, (1, 40, 41, 1)), (64, 1, 1, 1))
+    augment = dataclasses.replace(STILL, thickness_std=3.0)
+    changed = augment(tf.constant(images), 0)[0].numpy()
+    inner = (slice(None), slice(12, -12), slice(12, -12))
+    # White noise stays white across the axis of the blur, and gets smooth along it.
+    smooth = [
+        np.abs(np.diff(changed[inner], axis=axis)).mean(axis=(1, 2, 3))
+        / np.abs(np.diff(images[inner], axis=axis)).mean(axis=(1, 2, 3))
+        / changed[inner].std(axis=(1, 2, 3))
+        * images[inner].std(axis=(1, 2, 3))
+        for axis in (1, 2)
+    ]
+    untouched = np.isclose(changed, images).all(axis=(1, 2, 3))
+    assert 16 < untouched.sum() < 48
+    along_first, along_second = smooth[0] < 0.8, smooth[1] < 0.8
+    assert not np.any(along_first & along_second)
+    assert min(along_first.sum(), along_second.sum()) > 5

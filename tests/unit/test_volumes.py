@@ -1,5 +1,4 @@
 import gzip
-import math
 import os
 import stat
 from pathlib import Path
@@ -9,34 +8,19 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.orientations import aff2axcodes, axcodes2ornt, ornt_transform
+from oblique_images import make_image, oblique_affine, saved
 
 from cifl_tf import volumes
 from cifl_tf.volumes import (
     plane_axis,
     read_labels,
     read_volume,
-    rescale_intensity,
     save_image,
     to_original,
     write_features,
 )
 
 RAW_HEADS = Path(__file__).parents[3] / "shared" / "data" / "raw"
-SHAPE = (7, 9, 11)
-
-
-def oblique_affine(zooms=(1.0, 1.5, 2.0), tilt=0.2):
-    cos, sin = math.cos(tilt), math.sin(tilt)
-    about_x = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    about_z = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    return from_matvec(about_x @ about_z @ np.diag(zooms), [-31.5, 12.25, 40.0])
-
-
-def make_image(codes="RAS", shape=SHAPE, tilt=0.2, data=None):
-    if data is None:
-        data = np.random.default_rng(0).normal(100, 20, shape).astype(np.float32)
-    image = nibabel.Nifti1Image(data, oblique_affine(tilt=tilt))
-    return image.as_reoriented(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes)))
 
 
 def blob_image(codes="PIR", shape=(24, 22, 20), zooms=(1.0, 1.2, 1.4)):
@@ -52,11 +36,6 @@ def blob_image(codes="PIR", shape=(24, 22, 20), zooms=(1.0, 1.2, 1.4)):
 def centre_of_mass(data, affine):
     grid = np.stack(np.meshgrid(*map(np.arange, data.shape), indexing="ij"), axis=-1)
     return apply_affine(affine, (grid * data[..., None]).sum((0, 1, 2)) / data.sum())
-
-
-def saved(image, path):
-    nibabel.save(image, path)
-    return path
 
 
 # Orientation
@@ -167,167 +146,6 @@ def test_volume_does_not_share_memory_with_its_input(tmp_path):
     np.testing.assert_array_equal(image.get_fdata(), before)
     path = saved(image, tmp_path / "image.nii")
     assert not isinstance(read_volume(path).data.base, np.memmap)
-
-
-# Frames
-
-
-def test_frames(tmp_path):
-    data = np.random.default_rng(1).normal(size=(*SHAPE, 3)).astype(np.float32)
-    path = saved(make_image("LPS", data=data), tmp_path / "frames.nii.gz")
-    volume = read_volume(path, frame=1)
-    np.testing.assert_array_equal(volume.data, data[..., 1])
-    assert to_original(volume.data, volume).shape == SHAPE
-    assert read_volume(make_image(data=data[..., :1])).data.shape == SHAPE
-    with pytest.raises(
-        ValueError, match=r"has 3 frames.*choose one from 0 to 2, frame=0 in Python, --frame 0"
-    ):
-        read_volume(path)
-
-
-@pytest.mark.parametrize("frame", [-1, 3, 0.0, "0"])
-def test_frame_out_of_range(frame):
-    data = np.random.default_rng(1).normal(size=(*SHAPE, 3)).astype(np.float32)
-    with pytest.raises(ValueError, match=r"frame is .*, but the image has 3: pass 0 to 2"):
-        read_volume(make_image(data=data), frame=frame)
-    with pytest.raises(ValueError, match="but the image has 1: pass 0 to 0"):
-        read_volume(make_image(), frame=1)
-
-
-# Files that cannot be read
-
-
-def check_single_line(caught):
-    assert "\n" not in str(caught.value)
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing.nii does not exist: give a .nii or"):
-        read_volume(tmp_path / "nothing.nii")
-
-
-def test_wrong_name(tmp_path):
-    path = tmp_path / "image.png"
-    path.write_bytes(b"\x89PNG")
-    with pytest.raises(ValueError, match=r"image.png does not end in .nii or .nii.gz or .mgh"):
-        read_volume(path)
-
-
-def test_folder(tmp_path):
-    (tmp_path / "x.nii").mkdir()
-    with pytest.raises(ValueError, match="is a folder"):
-        read_volume(tmp_path / "x.nii")
-
-
-def test_array_instead_of_image():
-    with pytest.raises(ValueError, match=r"got a ndarray.*nibabel.Nifti1Image"):
-        read_volume(np.zeros((3, 3, 3)))
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgh", ".mgz"])
-@pytest.mark.parametrize("content", [b"", b"This is text and no image. " * 100])
-def test_wrong_content(tmp_path, suffix, content):
-    path = tmp_path / f"text{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"text.* no NIfTI or MGH image.*convert") as caught:
-        read_volume(path)
-    check_single_line(caught)
-
-
-def test_plain_file_named_as_compressed(tmp_path):
-    path = saved(make_image(), tmp_path / "image.nii")
-    with pytest.raises(ValueError, match=r"in spite of its name.*Not a gzipped file"):
-        read_volume(path.rename(tmp_path / "image.nii.gz"))
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgh", ".mgz"])
-@pytest.mark.parametrize("share", [0.003, 0.1, 0.5, 0.9])
-def test_truncated(tmp_path, suffix, share):
-    image = make_image()
-    image = nibabel.MGHImage(image.dataobj, image.affine) if "mg" in suffix else image
-    path = saved(image, tmp_path / f"image{suffix}")
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(ValueError, match=r"image.* is truncated or damaged.*copy") as caught:
-        read_volume(path)
-    check_single_line(caught)
-
-
-@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
-def test_damaged_voxels_of_a_compressed_file(tmp_path, suffix):
-    image = make_image()
-    image = nibabel.MGHImage(image.dataobj, image.affine) if "mg" in suffix else image
-    path = saved(image, tmp_path / f"image{suffix}")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="truncated or damaged"):
-        read_volume(path)
-
-
-def test_header_that_claims_more_than_any_memory(tmp_path):
-    header = nibabel.Nifti1Header()
-    header.set_data_dtype(np.float64)
-    header.set_data_shape((30000, 30000, 30000))
-    path = tmp_path / "huge.nii"
-    path.write_bytes(header.binaryblock[:344] + b"n+1\0" + bytes(100))
-    with pytest.raises(ValueError, match=r"truncated or damaged.*\(MemoryError\)"):
-        read_volume(path)
-
-
-# Images that cannot be used
-
-
-@pytest.mark.parametrize("shape", [(5,), (3, 3, 3, 1, 2)])
-def test_number_of_axes(shape):
-    image = nibabel.Nifti1Image(np.ones(shape, np.float32), np.eye(4))
-    with pytest.raises(ValueError, match=rf"the image has {len(shape)} axes"):
-        read_volume(image)
-
-
-@pytest.mark.parametrize("shape", [(4, 0, 4), (4, 4, 4, 0)])
-def test_empty(shape):
-    with pytest.raises(ValueError, match="is empty, its shape is"):
-        read_volume(nibabel.Nifti1Image(np.ones(shape, np.float32), np.eye(4)))
-
-
-@pytest.mark.parametrize("shape", [(4, 5, 6), (1, 1, 1)])
-def test_constant(tmp_path, shape):
-    path = saved(nibabel.Nifti1Image(np.full(shape, 3, np.int16), np.eye(4)), tmp_path / "c.nii")
-    with pytest.raises(ValueError, match=r"c.nii is constant, all 3.0: give"):
-        read_volume(path)
-
-
-def test_not_finite():
-    data = np.arange(60.0).reshape(3, 4, 5)
-    data[0, 0, :2] = np.nan
-    data[1, 1, :3] = np.inf, -np.inf, 1e300
-    with pytest.raises(ValueError, match=r"2 NaN and 3 infinite voxels .* of 60: .*nan_to_num"):
-        read_volume(nibabel.Nifti1Image(data, np.eye(4)))
-
-
-def test_colours_and_complex(tmp_path):
-    rgb = np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    with pytest.raises(ValueError, match=r"are colours \(RGB\): give an image with one real"):
-        read_volume(saved(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "rgb.nii"))
-    with pytest.raises(ValueError, match="are of type complex64: give an image with one real"):
-        read_volume(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.complex64), np.eye(4)))
-
-
-@pytest.mark.parametrize("value", [0, np.nan, np.inf])
-def test_affine(tmp_path, value):
-    header = nibabel.Nifti1Header()
-    header["sform_code"] = 1
-    header["srow_x"], header["srow_y"], header["srow_z"] = np.eye(4)[:3]
-    header["srow_z"][2] = value
-    data = make_image().get_fdata(dtype=np.float32)
-    path = saved(nibabel.Nifti1Image(data, None, header), tmp_path / "image.nii")
-    with pytest.raises(ValueError, match=r"affine of .*image.nii is singular or not finite"):
-        read_volume(path)
-
-
-def test_no_affine():
-    with pytest.raises(ValueError, match="affine of the image is singular or not finite"):
-        read_volume(nibabel.Nifti1Image(make_image().get_fdata(), None))
 
 
 # Voxel size
@@ -481,82 +299,6 @@ def test_image_may_be_saved_over_its_own_file(tmp_path):
     save_image(nibabel.load(path), path)
     np.testing.assert_array_equal(nibabel.load(path).get_fdata(), make_image().get_fdata())
     assert os.listdir(tmp_path) == ["image.nii"]
-
-
-# Intensities
-
-
-def slow_percentile(values, percent):
-    ranked = sorted(float(value) for value in values)
-    position = percent / 100 * (len(ranked) - 1)
-    below = math.floor(position)
-    above = min(below + 1, len(ranked) - 1)
-    return ranked[below] + (position - below) * (ranked[above] - ranked[below])
-
-
-def random_images():
-    generator = np.random.default_rng(3)
-    yield "normal", generator.normal(50, 10, (9, 10, 11)).astype(np.float32)
-    yield "skewed", generator.exponential(300, 1501).astype(np.float32)
-    yield "integers", generator.integers(0, 255, (20, 30)).astype(np.uint8)
-    yield "negative", generator.normal(-1000, 1, (8, 8)).astype(np.float32)
-    yield "two voxels", np.array([4.0, 2.0], np.float32)
-
-
-IMAGES = dict(random_images())
-
-
-@pytest.mark.parametrize(("lower", "upper"), [(0.1, 99.9), (0, 100), (2, 98), (10, 60)])
-@pytest.mark.parametrize("name", IMAGES)
-def test_rescale_against_sorted_list(name, lower, upper):
-    image = IMAGES[name]
-    low, high = (slow_percentile(image.ravel(), percent) for percent in (lower, upper))
-    expected = [min(max((float(x) - low) / (high - low), 0), 1) for x in image.ravel()]
-    result = rescale_intensity(image, lower, upper)
-    assert result.dtype == np.float32
-    assert result.shape == image.shape
-    np.testing.assert_allclose(result.ravel(), expected, atol=2e-5)
-    assert result.min() == 0
-    assert result.max() == 1
-
-
-@pytest.mark.parametrize(("lower", "upper"), [(0.1, 99.9), (5, 95)])
-@pytest.mark.parametrize("name", IMAGES)
-def test_rescale_of_an_inverted_image_is_the_inverse(name, lower, upper):
-    image = IMAGES[name].astype(np.float32)
-    inverted = image.max() + image.min() - image
-    expected = 1 - rescale_intensity(image, lower, upper)
-    np.testing.assert_allclose(rescale_intensity(inverted, lower, upper), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_rescale_ignores_unit_and_offset(name):
-    image = IMAGES[name].astype(np.float32)
-    expected = rescale_intensity(image)
-    np.testing.assert_allclose(rescale_intensity(4 * image + 64), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("value", [0, -1024, 1e30])
-def test_rescale_constant(value):
-    result = rescale_intensity(np.full((3, 4, 5), value))
-    np.testing.assert_array_equal(result, np.zeros((3, 4, 5), np.float32))
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_rescale_sparse_image_falls_back_to_its_range(sign):
-    image = np.zeros((20, 20, 20), np.float32)
-    image[3, 4, 5:8] = sign * np.array([1, 2, 4])
-    expected = np.full(image.shape, 0 if sign == 1 else 1, np.float32)
-    expected[3, 4, 5:8] = (0.25, 0.5, 1) if sign == 1 else (0.75, 0.5, 0)
-    np.testing.assert_allclose(rescale_intensity(image), expected)
-
-
-def test_rescale_errors():
-    for lower, upper in [(50, 50), (90, 10), (-1, 99), (1, 101), (math.nan, 99)]:
-        with pytest.raises(ValueError, match=r"percentiles are .*give 0 <= lower < upper <= 100"):
-            rescale_intensity(np.arange(5), lower, upper)
-    with pytest.raises(ValueError, match="the image has no voxels"):
-        rescale_intensity(np.zeros((0, 3)))
 
 
 # Planes
