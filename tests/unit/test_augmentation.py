@@ -117,7 +117,9 @@ def test_patches_are_of_images_and_labels_alike_and_around_labels(shape, margin)
 
 def test_patches_lie_anywhere_and_inside():
     images = numbered((7, 8), 400)
-    patches, _ = RandomPatch(3, 0)(tf.constant(images), tf.zeros(images.shape, tf.int32))
+    patches, _ = tf.function(RandomPatch(3, 0))(
+        tf.constant(images), tf.zeros(images.shape, tf.int32)
+    )
     corners = patches.numpy()[:, 0, 0, 0]
     rows, columns = np.divmod(corners.astype(int) - 1, 8)
     assert set(rows) == set(range(5))
@@ -129,7 +131,7 @@ def test_a_third_of_the_patches_lie_anywhere():
     labels = np.zeros((3000, 30, 30, 1), np.int32)
     labels[:, 0, 0] = 1  # in one of 225 patches about any voxel
     tf.random.set_seed(0)
-    _, patches = RandomPatch(3, 0)(tf.zeros(labels.shape), tf.constant(labels))
+    _, patches = tf.function(RandomPatch(3, 0))(tf.zeros(labels.shape), tf.constant(labels))
     without = (patches.numpy() == 0).all((1, 2, 3)).mean()
     assert abs(without - 1 / 3 * 224 / 225) < 0.04  # 4.6 SD
 
