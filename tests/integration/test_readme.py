@@ -8,6 +8,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from command_runner import run_here
+
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 # As written, but for the length of training.
@@ -28,7 +30,7 @@ def run_python(code, folder):
     return subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
 
 
-def test_readme_runs_as_written(workplace, run_cifl):
+def test_readme_runs_as_written(workplace, monkeypatch):
     languages = [language for language, _ in BLOCKS]
     # "bash" needs ANTs, see test_ants_puts_an_affine_before_the_warp.
     assert languages == ["python"] * 2 + ["sh"] * 3 + ["python", "bash", "sh", "python"]
@@ -41,11 +43,14 @@ def test_readme_runs_as_written(workplace, run_cifl):
     check = "\nassert features.shape == (197, 189, 16), features.shape"
     run_python(first_script + check, workplace)
     run_python(keras_script + check, workplace)
-    for command in commands.splitlines():
-        program, *arguments = shlex.split(command)
-        assert program == "cifl"
-        steps = ["--steps", "2"] if "train" in arguments else []
-        run_cifl(*arguments, *steps, cwd=workplace)
+    with monkeypatch.context() as changed:
+        changed.chdir(workplace)
+        for command in commands.splitlines():
+            program, *arguments = shlex.split(command)
+            assert program == "cifl"
+            steps = ["--steps", "2"] if "train" in arguments else []
+            done = run_here(*arguments, *steps)
+            assert done.exit_code == 0, f"{command}: {done.stderr or done.exception!r}"
     run_python(registration_script, workplace)
     written = {path.name for path in workplace.iterdir()}
     assert written >= {"encoder.keras", "my_model", "demo", "features", "saved_model", "labels"}

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from functools import partial
 
 import pytest
 from matplotlib.image import imread
@@ -77,14 +78,23 @@ def test_a_part_of_the_table_is_written_without_figures_and_the_rest_follows(
     assert "| unregistered |" in text
     assert "τγ=0.1" not in text
     assert not (out / "training" / "tau_0.1").exists()  # trained when it is needed
-    script.main([*arguments, "--only", "segmentation"])
+    script.main([*arguments, "--only", "segmentation, CIFL τγ=0.1"])
     text = (out / "table1.md").read_text()
     assert "| CIFL τγ=0.1 |" in text
     assert "CIFL τγ=0.1 against intensity, FLAIR" in text
     assert f"--out {out} --quick --no-figures`" in text.splitlines()[0]  # of the whole table
     assert not list(out.glob("*.png"))
+
+
+def test_methods_are_chosen_by_name_or_task():
+    methods = {"segmentation": {"CIFL": 0, "intensity": 0}, "registration": {"CIFL": 0}}
+    chosen = partial(reproduce_table1.wanted_methods, methods)
+    in_all = [("segmentation", "CIFL"), ("segmentation", "intensity"), ("registration", "CIFL")]
+    assert chosen(None) == in_all
+    assert chosen(["segmentation"]) == in_all[:2]
+    assert chosen(["registration, CIFL", "segmentation, intensity"]) == [in_all[2], in_all[1]]
     with pytest.raises(ValueError, match="--only 'nnU-Net' is none of the methods: segmentation"):
-        script.main([*arguments, "--only", "nnU-Net"])
+        chosen(["nnU-Net"])
 
 
 def test_encoders_that_are_there_are_taken_and_others_trained(script, tmp_path):
