@@ -144,8 +144,11 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
     out = Path(out)
     claim = dataclasses.asdict(config)
     check_folder(out, claim)
+    done = steps_done(out, config.steps)
+    if done >= config.steps:
+        return load_network(out / ENCODER_FILE)
     keras.utils.set_random_seed(config.seed)
-    seen = steps_done(out, config.steps) * config.batch_size
+    seen = done * config.batch_size
     maps, num_labels = _label_maps(config, start=seen)
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)

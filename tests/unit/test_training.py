@@ -20,9 +20,23 @@ def _short_epochs(monkeypatch):
     monkeypatch.setattr("cifl_tf.training_folder.MAX_STEPS_PER_EPOCH", 3)
 
 
-def test_folder_is_complete(tmp_path):
-    encoder = train(tmp_path / "model", TrainingConfig(steps=5, **TINY), verbose=0)
-    folder = tmp_path / "model"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder after two epochs, which tests do not change, and the encoder that came of them."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cifl_tf.training_folder.MAX_STEPS_PER_EPOCH", 3)
+        return folder, train(folder, TrainingConfig(steps=5, **TINY), verbose=0)
+
+
+def contents(folder):
+    """All files of a folder with their times and bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_folder_is_complete(trained):
+    folder, encoder = trained
     names = {path.name for path in folder.iterdir()}
     assert names == {"config.json", "encoder.keras", "history.csv", "checkpoints", "logs"}
     history = read_history(folder / "history.csv")
@@ -45,14 +59,13 @@ def test_folder_is_complete(tmp_path):
     assert len(np.unique(pixels)) > 50
 
 
-def test_complete_folder_is_loaded_not_trained(tmp_path):
-    config = TrainingConfig(steps=4, **TINY)
-    train(tmp_path, config, verbose=0)
-    before = (tmp_path / "encoder.keras").read_bytes(), (tmp_path / "history.csv").read_text()
-    train(tmp_path, config, verbose=0)
-    assert ((tmp_path / "encoder.keras").read_bytes(), (tmp_path / "history.csv").read_text()) == (
-        before
-    )
+def test_complete_folder_is_loaded_not_trained(trained):
+    folder, encoder = trained
+    before = contents(folder)
+    again = train(folder, TrainingConfig(steps=5, **TINY), verbose=0)
+    assert contents(folder) == before
+    for mine, other in zip(again.get_weights(), encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_an_epoch_enters_the_history_when_its_files_are_there(tmp_path, monkeypatch):
@@ -99,12 +112,12 @@ def test_nothing_is_written_where_an_initial_encoder_does_not_fit(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_another_configuration_is_refused(tmp_path):
-    train(tmp_path, TrainingConfig(steps=2, **TINY), verbose=0)
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with pytest.raises(ValueError, match="steps 2 there, 3 asked, seed 0 there, 1 asked"):
-        train(tmp_path, TrainingConfig(steps=3, seed=1, **TINY), verbose=0)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+def test_another_configuration_is_refused(trained):
+    folder, _ = trained
+    before = contents(folder)
+    with pytest.raises(ValueError, match="steps 5 there, 6 asked, seed 0 there, 1 asked"):
+        train(folder, TrainingConfig(steps=6, seed=1, **TINY), verbose=0)
+    assert contents(folder) == before
 
 
 def test_bfloat16_is_for_training_only(tmp_path):
