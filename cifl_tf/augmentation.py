@@ -190,6 +190,24 @@ class IntensityAugmentation:
         return tf.math.divide_no_nan(images, highest), labels
 
 
+def intensity_augmentation(vary: bool, remapped: float) -> IntensityAugmentation | None:
+    """What a training is asked for; None where intensities stay as they are.
+
+    Args:
+        vary: gamma, bias field, thick slices and noise.
+        remapped: share of the images that get a random contrast, with these changes or alone.
+
+    Raises:
+        ValueError: ``remapped`` is no share.
+    """
+    if vary:
+        return IntensityAugmentation(remapped=remapped)
+    alone = IntensityAugmentation(
+        gamma_std=0, bias_std=0, thickness_std=0, noise_std=0, remapped=remapped
+    )
+    return alone if remapped > 0 else None
+
+
 def remap(images: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
     """Intensities at given levels, linear between.
 

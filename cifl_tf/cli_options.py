@@ -71,7 +71,8 @@ VaryIntensity = Annotated[
     bool, typer.Option(help="Vary gamma, bias field, slice thickness and noise at random.")
 ]
 Remapped = Annotated[
-    float, typer.Option(help="Share of these images that get a random contrast as well.")
+    float,
+    typer.Option(help="Share of the training images that get a random contrast, also alone."),
 ]
 LearningRate = Annotated[float, typer.Option(help="At the start.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
+from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
 from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.frozen_features import checked_ensemble
@@ -59,7 +59,7 @@ class RegistrationConfig:
             way each, it would ask for larger warps than subjects need, and trained worse.
         vary_intensity: change the intensities that the network sees, of each image in its own way,
             see ``IntensityAugmentation``; the loss compares the images as they are.
-        remapped: share of the images that get a random contrast then.
+        remapped: share of the images that get a random contrast, also where nothing else varies.
         seed: of weights, order and augmentation.
 
     Raises:
@@ -92,7 +92,7 @@ class RegistrationConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
-        IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
+        intensity_augmentation(self.vary_intensity, self.remapped)  # refuses what is no share
         if self.batch_size == 0:
             object.__setattr__(self, "batch_size", 6 if self.ndim == 2 else 1)
         require_positive(self, "steps", "batch_size", "learning_rate", "num_filters")
@@ -163,8 +163,7 @@ def train_registration(
         passes=config.passes,
     )
     network.compile(cosine_adam(config), LOSSES[config.loss]())
-    if config.vary_intensity:
-        network.look = IntensityAugmentation(remapped=config.remapped)
+    network.look = intensity_augmentation(config.vary_intensity, config.remapped)
     data = pair_data(
         images,
         labels if config.label_weight > 0 else None,

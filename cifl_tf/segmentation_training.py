@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
+from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
 from cifl_tf.averaging import average_over_copies, checked_zoom_factors
 from cifl_tf.callbacks import KeepBest, epochs_since_best, read_history
 from cifl_tf.datasets import Cohort, stack_cohort
@@ -75,7 +75,7 @@ class SegmentationConfig:
             segmenter takes the mean over the image and its mirror image.
         zoom_factors: of copies of the image that are in this mean too; see ``AverageOverCopies``.
         vary_intensity: change the intensities at random too; see ``IntensityAugmentation``.
-        remapped: share of the images that get a random contrast then.
+        remapped: share of the images that get a random contrast, also where nothing else varies.
         seed: of weights, order and augmentation.
 
     Raises:
@@ -109,7 +109,7 @@ class SegmentationConfig:
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
         object.__setattr__(self, "zoom_factors", checked_zoom_factors(self.zoom_factors))
-        IntensityAugmentation(remapped=self.remapped)  # refuses what is no share
+        intensity_augmentation(self.vary_intensity, self.remapped)  # refuses what is no share
         if self.batch_size == 0:
             whole_volumes = self.ndim == 3 and self.patch is None
             object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
@@ -183,7 +183,7 @@ def train_segmenter(
     held_out = cohort_arrays(validation, config.contrast, config)
     whole = config.patch is None or config.copies is not None
     shape = images.shape[1:-1] if whole else (config.patch,) * config.ndim
-    look = IntensityAugmentation(remapped=config.remapped)
+    look = intensity_augmentation(config.vary_intensity, config.remapped)
     # Another order after an interruption than before it.
     seed = config.seed + done
     vary = partial(
@@ -191,7 +191,7 @@ def train_segmenter(
         images,
         labels,
         augmentation=SpatialAugmentation(flip_axis=config.flip_axis),
-        look=look if config.vary_intensity and not config.synthetic else None,
+        look=None if config.synthetic else look,
         seed=seed,
         render=_painter(shape, train.num_labels) if config.synthetic else None,
     )

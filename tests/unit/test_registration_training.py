@@ -163,10 +163,15 @@ def test_only_the_network_sees_other_intensities(cohort, config, tmp_path, monke
     monkeypatch.setattr(registration_training, "fit_in_folder", fit)
     monkeypatch.setattr(registration_training, "load_registration", lambda out: None)
     train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
-    for vary in (True, False):
-        config = dataclasses.replace(config, vary_intensity=vary, remapped=0.25)
-        train_registration(tmp_path / str(vary), config, train, validation)
-    assert looks == [IntensityAugmentation(remapped=0.25), None]
+    for vary, remapped in ((True, 0.25), (False, 0.25), (False, 0.0)):
+        config = dataclasses.replace(config, vary_intensity=vary, remapped=remapped)
+        train_registration(tmp_path / f"{vary} {remapped}", config, train, validation)
+    alone = {"gamma_std": 0, "bias_std": 0, "thickness_std": 0, "noise_std": 0}
+    assert looks == [
+        IntensityAugmentation(remapped=0.25),
+        IntensityAugmentation(remapped=0.25, **alone),
+        None,
+    ]
 
 
 def test_volumes_without_labels_keep_the_last_network(config, tmp_path):

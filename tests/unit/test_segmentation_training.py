@@ -225,11 +225,16 @@ def test_interrupted_training_keeps_the_best_epoch(cohort, config, tmp_path, mon
         assert keep.model.stop_training == (len(values) == 3)
 
 
-LOOKS = {  # by case: what is asked, and whether images are varied and rendered
-    "features": ({}, True, False),
-    "features of images as they are": ({"vary_intensity": False}, False, False),
-    "intensities": ({"model": "intensity"}, True, False),
-    "synthetic": ({"synthetic": True}, False, True),
+REMAPPED_ALONE = IntensityAugmentation(
+    gamma_std=0, bias_std=0, thickness_std=0, noise_std=0, remapped=0.25
+)
+VARIED = IntensityAugmentation(remapped=0.25)
+LOOKS = {  # by case: what is asked, how images are varied, and whether they are rendered
+    "features": ({}, VARIED, False),
+    "features of random contrasts": ({"vary_intensity": False}, REMAPPED_ALONE, False),
+    "features of images as they are": ({"vary_intensity": False, "remapped": 0}, None, False),
+    "intensities": ({"model": "intensity"}, VARIED, False),
+    "synthetic": ({"synthetic": True}, None, True),
 }
 
 
@@ -249,5 +254,5 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
     monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
     train, validation, _ = cohort.split((2, 1, 0))
     train_segmenter(tmp_path / "segmenter", config, train, validation)
-    assert seen["look"] == (IntensityAugmentation(remapped=0.25) if varied else None)
+    assert seen["look"] == varied
     assert (seen["render"] is not None) == rendered
