@@ -44,13 +44,14 @@ def open_cohort(
         raise FileNotFoundError(
             f"{folder} is no folder; give one of a dataset, or 'virtual' for the virtual cohort"
         )
-    if entities and not any(folder.glob("sub-*")):
+    is_bids = any(folder.glob("sub-*"))
+    if entities and not is_bids:
         raise ValueError(
             f"{data} chooses BIDS entities, but {folder} holds no sub-*; leave them out"
         )
     if (folder / "subjects.txt").exists():
         cohort = read_oasis(folder, ndim, **chosen)
-    elif any(folder.glob("sub-*")):
+    elif is_bids:
         cohort = read_bids(
             folder,
             session=entities.get("ses"),
