@@ -51,7 +51,7 @@ def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
     np.testing.assert_array_equal(warp(images, displacement), images)
 
 
-@pytest.mark.parametrize(("similarity", "passes"), [("image", 1), ("features", 2)])
+@pytest.mark.parametrize(("similarity", "passes"), [("image", 1), ("image", 2), ("features", 2)])
 def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity, passes):
     network = RegistrationNetwork(
         tiny_encoder, SHAPE, ["gamma"], similarity, label_weight=1.0, passes=passes
