@@ -78,6 +78,7 @@ def variants(base: TrainingConfig) -> list[Variant]:
     scales = ((2, 4, 8, 16), (4, 8, 16), (8, 16, 32), (16, 32, 64))
     choices: dict[str, dict[str, dict]] = {
         "base": {BASE: {}},
+        "seed": {f"seed-plus-{number}": {"seed": base.seed + number} for number in (1, 2)},
         "window": {f"window-{size or 'image'}": {"window": size} for size in (10, 40, 0)},
         "crop": {f"crop-{size}": {"crop": size} for size in (0, 4)},
         "channels": {f"channels-{count}": {"num_features": count} for count in (8, 32)},
@@ -211,7 +212,8 @@ class Search:
             "each channel with itself in T1w, inside the labels, of the encoder alone; mean over "
             "channels and choosing subjects. Minutes: of the encoder's training. The base has "
             f"{about['encoder_steps']} steps, and its features are the mean over the image and a "
-            f"copy of it ({', '.join(ENSEMBLE)}); a variant changes what it names.",
+            f"copy of it ({', '.join(ENSEMBLE)}); a variant changes what it names. Those of group "
+            "seed change nothing but the seed of the encoder: what chance alone moves.",
             "",
             *(f"| {' | '.join(row)} |" for row in rows),
         ]
