@@ -243,8 +243,10 @@ def info_command(
 ):
     """List the encoders that ship with the package, or print the model card of one."""
     if name is None:
-        for shipped in pretrained_encoders().values():
-            typer.echo(f"{shipped.name:12}{shipped.summary}")
+        known = pretrained_encoders()
+        width = max(map(len, known)) + 3
+        for shipped in known.values():
+            typer.echo(f"{shipped.name:{width}}{shipped.summary}")
     else:
         typer.echo(find_pretrained(name).card.rstrip())
 

@@ -122,7 +122,7 @@ def test_info_of_the_encoders_that_ship():
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(known)
     for line, shipped in zip(lines, known.values(), strict=True):
-        assert line.endswith(f" {shipped.summary}")
+        assert line.endswith(f"   {shipped.summary}")
         card = run_here("info", shipped.name).stdout
         assert card.rstrip() == (shipped.folder / "README.md").read_text().rstrip()
 

@@ -27,7 +27,7 @@ def copied_weights(tmp_path, monkeypatch):
 def test_each_loads_and_has_a_card(name):
     shipped = cifl_tf.pretrained_encoders()[name]
     encoder = cifl_tf.load_pretrained(name)
-    ndim = int(name[-2])
+    ndim = int(re.match(r"shapes-(\d)d", name)[1])
     assert len(encoder.input_shape) == ndim + 2
     assert {layer.compute_dtype for layer in encoder.layers} == {"float32"}
     features = encoder(np.random.default_rng(0).random((1, *[24] * ndim, 1), np.float32)).numpy()
