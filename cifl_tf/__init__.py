@@ -7,6 +7,7 @@ from cifl_tf.encoder import build_encoder, receptive_radius, start_from
 from cifl_tf.export import export_registration, export_saved_model, export_segmenter
 from cifl_tf.inference import features_of
 from cifl_tf.instance import InstanceSettings, optimise_instance
+from cifl_tf.intensity import IntensityScaling, rescale_intensity
 from cifl_tf.layers import L2Normalize, RescaleIntensity
 from cifl_tf.losses import ContrastiveLoss, contrastive_loss
 from cifl_tf.model import CIFL
@@ -29,7 +30,7 @@ from cifl_tf.segmentation_training import (
 )
 from cifl_tf.synthesis import Appearance, PairSynthesizer, shape_maps
 from cifl_tf.transforms import warp
-from cifl_tf.volumes import Volume, read_volume, rescale_intensity, write_features
+from cifl_tf.volumes import Volume, read_volume, write_features
 from cifl_tf.warps import read_warp, write_warp
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ContrastiveLoss",
     "InstanceMethod",
     "InstanceSettings",
+    "IntensityScaling",
     "L2Normalize",
     "MeanDice",
     "NetworkMethod",

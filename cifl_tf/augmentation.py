@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from cifl_tf._compat import vxm
+from cifl_tf.intensity import is_air
 from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, interpolate
 from cifl_tf.synthesis import draw_thickness
 
@@ -170,7 +171,7 @@ class IntensityAugmentation:
             images: float32 (batch, *spatial, 1) in [0, 1], of known spatial shape.
             labels: anything.
         """
-        inside = tf.cast(images > 0, tf.float32)
+        inside = tf.cast(~is_air(images), tf.float32)
         batch_size, shape = tf.shape(images)[0], images.shape[1:-1]
         single = [batch_size] + [1] * (len(shape) + 1)
         if self.remapped > 0:

@@ -56,6 +56,13 @@ ValidationSubjects = Annotated[
 Ndim = Annotated[int, typer.Option(help="2 for slices, 3 for volumes.")]
 Plane = Annotated[PlaneName, typer.Option(help="Of the slices.")]
 NumSlices = Annotated[int, typer.Option(help="Slices per subject.")]
+LabeledSlices = Annotated[
+    int | None,
+    typer.Option(
+        help="Neighboring slices per subject.",
+        show_default="slices over the whole extent of the labels, 40 at most; 9 with --around",
+    ),
+]
 Around = Annotated[
     str | None,
     typer.Option(help="Label on which the slices are centred.", show_default="the middle"),

@@ -24,7 +24,7 @@ def build_encoder(
 
     ``plain`` is the paper's: eight convolutions of size 3 (Chua & Dalca, section 2), here with
     leaky ReLU between them. ``unet`` has ten convolutions on three resolutions and sees about 23
-    voxels far instead of 8. Both end in ``L2Normalize``.
+    voxels far instead of 8. Both end in ``L2Normalize``, over what is not air.
 
     Args:
         ndim: 2 for slices, 3 for volumes.
@@ -53,7 +53,7 @@ def build_encoder(
     features = _convolution(ndim, num_features, "features", activation=None)(hidden)
     if architecture == "unet":
         features = CropTo(name="crop")([features, image])
-    return keras.Model(image, L2Normalize(name="l2_normalize")(features), name=name)
+    return keras.Model(image, L2Normalize(name="l2_normalize")([features, image]), name=name)
 
 
 def start_from(encoder: keras.Model, source: keras.Model) -> None:

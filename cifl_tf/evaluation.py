@@ -31,7 +31,7 @@ def feature_scores(
     *,
     ndim: int = 2,
     plane: str = "coronal",
-    num_slices: int = 9,
+    num_slices: int | None = 9,
     around: str | None = None,
 ) -> list[Row]:
     """Correlate features of every subject in several contrasts, inside the subject's labels.
@@ -89,7 +89,7 @@ def segmentation_scores(
     *,
     ndim: int = 2,
     plane: str = "coronal",
-    num_slices: int = 9,
+    num_slices: int | None = 9,
     around: str | None = None,
 ) -> list[Row]:
     """Compare segmentations of every subject in every contrast with the subject's labels.
@@ -138,7 +138,7 @@ def registration_scores(
     *,
     ndim: int = 2,
     plane: str = "coronal",
-    num_slices: int = 9,
+    num_slices: int | None = 9,
     around: str | None = None,
     hd95: bool = True,
 ) -> list[Row]:
@@ -211,7 +211,7 @@ class _View:
 
     ndim: int
     plane: str
-    num_slices: int
+    num_slices: int | None
     around: str | None
 
     def __post_init__(self):

@@ -1,8 +1,9 @@
 """Encoders, segmenters and registrations as SavedModels that TensorFlow runs without this package.
 
 Each has a signature ``serving_default``, and calling the loaded object does the same. Intensities
-are raw: each image of a batch is scaled to [0, 1] by ``rescale_intensity``. So a slice is scaled by
-itself, where the commands of this package scale its whole volume.
+are raw: each image of a batch is scaled to [0, 1] as the model was trained with, by the rules of
+``rescale_intensity``. So a slice is scaled by itself, where the commands of this package scale its
+whole volume. The voxel size is that of the training: nothing is resampled.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.files import written_whole
+from cifl_tf.image_model import preprocessing_of
 from cifl_tf.layers import RescaleIntensity
 from cifl_tf.transforms import warp_batch
 
@@ -31,7 +33,7 @@ def export_saved_model(encoder: keras.Model, path) -> None:
         ValueError: the folder exists and is not empty.
     """
     encoder = getattr(encoder, "encoder", encoder)
-    rescale = RescaleIntensity()
+    rescale = RescaleIntensity(**preprocessing_of(encoder).scaling.to_config())
 
     def features(image):
         return {"features": encoder(rescale(image), training=False)}
@@ -51,20 +53,22 @@ def export_segmenter(
         segmenter: see ``build_segmenter``.
         path: folder to make.
         label_values: value of each label in ``labels``, background first, such as
-            ``Cohort.label_values``; None for 0, 1, 2 and so on.
+            ``Cohort.label_values``; None for those of a ``Segmenter``, else 0, 1, 2 and so on.
 
     Raises:
         ValueError: the folder exists and is not empty, or the segmenter has another number of
             labels.
     """
     num_labels = segmenter.output_shape[-1]
-    values = np.arange(num_labels) if label_values is None else np.array(label_values)
+    if label_values is None:
+        label_values = getattr(segmenter, "label_values", range(num_labels))
+    values = np.array(label_values)
     if values.shape != (num_labels,):
         raise ValueError(
             f"label_values are {values.tolist()}, but the segmenter has {num_labels} labels; give "
             "a value for each, background included"
         )
-    rescale = RescaleIntensity()
+    rescale = RescaleIntensity(**preprocessing_of(segmenter).scaling.to_config())
 
     def segment(image):
         probabilities = segmenter(rescale(image), training=False)
@@ -89,7 +93,7 @@ def export_registration(network: keras.Model, path) -> None:
     Raises:
         ValueError: the folder exists and is not empty.
     """
-    rescale = RescaleIntensity()
+    rescale = RescaleIntensity(**preprocessing_of(network).scaling.to_config())
 
     def displace(moving, fixed):
         displacement = network([rescale(moving), rescale(fixed)], training=False)

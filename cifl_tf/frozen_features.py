@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.datasets.contrasts import ALIASES, REMAPPINGS
+from cifl_tf.intensity import is_air
 
 
 def checked_ensemble(ensemble: Sequence[str]) -> tuple[str, ...]:
@@ -60,10 +61,10 @@ class FrozenFeatures(keras.layers.Layer):
         return 1 if self.encoder is None else self.encoder.output_shape[-1]
 
     def copies(self, image: tf.Tensor) -> list[tf.Tensor]:
-        """The image (batch, *spatial, 1) and its remapped copies, which are 0 where it is."""
-        air = tf.zeros_like(image)
+        """The image (batch, *spatial, 1) and its remapped copies, which are 0 where it is air."""
+        air, black = is_air(image), tf.zeros_like(image)
         remapped = (REMAPPINGS[name](image) for name in self.ensemble)
-        return [image, *(tf.where(image > 0, copy, air) for copy in remapped)]
+        return [image, *(tf.where(air, black, copy) for copy in remapped)]
 
     def mean_features(self, copies: Sequence[tf.Tensor]) -> tf.Tensor:
         """Mean over the features of several images (batch, *spatial, 1), such as ``copies``."""

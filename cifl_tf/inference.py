@@ -1,17 +1,27 @@
 """Features of a whole image: an array or a file, through a 2D or a 3D encoder."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
 from cifl_tf.frozen_features import FrozenFeatures, checked_ensemble
-from cifl_tf.volumes import Volume, read_volume, rescale_intensity, slice_axis, to_original
+from cifl_tf.image_model import Preprocessing, preprocessing_of
+from cifl_tf.volumes import (
+    Volume,
+    natural_plane,
+    read_volume,
+    resample_volume,
+    slice_axis,
+    to_original,
+)
 
 ENCODER_FILE = "encoder.keras"
 
@@ -40,12 +50,13 @@ def load_network(file, command: str = "cifl train") -> keras.Model:
 def features_of(
     image,
     encoder: keras.Model,
-    plane: str = "coronal",
+    plane: str | None = None,
     voxel_size=None,
     frame: int | None = None,
     batch_size: int = 8,
     progress: bool = False,
     ensemble: Sequence[str] = (),
+    window: tuple[float, float] | None = None,
 ):
     """Contrast-invariant features of an image.
 
@@ -55,14 +66,18 @@ def features_of(
     Args:
         image: an array (x, y) or (x, y, z); or the path of a NIfTI or MGZ file, or a nibabel image.
         encoder: see ``build_encoder``; a ``CIFL`` model gives its encoder.
-        plane: "sagittal", "coronal" or "axial": the slices that a 2D encoder gets.
-        voxel_size: for files, in mm: resample to it before, and the features back after.
+        plane: "sagittal", "coronal" or "axial": the slices that a 2D encoder gets. None for
+            coronal, or, of an image with thick slices, these slices.
+        voxel_size: for files, in mm: resample to it before, and the features back after. A warning
+            says where the encoder is for others.
         frame: for 4D files, which image.
         batch_size: slices at a time.
         progress: show a progress bar over slices.
         ensemble: names of remapped copies of the image, such as ("inverted", "gamma"): the mean
             over its features and theirs, at the cost of one more encoder pass per copy. Contrasts
             then differ less. See ``FrozenFeatures``.
+        window: two intensities that become 0 and 1, such as (0, 80) for a brain in CT; None for
+            what ``rescale_intensity`` finds.
 
     Returns:
         For an array, float32 (*spatial, C). For a file or a nibabel image, a 4D NIfTI image of the
@@ -74,11 +89,18 @@ def features_of(
         FileNotFoundError: there is no such file.
     """
     network = getattr(encoder, "encoder", encoder)
+    preprocessing = preprocessing_of(network)
     names = checked_ensemble(ensemble)
     if names:
         network = _averaged(network, names)
     features, volume = apply_network(
-        image, network, plane, voxel_size, frame, batch_size, progress=progress
+        image,
+        network,
+        preprocessing.with_choices(plane, window),
+        voxel_size,
+        frame,
+        batch_size,
+        progress=progress,
     )
     return features if volume is None else to_original(features, volume)
 
@@ -93,7 +115,7 @@ def _averaged(encoder, ensemble):
 def apply_network(
     image,
     network: keras.Model,
-    plane: str = "coronal",
+    preprocessing: Preprocessing,
     voxel_size=None,
     frame: int | None = None,
     batch_size: int = 8,
@@ -101,20 +123,29 @@ def apply_network(
 ) -> tuple[np.ndarray, Volume | None]:
     """Run a network from images to channels on an array or a file; see ``features_of``.
 
+    Args:
+        image: see ``features_of``, also for the last four.
+        network: from (batch, *spatial, 1) to (batch, *spatial, C).
+        preprocessing: of the image; its plane is that of the slices.
+        voxel_size: None for that of the preprocessing.
+
     Returns:
         For an array, float32 (*spatial, C) and None. For a file or a nibabel image, the channels
         (x, y, z, C) in canonical orientation, and the volume that ``to_original`` needs.
     """
     ndim = len(network.input_shape) - 2
+    plane, scaling = preprocessing.plane, preprocessing.scaling
     if isinstance(image, str | os.PathLike) or hasattr(image, "dataobj"):
-        volume = read_volume(image, frame=frame, voxel_size=voxel_size)
-        axis = slice_axis(volume.data.shape, plane)
+        volume = read_volume(image, frame=frame)
+        axis = slice_axis(volume.data.shape, plane or natural_plane(volume.affine))
         if ndim == 3 and min(volume.data.shape) == 1:
             raise ValueError(
                 f"{_name(image)} is a single slice, but the network is for volumes; "
                 "give a volume, or a network for slices"
             )
-        return _run(volume.data, network, ndim, axis, batch_size, progress), volume
+        volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
+        array = scaling(volume.data)
+        return _run(array, network, ndim, axis, batch_size, progress), volume
     if voxel_size is not None or frame is not None:
         raise ValueError(
             "voxel_size and frame are for files; an array has no voxel size and one frame"
@@ -130,9 +161,40 @@ def apply_network(
             f"the array holds {np.sum(~np.isfinite(array))} voxels that are NaN or infinite; "
             "replace them"
         )
+    array = scaling(array)
     if array.ndim == 2:
         return _run(array[..., None], network, 2, 2, batch_size, progress)[..., 0, :], None
-    return _run(array, network, ndim, slice_axis(array.shape, plane), batch_size, progress), None
+    axis = slice_axis(array.shape, plane or "coronal")
+    return _run(array, network, ndim, axis, batch_size, progress), None
+
+
+def fit_voxel_size(
+    volume: Volume, preprocessing: Preprocessing, across: int | None = None, voxel_size=None
+) -> Volume:
+    """Resample a volume to the voxel size that a model takes; warn where the two differ.
+
+    Args:
+        volume: as ``read_volume`` gives it.
+        preprocessing: of the model.
+        across: the axis across the slices of a model for slices; None for volumes.
+        voxel_size: in mm, in place of that of the model.
+
+    Raises:
+        ValueError: too few voxels would be left, or ``voxel_size`` is wrong.
+    """
+    if voxel_size is None:
+        sizes = voxel_sizes(volume.affine)
+        voxel_size = preprocessing.voxel_size_for(volume.data.shape, sizes, across)
+    if voxel_size is not None:
+        volume = resample_volume(volume, voxel_size)
+    sizes = voxel_sizes(volume.affine)
+    if not preprocessing.accepts(sizes, across):
+        found = " x ".join(f"{size:.3g}" for size in sizes)
+        warnings.warn(
+            f"the voxels are {found} mm, but the model is for {preprocessing.voxel_text()}",
+            stacklevel=2,
+        )
+    return volume
 
 
 def _name(image):
@@ -140,8 +202,7 @@ def _name(image):
 
 
 def _run(array, network, ndim, axis, batch_size, progress):
-    """Channels (x, y, z, C) of an array (x, y, z)."""
-    array = rescale_intensity(array)
+    """Channels (x, y, z, C) of an array (x, y, z) in [0, 1]."""
     if ndim == 3:
         return network.predict_on_batch(array[None, ..., None])[0]
     slices = np.moveaxis(array, axis, 0)[..., None]

@@ -1,24 +1,47 @@
 """Keras layers of the encoders."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf.volumes import LOWER, UPPER
+from cifl_tf.intensity import (
+    AIR_TOLERANCE,
+    BRAIN_WINDOW_HU,
+    HIGHEST_AIR_HU,
+    LARGEST_SHARE_BELOW,
+    LARGEST_SPREAD,
+    LEAST_BORDER,
+    LOWER,
+    OUTER_PERCENTILES,
+    SHORTEST_AXIS,
+    SPREADS,
+    UPPER,
+    IntensityScaling,
+    is_air,
+)
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
 class L2Normalize(keras.layers.Layer):
-    """L2-normalise every channel over space, scaled to a mean square of one.
+    """L2-normalize every channel over space, scaled to a mean square of one.
 
     The paper's features lie on a hypersphere: each channel, flattened over its n voxels, is a unit
     vector (Chua & Dalca, section 2). Here it has the length sqrt(n), so that the values of a voxel
     do not depend on the size of the image. A channel that is zero everywhere stays zero. Computed
     in float32 whatever the precision policy.
 
+    Given the image beside the features, the mean is over what is not air, so that the values do not
+    depend on the amount of air around a head either; over all voxels where all are air.
+
     Args:
         epsilon: mean squares below this are not scaled up to one.
 
-    Input and output shape:
+    Call arguments:
+        inputs: features (batch, *spatial, channels), or a pair of them and the image (batch,
+            *spatial, 1) in [0, 1].
+
+    Output shape:
         (batch, *spatial, channels)
     """
 
@@ -28,10 +51,18 @@ class L2Normalize(keras.layers.Layer):
         self.epsilon = epsilon
 
     def call(self, inputs):
-        """Normalised inputs."""
-        axes = list(range(1, inputs.shape.rank - 1))
-        mean_square = tf.reduce_mean(tf.square(inputs), axes, keepdims=True)
-        return inputs * tf.math.rsqrt(tf.maximum(mean_square, self.epsilon))
+        """Normalized features."""
+        features, image = inputs if isinstance(inputs, list | tuple) else (inputs, None)
+        axes = list(range(1, features.shape.rank - 1))
+        if image is None:
+            mean_square = tf.reduce_mean(tf.square(features), axes, keepdims=True)
+        else:
+            weight = tf.cast(~is_air(image), tf.float32)
+            count = tf.reduce_sum(weight, axes, keepdims=True)
+            weight = tf.where(count > 0, weight, 1.0)
+            total = tf.reduce_sum(weight, axes, keepdims=True)
+            mean_square = tf.reduce_sum(weight * tf.square(features), axes, keepdims=True) / total
+        return features * tf.math.rsqrt(tf.maximum(mean_square, self.epsilon))
 
     def get_config(self):
         """Arguments that build this layer again."""
@@ -81,43 +112,107 @@ class CropTo(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
 class RescaleIntensity(keras.layers.Layer):
-    """``volumes.rescale_intensity`` of each image of a batch, in the TensorFlow graph.
+    """``intensity.rescale_intensity`` of each image of a batch, in the TensorFlow graph.
 
     Args:
-        lower: percentile of the voxels of an image that becomes 0.
-        upper: percentile that becomes 1.
+        lower, upper, window, foreground: see ``intensity.IntensityScaling``.
 
     Input and output shape:
         (batch, *spatial, 1), any intensities; the same in [0, 1]
     """
 
-    def __init__(self, lower: float = LOWER, upper: float = UPPER, **kwargs):
+    def __init__(
+        self,
+        lower: float = LOWER,
+        upper: float = UPPER,
+        window: Sequence[float] | None = None,
+        foreground: bool = True,
+        **kwargs,
+    ):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        self.lower = lower
-        self.upper = upper
+        window = None if window is None else (window[0], window[1])
+        self.scaling = IntensityScaling(lower, upper, window, foreground)
 
     def call(self, inputs):
         """Rescaled inputs."""
-        ranked = tf.sort(tf.reshape(inputs, [tf.shape(inputs)[0], -1]), axis=1)
-        low, high = self._percentile(ranked, self.lower), self._percentile(ranked, self.upper)
+        flat = tf.reshape(inputs, [tf.shape(inputs)[0], -1])
+        air, value, has_background, hounsfield = self._background(inputs, flat)
+        inside = ~air
+        count = tf.reduce_sum(tf.cast(inside, tf.int32), axis=1)
+        ranked = tf.sort(tf.where(inside, flat, flat.dtype.max), axis=1)
+        low = _percentile(ranked, count, self.scaling.lower)
+        high = _percentile(ranked, count, self.scaling.upper)
+        below = tf.reduce_sum(tf.cast(inside & (flat < value[:, None]), tf.int32), axis=1)
+        few = tf.cast(below, tf.float32) <= LARGEST_SHARE_BELOW * tf.cast(count, tf.float32)
+        low = tf.where(has_background & few, value, low)
         # So few voxels differ that the percentiles miss them: the extremes do not.
-        same = high == low
-        low, high = tf.where(same, ranked[:, 0], low), tf.where(same, ranked[:, -1], high)
-        ones = [1] * (inputs.shape.rank - 1)
-        low, high = tf.reshape(low, [-1, *ones]), tf.reshape(high, [-1, *ones])
-        return tf.clip_by_value(tf.math.divide_no_nan(inputs - low, high - low), 0.0, 1.0)
+        smallest = tf.minimum(low, ranked[:, 0])
+        largest = tf.reduce_max(tf.where(inside, flat, flat.dtype.min), axis=1)
+        low, high = tf.where(low < high, low, smallest), tf.where(low < high, high, largest)
+        if self.scaling.window is not None:
+            low, high = (tf.fill(tf.shape(low), limit) for limit in self.scaling.window)
+        elif self.scaling.foreground:
+            low = tf.where(hounsfield, BRAIN_WINDOW_HU[0], low)
+            high = tf.where(hounsfield, BRAIN_WINDOW_HU[1], high)
+        low, high = low[:, None], high[:, None]
+        scaled = tf.clip_by_value(tf.math.divide_no_nan(flat - low, high - low), 0.0, 1.0)
+        # What is not air but all the same, such as a mask.
+        scaled = tf.where((low == high) & has_background[:, None], 1.0, scaled)
+        return tf.reshape(tf.where(air, 0.0, scaled), tf.shape(inputs))
 
-    @staticmethod
-    def _percentile(ranked, percentile):
-        last = tf.cast(tf.shape(ranked)[1] - 1, tf.float64)
-        position = percentile / 100 * last
-        index = tf.cast(tf.floor(position), tf.int32)
-        following = tf.minimum(index + 1, tf.shape(ranked)[1] - 1)
-        weight = tf.cast(position - tf.floor(position), tf.float32)
-        below, above = ranked[:, index], ranked[:, following]
-        return below + weight * (above - below)
+    def _background(self, image, flat):
+        """Air (batch, voxels), and of each image the background, whether it has one, and is HU."""
+        none = tf.zeros_like(flat[:, 0], tf.bool)
+        if not self.scaling.foreground:
+            return tf.zeros_like(flat, tf.bool), tf.zeros_like(flat[:, 0]), none, none
+        border = tf.boolean_mask(flat, _border_mask(image), axis=1)
+        size = tf.shape(border)[1]
+        # Where no axis is long enough for a border, any values will do: they are not used.
+        enough = size >= LEAST_BORDER
+        border = tf.cond(enough, lambda: border, lambda: flat)
+        value = _median(border)
+        spread = _median(tf.abs(border - value[:, None]))
+        ranked, count = tf.sort(flat, axis=1), tf.fill([tf.shape(flat)[0]], tf.shape(flat)[1])
+        low, high = (_percentile(ranked, count, outer) for outer in OUTER_PERCENTILES)
+        hounsfield = enough & (value <= HIGHEST_AIR_HU) & (high > BRAIN_WINDOW_HU[0])
+        same = low == high
+        extent = tf.where(same, ranked[:, -1] - ranked[:, 0], high - low)
+        found = enough & (extent > 0) & (spread <= LARGEST_SPREAD * extent)
+        tolerance = tf.maximum(AIR_TOLERANCE * extent, SPREADS * spread)
+        air = found[:, None] & (tf.abs(flat - value[:, None]) <= tolerance[:, None])
+        return air, value, found, hounsfield
 
     def get_config(self):
         """Arguments that build this layer again."""
-        return {**super().get_config(), "lower": self.lower, "upper": self.upper}
+        return {**super().get_config(), **self.scaling.to_config()}
+
+
+def _border_mask(image):
+    """The outermost voxels of images (batch, *spatial, 1), flattened; see ``find_background``."""
+    sizes = tf.shape(image)[1:-1]
+    ndim = image.shape.rank - 2
+    border = tf.zeros(sizes, tf.bool)
+    for axis in range(ndim):
+        position, size = tf.range(sizes[axis]), sizes[axis]
+        outside = (size >= SHORTEST_AXIS) & ((position == 0) | (position == size - 1))
+        border |= tf.reshape(outside, [-1 if other == axis else 1 for other in range(ndim)])
+    return tf.reshape(border, [-1])
+
+
+def _median(values):
+    """Median of each row."""
+    count = tf.fill([tf.shape(values)[0]], tf.shape(values)[1])
+    return _percentile(tf.sort(values, axis=1), count, 50)
+
+
+def _percentile(ranked, count, percentile):
+    """Percentile of the first ``count`` of ascending values, of each row, linear between ranks."""
+    last = tf.maximum(count - 1, 0)
+    position = percentile / 100 * tf.cast(last, tf.float64)
+    index = tf.cast(tf.floor(position), tf.int32)
+    weight = tf.cast(position - tf.floor(position), tf.float32)
+    below, above = (
+        tf.gather(ranked, tf.minimum(index + step, last), batch_dims=1) for step in (0, 1)
+    )
+    return below + weight * (above - below)

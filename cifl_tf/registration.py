@@ -1,6 +1,6 @@
 """Registration: frozen features of two images and a voxelmorph network as one Keras model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
 from cifl_tf.frozen_features import FrozenFeatures
+from cifl_tf.image_model import Preprocessing, as_preprocessing
+from cifl_tf.intensity import BEFORE_0_2
 from cifl_tf.layers import PadToMultiple
 from cifl_tf.similarity import gradient_penalty, soft_dice
 from cifl_tf.transforms import checked_pair, compose_batch, warp_batch
@@ -51,6 +53,8 @@ class RegistrationNetwork(keras.Model):
         int_resolution: voxel size of the velocity, in voxels of the image.
         num_filters: channels of the U-Net at full resolution, doubled below.
         passes: how many times the network is applied.
+        preprocessing: of image files that the network is applied to, see ``Preprocessing``, or its
+            ``to_config``; None for the defaults.
 
     Input and output shape:
         a pair of images (batch, *shape, 1), intensities in [0, 1]; displacement
@@ -73,9 +77,11 @@ class RegistrationNetwork(keras.Model):
         int_resolution: int = 2,
         num_filters: int = 16,
         passes: int = 1,
+        preprocessing: Preprocessing | Mapping | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.preprocessing = as_preprocessing(preprocessing)
         shape = _checked_shape(shape, encoder)
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
@@ -152,7 +158,9 @@ class RegistrationNetwork(keras.Model):
                 f"{len(self.shape)} sizes"
             )
         settings = {**self._settings, "shape": shape}
-        network = RegistrationNetwork(self.extract.encoder, name=self.name, **settings)
+        network = RegistrationNetwork(
+            self.extract.encoder, name=self.name, preprocessing=self.preprocessing, **settings
+        )
         network.dense.set_weights(self.dense.get_weights())
         return network
 
@@ -282,6 +290,7 @@ class RegistrationNetwork(keras.Model):
         return {
             "name": self.name,
             "encoder": encoder and keras.saving.serialize_keras_object(encoder),
+            "preprocessing": self.preprocessing.to_config(),
             **self._settings,
         }
 
@@ -289,6 +298,7 @@ class RegistrationNetwork(keras.Model):
     def from_config(cls, config, custom_objects=None):
         """The network of a ``get_config``."""
         config = dict(config)
+        config.setdefault("preprocessing", Preprocessing(scaling=BEFORE_0_2))
         config["encoder"] = config["encoder"] and keras.saving.deserialize_keras_object(
             config["encoder"], custom_objects=custom_objects
         )

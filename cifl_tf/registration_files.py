@@ -10,16 +10,17 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 
 from cifl_tf.figures import RegisteredSlice, registration_figure, save_figure
-from cifl_tf.image_files import checked_affine, open_image
+from cifl_tf.grid import Grid, grid_of, sampling_steps, smooth_before_sampling
+from cifl_tf.image_files import open_image
+from cifl_tf.inference import fit_voxel_size
 from cifl_tf.metrics import jacobian_determinant
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod, register_volumes
 from cifl_tf.transforms import warp
 from cifl_tf.volumes import (
+    MOST_ANISOTROPIC,
     PLANES,
-    Grid,
     read_label_volume,
     read_volume,
-    rescale_intensity,
     save_image,
     slice_axis,
     to_original,
@@ -30,7 +31,6 @@ FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
 # Of a volume whose warp is optimised: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
 MOST_VOXELS = 1_500_000
-MOST_ANISOTROPIC = 1.5  # longest over shortest side of its voxels
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
 
@@ -50,6 +50,9 @@ class Registration:
         labels: the warped labels on the fixed image's own grid, nearest, values and type as they
             were; None where none were given.
         folded: share of the fixed image's voxels where the warp folds, in [0, 1].
+        inverse_residual: mm by which a point is missed that goes through the inverse and then the
+            warp, at the worst point that both keep inside the image. Large where the warp folds,
+            as it has no inverse there.
         views: slices for ``registration_figure`` by name.
     """
 
@@ -59,6 +62,7 @@ class Registration:
     jacobian: nibabel.Nifti1Image
     labels: nibabel.Nifti1Image | None
     folded: float
+    inverse_residual: float
     views: Mapping[str, RegisteredSlice]
 
 
@@ -70,45 +74,57 @@ def register_images(
     voxel_size=None,
     moving_frame: int | None = None,
     fixed_frame: int | None = None,
+    moving_window: tuple[float, float] | None = None,
+    fixed_window: tuple[float, float] | None = None,
 ) -> Registration:
     """Register two NIfTI or MGZ files, or nibabel images, that lie in about the same place.
 
-    The moving image is sampled on the grid of the fixed one, by the affines of both, and both are
-    scaled to [0, 1] by ``rescale_intensity``. Nothing is aligned before that.
+    Both are scaled to [0, 1] as the method was trained with, the fixed image is resampled to the
+    voxel size of the method, and the moving image is sampled on its grid, by the affines of both.
+    Where it becomes coarser, it is smoothed first. Nothing is aligned before that.
 
     Args:
         moving: the image to warp.
         fixed: the image it is warped to.
         method: by which network, or by optimisation.
         labels: label map of the moving image; its grid may be another.
-        voxel_size: in mm: resample the fixed image to it before, to that of the training images.
-            The warp is brought back to the fixed image's own grid.
+        voxel_size: in mm: resample the fixed image to it before. None for the voxel size of the
+            training, and, where a volume is optimized, for ``optimisation_voxel_size``. The warp is
+            brought back to the fixed image's own grid.
         moving_frame: for a 4D moving image, which of them.
         fixed_frame: the same for the fixed image.
+        moving_window: see ``features_of``.
+        fixed_window: the same for the fixed image.
 
     Raises:
         ValueError: an image cannot be used, they do not overlap, or do not fit the method.
         FileNotFoundError: there is no such file.
     """
-    moving_volume = read_volume(moving, moving_frame)
-    fixed_volume = read_volume(fixed, fixed_frame, voxel_size)
+    if voxel_size is None and isinstance(method, InstanceMethod) and method.ndim == 3:
+        voxel_size = optimisation_voxel_size(fixed)
+    moving_volume, fixed_volume = read_volume(moving, moving_frame), read_volume(fixed, fixed_frame)
+    preprocessing, across = method.preprocessing, None
+    if method.ndim == 2:
+        across = slice_axis(fixed_volume.data.shape, preprocessing.plane or "coronal")
+    fixed_volume = fit_voxel_size(fixed_volume, preprocessing, across, voxel_size)
     label_map = None if labels is None else _label_map(labels)
     affine, grid = fixed_volume.affine, fixed_volume.original
-    on_fixed = _sampled(
-        moving_volume.data,
-        moving_volume.affine,
-        affine,
-        np.broadcast_to(0.0, (*fixed_volume.data.shape, 3)),
-        beyond=moving_volume.data.min(),
+    pair = (
+        _sampled(
+            preprocessing.with_choices(window=moving_window).scaling(moving_volume.data),
+            moving_volume.affine,
+            affine,
+            np.broadcast_to(0.0, (*fixed_volume.data.shape, 3)),
+        ),
+        preprocessing.with_choices(window=fixed_window).scaling(fixed_volume.data),
     )
-    # Percentiles of the same field of view for both.
-    pair = rescale_intensity(on_fixed), rescale_intensity(fixed_volume.data)
-    if np.ptp(on_fixed) == 0:
+    if np.ptp(pair[0]) == 0:
         raise ValueError(
             "the moving image shows nothing where the fixed image lies; align them first, for "
             "example by an affine registration, or correct the affines in their headers"
         )
     forward, inverse = register_volumes(*pair, method)
+    residual = inversion_residual(forward, inverse, affine)
     to_moving = _on_own_grid(forward @ affine[:3, :3].T, fixed_volume)
     to_fixed = _sampled(
         inverse @ affine[:3, :3].T,
@@ -123,14 +139,15 @@ def register_images(
     if label_map is not None:
         volume, dtype = label_map
         values = _sampled(volume.data, volume.affine, grid.affine, to_moving, "nearest")
-        warped_labels = _image(values, grid, dtype)
+        warped_labels = grid.image(values.astype(exact_type(values, dtype)).reshape(grid.shape))
     return Registration(
-        warped=_image(warped, grid),
+        warped=grid.image(warped.reshape(grid.shape)),
         warp=_field(to_moving, grid, moving_volume.original),
         inverse_warp=_field(_on_own_grid(to_fixed, moving_volume), moving_volume.original, grid),
-        jacobian=_image(determinants, grid),
+        jacobian=grid.image(determinants.reshape(grid.shape)),
         labels=warped_labels,
         folded=float(np.mean(determinants <= 0)),
+        inverse_residual=residual,
         views=_views(*pair, forward, affine, method),
     )
 
@@ -156,7 +173,7 @@ def optimisation_voxel_size(image) -> float | None:
     """
     image, name = open_image(image)
     shape = image.shape[:3]
-    sizes = voxel_sizes(checked_affine(image.affine, name))[: len(shape)]
+    sizes = voxel_sizes(grid_of(image, shape, name).affine)[: len(shape)]
     if math.prod(shape) <= MOST_VOXELS and sizes.max() <= MOST_ANISOTROPIC * sizes.min():
         return None
     affordable = (np.multiply(shape, sizes).prod() / MOST_VOXELS) ** (1 / 3)
@@ -185,6 +202,8 @@ def _sampled(values, affine, grid_affine, vectors, order="linear", beyond: float
     As in ITK an image ends half a voxel beyond the centre of its last voxel, and is ``beyond`` from
     there on; None continues its edge.
     """
+    if order == "linear":
+        values = smooth_before_sampling(values, sampling_steps(affine, grid_affine))
     voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
     world = apply_affine(grid_affine, voxels) + vectors
     positions = apply_affine(np.linalg.inv(affine), world)
@@ -212,11 +231,37 @@ def _field(vectors, grid: Grid, other: Grid):
     return itk_field(displacement, grid.itk_affine, other.itk_affine)
 
 
-def _image(array, grid: Grid, dtype=None):
-    """A NIfTI image on the grid of a file."""
-    header = grid.header.copy()
-    header.set_data_dtype(dtype or array.dtype)
-    return nibabel.Nifti1Image(array.reshape(grid.shape), grid.affine, header)
+def exact_type(values, preferred) -> np.dtype:
+    """The type in which a file holds whole numbers as they are.
+
+    Args:
+        values: integers.
+        preferred: taken where it is an integer type of up to 32 bits that holds them all.
+    """
+    preferred = np.dtype(preferred)
+    if preferred.kind in "iu" and preferred.itemsize <= 4:
+        limits = np.iinfo(preferred)
+        if limits.min <= values.min() and values.max() <= limits.max:
+            return preferred
+    return np.dtype(np.int32)
+
+
+def inversion_residual(displacement, inverse, affine) -> float:
+    """How far the inverse of a displacement, and then the displacement, miss a point, in mm.
+
+    Args:
+        displacement: (x, y, z, 3) in voxels.
+        inverse: the same, on the same grid.
+        affine: (4, 4), voxels to mm.
+
+    Returns:
+        The largest distance over the points that the inverse keeps inside the grid.
+    """
+    missed = inverse + warp(displacement, inverse)
+    reached = np.moveaxis(np.indices(inverse.shape[:3]), 0, -1) + inverse
+    inside = ((reached >= 0) & (reached <= np.array(inverse.shape[:3]) - 1)).all(axis=-1)
+    distances = np.linalg.norm(missed @ affine[:3, :3].T, axis=-1)
+    return float(distances[inside].max(initial=0.0))
 
 
 def _label_map(labels):
@@ -237,7 +282,7 @@ def _views(moving, fixed, displacement, affine, method):
     if method.ndim == 3:
         places = [(axis, 0.5) for axis in range(3)]
     else:
-        axis = slice_axis(fixed.shape, method.plane)
+        axis = slice_axis(fixed.shape, method.preprocessing.plane or "coronal")
         places = [(axis, share) for share in SHARES]
     warped = warp(moving, displacement, outside=0.0)
     views = {}

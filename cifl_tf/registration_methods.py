@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from cifl_tf._compat import keras
+from cifl_tf.image_model import Preprocessing, preprocessing_of
 from cifl_tf.instance import InstanceSettings, optimise_instance
 from cifl_tf.registration import RegistrationNetwork, register
 from cifl_tf.transforms import invert_displacement
@@ -18,14 +19,20 @@ class NetworkMethod:
 
     Attributes:
         network: for images of any size; see ``RegistrationNetwork.for_shape``.
-        plane: "sagittal", "coronal" or "axial": the slices that a network for slices gets.
+        plane: "sagittal", "coronal" or "axial": the slices that a network for slices gets; None for
+            those of its training.
         refine: settings of an instance optimisation after it, on the features that the network
             sees; None for the network alone.
     """
 
     network: RegistrationNetwork
-    plane: str = "coronal"
+    plane: str | None = None
     refine: InstanceSettings | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the images, with the plane of the slices."""
+        return self.network.preprocessing.with_choices(self.plane)
 
     @property
     def ndim(self) -> int:
@@ -82,6 +89,11 @@ class InstanceMethod:
         if self.ndim not in (2, 3):
             raise ValueError(f"ndim is {self.ndim!r}; give 2 for slices or 3 for volumes")
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the images, with the plane of the slices."""
+        return preprocessing_of(self.encoder).with_choices(self.plane)
+
     def displace(self, moving, fixed) -> np.ndarray:
         """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1)."""
         return optimise_instance(
@@ -121,7 +133,7 @@ def register_volumes(
             )
         forward, inverse = method.displacements(moving[None, ..., None], fixed[None, ..., None])
         return forward[0], inverse[0]
-    axis = slice_axis(fixed.shape, method.plane)
+    axis = slice_axis(fixed.shape, method.preprocessing.plane or "coronal")
     pair = [np.moveaxis(volume, axis, 0)[..., None] for volume in (moving, fixed)]
     shown = np.logical_and(*(np.ptp(slices, axis=(1, 2, 3)) > 0 for slices in pair))
     if not shown.any():

@@ -11,6 +11,7 @@ from cifl_tf._compat import keras
 from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
 from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
+from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import load_network
 from cifl_tf.pretrained import load_features
@@ -161,6 +162,7 @@ def train_registration(
         int_resolution=config.int_resolution,
         num_filters=config.num_filters,
         passes=config.passes,
+        preprocessing=cohort_preprocessing(train, config.ndim, config.plane),
     )
     network.compile(cosine_adam(config), LOSSES[config.loss]())
     network.look = intensity_augmentation(config.vary_intensity, config.remapped)

@@ -12,9 +12,12 @@ from cifl_tf._compat import keras
 from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
 from cifl_tf.averaging import average_over_copies, checked_zoom_factors
 from cifl_tf.callbacks import KeepBest, epochs_since_best, read_history
-from cifl_tf.datasets import Cohort, stack_cohort
+from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
+from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
+from cifl_tf.image_model import Preprocessing, Segmenter
 from cifl_tf.inference import apply_network, load_network
+from cifl_tf.intensity import BEFORE_0_2, air_mask
 from cifl_tf.metrics import volumes_mm3
 from cifl_tf.pretrained import load_features
 from cifl_tf.segmentation import (
@@ -36,7 +39,7 @@ from cifl_tf.training_folder import (
     require_positive,
     steps_done,
 )
-from cifl_tf.volumes import to_original
+from cifl_tf.volumes import slice_axis, to_original
 
 SEGMENTER_FILE = "segmenter.keras"
 MONITOR = "val_dice"
@@ -56,7 +59,8 @@ class SegmentationConfig:
             only choose the best epoch on ``contrast``; see ``SYNTHETIC_LOOK``.
         ndim: 2 for slices, 3 for volumes.
         plane: of the slices.
-        num_slices: slices per subject.
+        num_slices: neighboring slices per subject; None for the whole extent of the labels, see
+            ``datasets.slices``.
         around: name of the label on which the slices are centred; None for the middle.
         ensemble: see ``FrozenFeatures``.
         num_filters: channels of the U-Net at full resolution.
@@ -89,7 +93,7 @@ class SegmentationConfig:
     synthetic: bool = False
     ndim: int = 2
     plane: str = "coronal"
-    num_slices: int = 9
+    num_slices: int | None = None
     around: str | None = None
     ensemble: tuple[str, ...] = ("inverted",)
     num_filters: int = 16
@@ -209,7 +213,14 @@ def train_segmenter(
         )
         held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
     fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
-    product = average_over_copies(segmenter, config.flip_axis, config.zoom_factors)
+    product = Segmenter(
+        average_over_copies(segmenter, config.flip_axis, config.zoom_factors),
+        cohort_preprocessing(train, config.ndim, config.plane),
+        claim["label_names"],
+        train.label_values,
+        _coverage(train, config),
+        name="segmenter",
+    )
     keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, product)
     claim_folder(out, claim)
     fit_in_folder(
@@ -226,18 +237,37 @@ def train_segmenter(
     return load_segmenter(out)
 
 
+def _coverage(cohort, config):
+    if config.ndim == 3:
+        return None
+    view = config.plane, config.num_slices, config.around
+    return slice_coverage(cohort, config.contrast, *view)
+
+
 def _painter(shape, num_labels):
     """The function from label maps to images of random contrasts."""
     return PairSynthesizer(shape, num_labels, appearance=SYNTHETIC_LOOK).render
 
 
-def load_segmenter(folder) -> keras.Model:
-    """Load the segmenter of a training folder.
+def load_segmenter(folder) -> Segmenter:
+    """Load a segmenter.
+
+    Args:
+        folder: of ``train_segmenter``, or the file ``segmenter.keras`` itself. One from before
+            version 0.2 needs the ``config.json`` beside it, and does not know its voxel size.
 
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    return load_network(Path(folder) / SEGMENTER_FILE, "cifl segment train")
+    path = Path(folder)
+    file = path if path.is_file() else path / SEGMENTER_FILE
+    network = load_network(file, "cifl segment train")
+    if isinstance(network, Segmenter):
+        return network
+    config = read_config(file.parent)
+    plane = config["plane"] if config["ndim"] == 2 else None
+    preprocessing = Preprocessing(plane=plane, scaling=BEFORE_0_2)
+    return Segmenter(network, preprocessing, config["label_names"], config["label_values"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,12 +279,15 @@ class Segmentation:
         labels: label map on the image's own grid, with the values of the training segmentations.
         probabilities: 4D image of the probabilities of all labels, on the same grid.
         volumes: mm³ by label name, background left out.
+        slices_beyond: slices with labels, of a segmenter for slices, in a part of the body that its
+            training slices did not show; see ``Segmenter.coverage``.
     """
 
     image: nibabel.Nifti1Image
     labels: nibabel.Nifti1Image
     probabilities: nibabel.Nifti1Image
     volumes: dict[str, float]
+    slices_beyond: int = 0
 
 
 def segment_image(
@@ -264,42 +297,58 @@ def segment_image(
     frame: int | None = None,
     progress: bool = False,
     segmenter: keras.Model | None = None,
+    window: tuple[float, float] | None = None,
 ) -> Segmentation:
-    """Segment a NIfTI or MGZ file, or a nibabel image, with the segmenter of a training folder.
+    """Segment a NIfTI or MGZ file, or a nibabel image, with a trained segmenter.
+
+    The image is resampled to the voxel size of the training, and the result is on its own grid.
 
     Args:
-        image: the image; a 2D segmenter goes through it slice by slice.
-        folder: of ``train_segmenter``.
-        voxel_size: in mm: resample to it before, to that of the training images.
+        image: the image; a 2D segmenter goes through it slice by slice. Slices that show nothing
+            are background.
+        folder: see ``load_segmenter``.
+        voxel_size: in mm: resample to it before, in place of that of the training images.
         frame: for 4D files, which image.
         progress: show a progress bar over slices.
         segmenter: the folder's, where it is loaded already, to segment many images.
+        window: see ``features_of``.
 
     Raises:
         ValueError, FileNotFoundError: as ``features_of``.
     """
-    config = read_config(folder)
+    if not isinstance(segmenter, Segmenter):
+        segmenter = load_segmenter(folder)
+    preprocessing = segmenter.preprocessing.with_choices(window=window)
     probabilities, volume = apply_network(
-        image,
-        segmenter or load_segmenter(folder),
-        config["plane"],
-        voxel_size=voxel_size,
-        frame=frame,
-        progress=progress,
+        image, segmenter, preprocessing, voxel_size=voxel_size, frame=frame, progress=progress
     )
     if volume is None:
         raise ValueError("got an array; give a file or a nibabel image, or call the model itself")
-    values = np.array(config["label_values"], np.int32)
+    beyond = 0
+    if len(segmenter.input_shape) == 4:
+        axis = slice_axis(volume.data.shape, preprocessing.plane or "coronal")
+        slices = np.moveaxis(volume.data, axis, 0).reshape(volume.data.shape[axis], -1)
+        np.moveaxis(probabilities, axis, 0)[np.ptp(slices, axis=1) == 0] = _background(segmenter)
+        found = np.moveaxis(probabilities, axis, 0).argmax(axis=-1).any(axis=(1, 2))
+        shown = np.array([not air.all() for air in np.moveaxis(air_mask(volume.data), axis, 0)])
+        beyond = int(np.count_nonzero(segmenter.slices_beyond(shown) & found))
+    values = np.array(segmenter.label_values, np.int32)
     # Labels come from probabilities on the image's own grid, so that both agree everywhere.
-    on_grid = to_original(probabilities, volume)
+    on_grid = to_original(probabilities, volume, "linear")
     indices = np.argmax(np.asarray(on_grid.dataobj), axis=-1)
-    shape = volume.original.shape
-    labels = nibabel.Nifti1Image(values[indices].reshape(shape), on_grid.affine, on_grid.header)
-    labels.set_data_dtype(np.int32)
+    grid = volume.original
     # Not the product of the voxel sizes: the axes of a sheared grid are not at right angles.
-    voxel = abs(np.linalg.det(on_grid.affine[:3, :3]))
+    voxel = abs(np.linalg.det(grid.affine[:3, :3]))
     volumes = voxel * volumes_mm3(indices, range(1, len(values)), (1, 1, 1))
-    names = config["label_names"][1:]
-    image_on_grid = to_original(volume.data, volume)
-    by_name = dict(zip(names, volumes.tolist(), strict=True))
-    return Segmentation(image_on_grid, labels, on_grid, by_name)
+    return Segmentation(
+        image=to_original(volume.data, volume),
+        labels=grid.image(values[indices].reshape(grid.shape)),
+        probabilities=on_grid,
+        volumes=dict(zip(segmenter.label_names[1:], volumes.tolist(), strict=True)),
+        slices_beyond=beyond,
+    )
+
+
+def _background(segmenter):
+    """Probabilities of a voxel that shows nothing."""
+    return np.eye(len(segmenter.label_values), dtype=np.float32)[0]

@@ -4,52 +4,24 @@ Inside the package a volume lies in canonical orientation (axes towards right, a
 perhaps resampled. ``to_original`` brings what was computed on it back to the input's own grid.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
 import nibabel
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec, voxel_sizes
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, ornt_transform
 
 from cifl_tf.files import written_whole
-from cifl_tf.image_files import (
-    WRITABLE,
-    check_values,
-    checked_affine,
-    checked_suffix,
-    one_frame,
-    open_image,
-)
+from cifl_tf.grid import Grid, canonical, grid_of, resample, resized, three_axes
+from cifl_tf.image_files import WRITABLE, check_values, checked_suffix, one_frame, open_image
+from cifl_tf.intensity import find_background
 
-LOWER, UPPER = 0.1, 99.9
 PlaneName = Literal["sagittal", "coronal", "axial"]
 PLANES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
-RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
-SCANNER = 1  # the code of an sform or qform of the scanner's axes
+MOST_ANISOTROPIC = 1.5  # longest over shortest side of a voxel that is not of a thick slice
 CANONICAL = ((0, 1), (1, 1), (2, 1))
-SFORM = ("sform_code", "srow_x", "srow_y", "srow_z")
-QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Where an input image lies.
-
-    Attributes:
-        shape: of one frame.
-        affine: (4, 4), voxels to mm as nibabel reads the header.
-        header: with the geometry only; the rest, such as the display range, would be wrong on
-            features.
-        itk_affine: voxels to mm as ITK and ANTs read the header, in RAS as ``affine``. Both differ
-            where the header's sform and qform do, or where it has neither.
-    """
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
-    header: nibabel.Nifti1Header = field(repr=False)
-    itk_affine: np.ndarray
+ORDERS = ("continuous", "linear", "nearest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +47,9 @@ def read_volume(path, frame: int | None = None, voxel_size=None) -> Volume:
             as one slice.
         frame: which 3D image of a 4D one, counted from 0; may be left out if there is only one.
         voxel_size: in mm, one number or three in canonical order (right, anterior, superior).
-            Cubic interpolation over the same field of view and, as everywhere in nilearn, no
-            smoothing before. An axis with a single voxel keeps its size.
+            None among three keeps the size of that axis, as does an axis with a single voxel. Cubic
+            interpolation over the same field of view; what becomes coarser is smoothed first. Air
+            of one value, as after a skull strip, is of one value again.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -86,15 +59,33 @@ def read_volume(path, frame: int | None = None, voxel_size=None) -> Volume:
     image, name = open_image(path)
     data = one_frame(image, frame, name)
     check_values(data, name)
-    original = _grid_of(image, data.shape, name)
+    original = grid_of(image, data.shape, name)
+    orientation, _, affine = canonical(original)
+    data = apply_orientation(data.reshape(three_axes(data.shape)), orientation)
+    volume = Volume(np.ascontiguousarray(data, np.float32), affine, original)
+    return volume if voxel_size is None else resample_volume(volume, voxel_size)
 
-    orientation, shape, canonical_affine = _canonical(original)
-    data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
-    if voxel_size is not None:
-        target_affine, target_shape = _resized(canonical_affine, shape, voxel_size)
-        data = _resample(data, canonical_affine, target_affine, target_shape, "continuous")
-        canonical_affine = target_affine
-    return Volume(np.ascontiguousarray(data, np.float32), canonical_affine, original)
+
+def resample_volume(volume: Volume, voxel_size) -> Volume:
+    """Resample an image that was read; see ``read_volume``.
+
+    Raises:
+        ValueError: ``voxel_size`` is not one or three positive numbers.
+    """
+    affine, shape = resized(volume.affine, volume.data.shape, voxel_size)
+    data = _resampled_image(volume.data, volume.affine, affine, shape)
+    return Volume(np.ascontiguousarray(data, np.float32), affine, volume.original)
+
+
+def _resampled_image(data, affine, target_affine, target_shape):
+    """Intensities on another grid, no wider than before, and with the same air."""
+    grids = affine, target_affine, target_shape
+    resampled = np.clip(resample(data, *grids, "continuous"), data.min(), data.max())
+    background = find_background(data)
+    if background is not None and background.constant:
+        share = resample(background.mask(data).astype(np.float32), *grids, "linear")
+        resampled[share > 0.5] = background.value
+    return resampled
 
 
 def read_labels(path) -> np.ndarray:
@@ -121,9 +112,9 @@ def read_label_volume(path) -> Volume:
             f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers below "
             "2**31; give segmentations only"
         )
-    original = _grid_of(image, data.shape, name)
-    orientation, _, canonical_affine = _canonical(original)
-    data = apply_orientation(data.reshape(_three_axes(data.shape)), orientation)
+    original = grid_of(image, data.shape, name)
+    orientation, _, canonical_affine = canonical(original)
+    data = apply_orientation(data.reshape(three_axes(data.shape)), orientation)
     return Volume(data.astype(np.int32), canonical_affine, original)
 
 
@@ -133,34 +124,34 @@ def to_original(array, volume: Volume, order: str = "continuous") -> nibabel.Nif
     Args:
         array: (x, y, z) or (x, y, z, channels), on the grid of ``volume.data``.
         volume: what ``read_volume`` returned.
-        order: "continuous" (cubic where the volume was resampled, float32) or "nearest" for label
-            maps, which keep their integer type.
+        order: "continuous" (cubic where the volume was resampled, float32), "linear" for
+            probabilities, which stay in [0, 1] and keep their sum, or "nearest" for label maps,
+            which keep their integer type.
 
     Returns:
         A NIfTI image with the input's shape, affine, spatial unit, and sform and qform codes.
     """
     array = np.asarray(array)
-    if order not in ("continuous", "nearest"):
-        raise ValueError(f"order is {order!r}: choose 'continuous', or 'nearest' for label maps")
+    if order not in ORDERS:
+        raise ValueError(
+            f"order is {order!r}: choose 'continuous', 'linear' for probabilities, or 'nearest' "
+            "for label maps"
+        )
     if array.ndim not in (3, 4) or array.shape[:3] != volume.data.shape:
         raise ValueError(
             f"the array has shape {array.shape}, but the volume has {volume.data.shape}: give an "
             "array with these axes, or these and one more for channels"
         )
-    if order == "continuous" or array.dtype.kind == "f":
+    if order != "nearest" or array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     elif array.dtype.kind == "b" or array.dtype.itemsize > 4:
         array = array.astype(np.int32)  # NIfTI has no bool, and few programs read 64-bit integers
     original = volume.original
-    orientation, shape, affine = _canonical(original)
+    orientation, shape, affine = canonical(original)
     if array.shape[:3] != shape or not np.array_equal(affine, volume.affine):
-        array = _resample(array, volume.affine, affine, shape, order)
+        array = resample(array, volume.affine, affine, shape, order)
     array = apply_orientation(array, ornt_transform(CANONICAL, orientation))
-    if array.ndim == 3:
-        array = array.reshape(original.shape)
-    header = original.header.copy()
-    header.set_data_dtype(array.dtype)
-    return nibabel.Nifti1Image(array, original.affine, header)
+    return original.image(array.reshape(original.shape) if array.ndim == 3 else array)
 
 
 def write_features(path, features, volume: Volume) -> None:
@@ -188,38 +179,6 @@ def save_image(image, path) -> None:
         nibabel.save(image, temporary)
 
 
-def rescale_intensity(image, lower: float = LOWER, upper: float = UPPER) -> np.ndarray:
-    """Scale intensities to [0, 1] between two percentiles, by the same rule for every contrast.
-
-    With p the percentiles of all voxels (linear interpolation between the two nearest ranks):
-    ``clip((x - p_lower) / (p_upper - p_lower), 0, 1)``. Where both percentiles are the same,
-    because nearly all voxels are, the minimum and maximum take their place; where these are the
-    same too, the image is constant and the result is 0. All in float32.
-
-    Args:
-        image: finite numbers, any shape.
-        lower: percentile that becomes 0.
-        upper: percentile that becomes 1. With ``lower + upper == 100`` an inverted image becomes
-            the inverse of the result.
-
-    Raises:
-        ValueError: no voxels, or not ``0 <= lower < upper <= 100``.
-    """
-    if not 0 <= lower < upper <= 100:
-        raise ValueError(
-            f"percentiles are {lower} and {upper}: give 0 <= lower < upper <= 100, as 0.1 and 99.9"
-        )
-    image = np.asarray(image, np.float32)
-    if image.size == 0:
-        raise ValueError(f"the image has no voxels, its shape is {image.shape}: give one that has")
-    low, high = np.percentile(image, (lower, upper)).astype(np.float32)
-    if low == high:
-        low, high = image.min(), image.max()
-    if low == high:
-        return np.zeros_like(image)
-    return np.clip((image - low) / (high - low), 0, 1)
-
-
 def plane_axis(plane: str) -> int:
     """Return the axis of a canonical volume along which slices of this plane are stacked."""
     if plane not in PLANES:
@@ -227,102 +186,19 @@ def plane_axis(plane: str) -> int:
     return PLANES[plane]
 
 
+def natural_plane(affine) -> str:
+    """Plane of the slices of a volume: of thick slices theirs, else coronal.
+
+    Args:
+        affine: (4, 4), voxels to mm, canonical axes.
+    """
+    sizes = voxel_sizes(affine)
+    thick = sizes.max() > MOST_ANISOTROPIC * sizes.min()
+    return [*PLANES][int(sizes.argmax())] if thick else "coronal"
+
+
 def slice_axis(shape, plane: str) -> int:
     """The axis that slices are numbered along; for a single slice, the one of one voxel."""
     axis = plane_axis(plane)
     single = [dim for dim, size in enumerate(shape) if size == 1]
     return single[0] if len(single) == 1 else axis
-
-
-def _grid_of(image, shape, name):
-    """Where one frame of an opened image lies, after a check of its affine."""
-    affine = checked_affine(image.affine, name)
-    return Grid(shape, affine, _geometry(image, affine), _itk_affine(image, affine))
-
-
-def _geometry(image, affine):
-    """Return a NIfTI header with the sform, qform, voxel size and spatial unit of the image."""
-    header = nibabel.Nifti1Header()
-    if isinstance(image.header, nibabel.Nifti1Header):
-        for name in SFORM + QFORM:
-            header[name] = image.header[name]
-        header["pixdim"][:4] = image.header["pixdim"][:4]
-        header["xyzt_units"] = image.header["xyzt_units"] % 8  # the rest is the unit of time
-    else:
-        header.set_data_shape(_three_axes(image.shape))
-        header.set_sform(affine, code="scanner")
-        header.set_qform(affine, code="scanner")
-        header.set_xyzt_units("mm")
-    return header
-
-
-def _itk_affine(image, affine):
-    """Where ITK (5.4, ``NiftiImageIO``) sees the image: see ``Grid.itk_affine``."""
-    header = image.header
-    if not isinstance(header, nibabel.Nifti1Header):
-        return affine
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    sizes = np.array(header["pixdim"][1:4], np.float64)
-    sizes = np.where(sizes > 0, sizes, 1.0)
-    if sform == qform == 0:
-        return np.diag([*sizes * RAS_TO_LPS, 1.0])
-    axes = affine[:3, :3] / voxel_sizes(affine)
-    sheared = not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
-    if qform > 0 and (sform != SCANNER or sheared):
-        return np.array(header.get_qform(), np.float64)
-    # ITK takes the voxel size from pixdim, whatever the length of the sform's axes.
-    if np.allclose(voxel_sizes(affine), sizes, rtol=1e-4):
-        return affine
-    return from_matvec(axes * sizes, affine[:3, 3])
-
-
-def _three_axes(shape):
-    return (*shape, 1)[:3]
-
-
-def _canonical(grid):
-    """Return the orientation of the grid, and the shape and affine it has when canonical."""
-    shape = _three_axes(grid.shape)
-    orientation = io_orientation(grid.affine)
-    canonical_shape = np.empty(3, int)
-    canonical_shape[orientation[:, 0].astype(int)] = shape
-    affine = grid.affine @ inv_ornt_aff(orientation, shape)
-    return orientation, tuple(canonical_shape.tolist()), affine
-
-
-def _resized(affine, shape, voxel_size):
-    """Return affine and shape of the same field of view in voxels of another size."""
-    wanted = np.asarray(voxel_size, np.float64)
-    if wanted.shape not in ((), (3,)) or not (np.isfinite(wanted) & (wanted > 0)).all():
-        raise ValueError(f"voxel_size is {voxel_size!r}: give one or three positive numbers, in mm")
-    old = np.array(shape)
-    factor = np.where(old == 1, 1.0, wanted / voxel_sizes(affine))
-    new = np.maximum(1, np.rint(old / factor)).astype(int)
-    matrix = affine[:3, :3] * factor
-    origin = apply_affine(affine, (old - 1) / 2) - matrix @ ((new - 1) / 2)
-    return from_matvec(matrix, origin), tuple(new.tolist())
-
-
-def _resample(array, affine, target_affine, target_shape, interpolation):
-    """Resample (x, y, z) or (x, y, z, channels) to another grid over the same field of view."""
-    if array.shape[:3] == target_shape and np.allclose(affine, target_affine):
-        return array
-    from nilearn.image import resample_img  # slow to import
-
-    # The outermost voxel centres of one grid lie up to 0.75 voxels outside those of the other,
-    # where nilearn fills in 0: bright beside the air of a CT, and a dark ring on features.
-    padding = [(1, 1)] * 3 + [(0, 0)] * (array.ndim - 3)
-    padded = np.pad(array, padding, mode="edge")
-    image = nibabel.Nifti1Image(padded, affine @ from_matvec(np.eye(3), [-1, -1, -1]))
-    with warnings.catch_warnings():
-        # A displacement within slices is 0 across them; that does not make it a mask.
-        warnings.filterwarnings("ignore", message="Resampling binary images")
-        resampled = resample_img(
-            image,
-            target_affine=target_affine,
-            target_shape=target_shape,
-            interpolation=interpolation,
-            force_resample=True,
-            copy_header=True,
-        )
-    return np.asarray(resampled.dataobj).astype(array.dtype, copy=False)

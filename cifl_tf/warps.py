@@ -10,7 +10,8 @@ import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 
-from cifl_tf.volumes import RAS_TO_LPS, save_image
+from cifl_tf.grid import RAS_TO_LPS
+from cifl_tf.volumes import save_image
 
 VECTOR_INTENT = 1007
 

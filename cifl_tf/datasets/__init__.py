@@ -1,7 +1,7 @@
 """Subjects with contrasts and labels: readers of published datasets, and a virtual cohort."""
 
 from cifl_tf.datasets.bids import read_bids
-from cifl_tf.datasets.cohorts import Cohort, make_cohort, slices, stack_cohort
+from cifl_tf.datasets.cohorts import Cohort, make_cohort, slice_coverage, slices, stack_cohort
 from cifl_tf.datasets.contrasts import REMAPPINGS, remap_contrast, remapping
 from cifl_tf.datasets.ixi import read_ixi
 from cifl_tf.datasets.mni152 import mni152_slice, mni152_tissues
@@ -27,6 +27,7 @@ __all__ = [
     "remap_contrast",
     "remapping",
     "segmentation_maps",
+    "slice_coverage",
     "slices",
     "split_study",
     "stack_cohort",

@@ -7,7 +7,11 @@ import numpy as np
 from tqdm import tqdm
 
 from cifl_tf.datasets.subjects import Subject
+from cifl_tf.intensity import is_air
 from cifl_tf.volumes import plane_axis
+
+MOST_SLICES = 40  # of a subject, where all of them would be more
+SLICES_AROUND_A_LABEL = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +132,10 @@ def slices(
     cohort: Cohort,
     contrast: str,
     plane: str = "coronal",
-    count: int = 9,
+    count: int | None = 9,
     around: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut neighbouring slices from every subject, the same ones whatever the contrast.
+    """Cut slices from every subject, the same ones whatever the contrast.
 
     Subjects of one slice, as in two-dimensional neurite-OASIS, give this slice; ``plane``,
     ``count`` and ``around`` say nothing then.
@@ -140,8 +144,10 @@ def slices(
         cohort: all subjects have the same shape.
         contrast: as for ``Subject.image``, so "T1w:inverted" too.
         plane: "sagittal", "coronal" or "axial".
-        count: slices per subject.
-        around: name of the label on whose centre of mass the slices are centred, in each subject;
+        count: neighboring slices per subject; None for the whole extent of the subject's labels
+            (of what is not air, where there are none), evenly spaced where these are more than 40,
+            and for 9 around a label.
+        around: name of the label on whose center of mass the slices are centered, in each subject;
             None for the middle of the volume.
 
     Returns:
@@ -153,27 +159,34 @@ def slices(
         ValueError: the cohort is empty, there is no such plane, contrast or label, a subject lacks
             the label, its shape is different, or the slices reach beyond it.
     """
-    axis = plane_axis(plane)
-    if not len(cohort) or count < 1:
-        raise ValueError(f"{count} slices of {len(cohort)} subjects: ask for one of one at least")
-    index = None
-    if around is not None:
-        index = {name: label for label, name in cohort.label_names.items()}.get(around)
-        if index is None:
-            raise ValueError(
-                f"there is no label {around!r}: choose from {list(cohort.label_names.values())}"
-            )
     images, labels, names = [], [], []
-    shape = cohort.subjects[0].image(contrast).shape
-    for subject, image, label_map in _arrays(cohort, contrast):
-        if shape.count(1) == 1:
-            axis, chosen = shape.index(1), range(1)
-        else:
-            chosen = _neighbours(subject, label_map, axis, count, index, around)
+    for subject, image, label_map, axis, chosen in _cut(cohort, contrast, plane, count, around):
         images.append(np.moveaxis(image.take(chosen, axis), axis, 0)[..., None])
         labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0))
         names += [subject.name] * len(chosen)
     return np.concatenate(images), np.concatenate(labels), np.array(names)
+
+
+def slice_coverage(
+    cohort: Cohort,
+    contrast: str,
+    plane: str = "coronal",
+    count: int | None = 9,
+    around: str | None = None,
+) -> tuple[float, float]:
+    """Where the slices of a cohort lie between the first (0) and the last (1) that shows something.
+
+    Args:
+        cohort, contrast, plane, count, around: see ``slices``, also for what is raised.
+
+    Returns:
+        The lowest and the highest place of a slice, over all subjects.
+    """
+    places = []
+    for _, image, _, axis, chosen in _cut(cohort, contrast, plane, count, around):
+        shown = np.flatnonzero((~is_air(np.moveaxis(image, axis, 0))).any(axis=(1, 2)))
+        places.append((chosen[[0, -1]] - shown[0]) / max(1, shown[-1] - shown[0]))
+    return float(np.min(places)), float(np.max(places))
 
 
 def stack_cohort(
@@ -181,7 +194,7 @@ def stack_cohort(
     contrast: str,
     ndim: int = 2,
     plane: str = "coronal",
-    count: int = 9,
+    count: int | None = 9,
     around: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Slices or whole volumes of every subject, as networks take them.
@@ -220,19 +233,51 @@ def _arrays(cohort, contrast):
         yield subject, image, subject.labels() if labelled else np.zeros(shape, np.int32)
 
 
-def _neighbours(subject, labels, axis, count, index, around):
+def _cut(cohort, contrast, plane, count, around):
+    """Yield each subject, its image and labels, and axis and positions of its slices."""
+    axis = plane_axis(plane)
+    if not len(cohort) or (count is not None and count < 1):
+        raise ValueError(f"{count} slices of {len(cohort)} subjects: ask for one of one at least")
+    index = None
+    if around is not None:
+        count = count or SLICES_AROUND_A_LABEL
+        index = {name: label for label, name in cohort.label_names.items()}.get(around)
+        if index is None:
+            raise ValueError(
+                f"there is no label {around!r}: choose from {list(cohort.label_names.values())}"
+            )
+    for subject, image, labels in _arrays(cohort, contrast):
+        if image.shape.count(1) == 1:
+            yield subject, image, labels, image.shape.index(1), np.zeros(1, int)
+        elif count is None:
+            yield subject, image, labels, axis, _whole_extent(image, labels, axis)
+        else:
+            chosen = _neighbors(subject, labels, axis, count, index, around)
+            yield subject, image, labels, axis, chosen
+
+
+def _whole_extent(image, labels, axis):
+    """Return the positions of slices over the extent of the labels, or of what is not air."""
+    shown = labels > 0 if labels.any() else ~is_air(image)
+    positions = np.nonzero(shown)[axis]
+    first, last = (positions.min(), positions.max()) if positions.size else (0, 0)
+    evenly = np.linspace(first, last, min(last - first + 1, MOST_SLICES))
+    return np.rint(evenly).astype(int)
+
+
+def _neighbors(subject, labels, axis, count, index, around):
     """Return the positions of slices around the middle, or around the label with this index."""
     size = labels.shape[axis]
-    centre = (size - 1) / 2
+    center = (size - 1) / 2
     if index is not None:
         positions = np.nonzero(labels == index)[axis]
         if not positions.size:
             raise ValueError(f"subject {subject.name} has no voxel of the label {around!r}")
-        centre = positions.mean()
-    start = round(centre - (count - 1) / 2)
+        center = positions.mean()
+    start = round(center - (count - 1) / 2)
     if not 0 <= start <= size - count:
         raise ValueError(
-            f"subject {subject.name} has {size} slices, of which {count} around {centre:.1f} "
+            f"subject {subject.name} has {size} slices, of which {count} around {center:.1f} "
             "reach beyond the volume: ask for fewer"
         )
-    return range(start, start + count)
+    return np.arange(start, start + count)

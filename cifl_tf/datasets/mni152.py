@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifl_tf.volumes import plane_axis, rescale_intensity
+from cifl_tf.intensity import rescale_intensity
+from cifl_tf.volumes import plane_axis
 
 # Spheroids, one per side, in mm of MNI152 space: x is that of the right side.
 THALAMUS_CENTRE = (12.5, -18.0, 7.0)

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 
 from cifl_tf.datasets.contrasts import remap_contrast
-from cifl_tf.volumes import Volume, read_label_volume, read_volume, rescale_intensity
+from cifl_tf.intensity import is_air, rescale_intensity
+from cifl_tf.volumes import Volume, read_label_volume, read_volume
 
 NUM_CACHED = 32  # images, and as many label maps, over all subjects
 LARGEST_DIFFERENCE = 1e-3  # of two affines that count as the same grid, in mm
@@ -35,7 +36,7 @@ class Subject:
         label_values: the labels as they are in the segmentation, background 0 first. ``labels``
             returns indices of it.
         brain: what ``mask`` means: "labels", the labelled voxels, or "image", the voxels of the
-            first contrast that are not zero, for skull-stripped images whose labels leave out part
+            first contrast that are not air, for skull-stripped images whose labels leave out part
             of the brain, and for images without labels.
 
     Raises:
@@ -88,8 +89,9 @@ class Subject:
     def image(self, contrast: str) -> np.ndarray:
         """Intensities in [0, 1] of one contrast, float32 (x, y, z).
 
-        Scaled by ``volumes.rescale_intensity``. "T1w:inverted" is the contrast T1w remapped inside
-        the brain mask, zero outside; see ``datasets.remapping`` for what may stand after the colon.
+        Scaled by ``intensity.rescale_intensity``. "T1w:inverted" is the contrast T1w remapped
+        inside the brain mask, zero outside; see ``datasets.remapping`` for what may stand after the
+        colon.
 
         Raises:
             FileNotFoundError: the file is no longer there.
@@ -122,7 +124,7 @@ class Subject:
         """
         if self.brain == "labels":
             return self.labels() > 0
-        inside = _image(self, self.contrasts[0])[0] > 0
+        inside = ~is_air(_image(self, self.contrasts[0])[0])
         # One slice would be all border to a filling in three dimensions.
         return binary_fill_holes(inside.squeeze()).reshape(inside.shape)
 

@@ -7,8 +7,8 @@ from cifl_tf._compat import keras
 from cifl_tf.datasets import REMAPPINGS
 from cifl_tf.frozen_features import FrozenFeatures, checked_ensemble
 from cifl_tf.instance import features_at_scale
+from cifl_tf.intensity import rescale_intensity
 from cifl_tf.similarity import average_pool
-from cifl_tf.volumes import rescale_intensity
 
 ALL = ("inverted", "gamma", "folded")
 BY_HAND = {

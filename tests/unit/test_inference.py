@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import cifl_tf
-from cifl_tf.volumes import rescale_intensity
+from cifl_tf.intensity import rescale_intensity
 
 OBLIQUE = np.array(
     [[0.0, 0.2, -1.9, 30], [-2.1, 0.1, 0.0, 40], [0.1, 2.0, 0.1, -50], [0, 0, 0, 1]], np.float32

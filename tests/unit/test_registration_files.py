@@ -6,6 +6,7 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
+from cifl_tf.image_model import Preprocessing
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.registration import RegistrationNetwork, register
 from cifl_tf.registration_files import register_images, save_registration
@@ -56,9 +57,36 @@ def transform_of(image, folder):
     return sitk.DisplacementFieldTransform(field)
 
 
+def steps_in(moving, fixed):
+    """How many voxels of the moving image one step along the fixed axes goes, along each axis."""
+    origin = fixed.TransformIndexToPhysicalPoint((0, 0, 0))
+    start = np.array(moving.TransformPhysicalPointToContinuousIndex(origin))
+    steps = []
+    for unit in np.eye(3, dtype=int).tolist():
+        point = fixed.TransformIndexToPhysicalPoint(unit)
+        steps.append(np.array(moving.TransformPhysicalPointToContinuousIndex(point)) - start)
+    return np.linalg.norm(steps, axis=0)
+
+
+def smoothed(image, steps):
+    """A SimpleITK image blurred so that a voxel is as wide as the steps, by convolutions."""
+    array = sitk.GetArrayFromImage(image)
+    for axis, step in enumerate(reversed(steps)):
+        if step > 1:
+            distance = np.arange(-8, 9)
+            kernel = np.exp(-4 * np.log(2) * distance**2 / (step**2 - 1))
+            padded = np.pad(array, [(8, 8) if a == axis else (0, 0) for a in range(3)], "edge")
+            array = np.apply_along_axis(np.convolve, axis, padded, kernel / kernel.sum(), "valid")
+    blurred = sitk.GetImageFromArray(array)
+    blurred.CopyInformation(image)
+    return blurred
+
+
 def resampled(moving, fixed, transform, interpolator=sitk.sitkLinear):
     """The moving file on the grid of the fixed one by SimpleITK, axes as in nibabel."""
     images = [sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (moving, fixed)]
+    if interpolator == sitk.sitkLinear:
+        images[0] = smoothed(images[0], steps_in(*images))
     return sitk.GetArrayFromImage(sitk.Resample(*images, transform, interpolator, 0.0)).transpose()
 
 
@@ -70,6 +98,10 @@ class Given:
     ndim: int = 3
     plane: str = "coronal"
     scale: float | None = None
+
+    @property
+    def preprocessing(self):
+        return Preprocessing(plane=self.plane)
 
     def displacements(self, moving, fixed):
         shape = moving.shape[1:-1]
