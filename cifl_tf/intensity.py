@@ -19,6 +19,8 @@ LEAST_BORDER = 16  # voxels
 LARGEST_SHARE_BELOW = 0.01  # of a foreground whose background is its lowest intensity
 OUTER_PERCENTILES = (0.1, 99.9)
 HIGHEST_AIR_HU = -900.0
+LOWEST_BODY_HU, LOWEST_BONE_HU = -200.0, 200.0
+LEAST_SOFT_SHARE, LEAST_BONE_SHARE = 0.3, 0.005  # of the voxels of a body in CT
 BRAIN_WINDOW_HU = (0.0, 80.0)
 
 
@@ -89,12 +91,21 @@ def air_mask(image) -> np.ndarray:
 
 
 def is_hounsfield(image) -> bool:
-    """Whether an image is of a CT scanner in HU: air or padding at its border, water and more."""
+    """Whether an image is of a CT scanner in HU.
+
+    Its border is air or padding, and of what is denser than -200 HU, a third is soft tissue (0 to
+    80 HU) and some bone (more than 200 HU). A brain alone is not found; it needs no window either.
+    """
     image = np.asarray(image, np.float32)
     border = _border(image)
     if len(border) < LEAST_BORDER or float(np.median(border)) > HIGHEST_AIR_HU:
         return False
-    return float(np.percentile(image, OUTER_PERCENTILES[1])) > BRAIN_WINDOW_HU[0]
+    body = image[image > LOWEST_BODY_HU]
+    if body.size == 0:
+        return False
+    low, high = BRAIN_WINDOW_HU
+    soft = np.mean((body >= low) & (body <= high))
+    return bool(soft >= LEAST_SOFT_SHARE and np.mean(body > LOWEST_BONE_HU) >= LEAST_BONE_SHARE)
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class IntensityScaling:
         lower: percentile of the foreground that becomes 0, where no background is below it.
         upper: percentile of the foreground that becomes 1.
         window: two intensities that become 0 and 1 in place of percentiles, such as (0, 80) HU.
-            None for percentiles, but 0 to 80 HU where the border of the image is air in HU.
+            None for percentiles, but 0 to 80 HU where the image is a head in HU.
         foreground: whether percentiles leave out air. False is the rule of models that were trained
             before version 0.2: percentiles of all voxels, and no window for HU.
 
@@ -166,8 +177,10 @@ class IntensityScaling:
         if self.foreground and is_hounsfield(image):
             return BRAIN_WINDOW_HU
         low, high = np.percentile(inside, (self.lower, self.upper))
-        if background is not None and np.mean(inside < background.value) <= LARGEST_SHARE_BELOW:
-            low = background.value
+        if background is not None:
+            below = np.mean(inside < background.value)
+            near = low - background.value <= high - low
+            low = background.value if near and below <= LARGEST_SHARE_BELOW else low
         # So few voxels differ that the percentiles miss them: the extremes do not.
         return (low, high) if low < high else (min(low, inside.min()), inside.max())
 
@@ -184,12 +197,13 @@ def rescale_intensity(
     """Scale intensities to [0, 1] by the same rule for every contrast and every amount of air.
 
     Air, see ``find_background``, becomes 0. The intensity of air becomes 0 elsewhere too where it
-    is the lowest, and otherwise the ``lower`` percentile of what is not air; the ``upper``
-    percentile becomes 1. Beyond these the image is clipped. Percentiles interpolate between the two
-    nearest ranks. A constant image becomes 0. All in float32.
+    is the lowest, and no farther below what is not air than that is wide; otherwise the ``lower``
+    percentile of what is not air does. The ``upper`` percentile becomes 1. Beyond these the image
+    is clipped. Percentiles interpolate between the two nearest ranks. A constant image becomes 0.
+    All in float32.
 
-    Computed tomography in HU, of which the border is air (-900 HU or less), is scaled between 0 and
-    80 HU instead, the usual window for brains: padding and bone would decide the percentiles.
+    A head in computed tomography, see ``is_hounsfield``, is scaled between 0 and 80 HU instead, the
+    usual window for brains: padding and bone would decide the percentiles.
 
     Args:
         image: finite numbers, any shape.

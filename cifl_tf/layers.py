@@ -11,8 +11,12 @@ from cifl_tf.intensity import (
     HIGHEST_AIR_HU,
     LARGEST_SHARE_BELOW,
     LARGEST_SPREAD,
+    LEAST_BONE_SHARE,
     LEAST_BORDER,
+    LEAST_SOFT_SHARE,
     LOWER,
+    LOWEST_BODY_HU,
+    LOWEST_BONE_HU,
     OUTER_PERCENTILES,
     SHORTEST_AXIS,
     SPREADS,
@@ -145,7 +149,8 @@ class RescaleIntensity(keras.layers.Layer):
         high = _percentile(ranked, count, self.scaling.upper)
         below = tf.reduce_sum(tf.cast(inside & (flat < value[:, None]), tf.int32), axis=1)
         few = tf.cast(below, tf.float32) <= LARGEST_SHARE_BELOW * tf.cast(count, tf.float32)
-        low = tf.where(has_background & few, value, low)
+        near = low - value <= high - low
+        low = tf.where(has_background & few & near, value, low)
         # So few voxels differ that the percentiles miss them: the extremes do not.
         smallest = tf.minimum(low, ranked[:, 0])
         largest = tf.reduce_max(tf.where(inside, flat, flat.dtype.min), axis=1)
@@ -175,7 +180,7 @@ class RescaleIntensity(keras.layers.Layer):
         spread = _median(tf.abs(border - value[:, None]))
         ranked, count = tf.sort(flat, axis=1), tf.fill([tf.shape(flat)[0]], tf.shape(flat)[1])
         low, high = (_percentile(ranked, count, outer) for outer in OUTER_PERCENTILES)
-        hounsfield = enough & (value <= HIGHEST_AIR_HU) & (high > BRAIN_WINDOW_HU[0])
+        hounsfield = enough & (value <= HIGHEST_AIR_HU) & _shows_bone_and_soft_tissue(flat)
         same = low == high
         extent = tf.where(same, ranked[:, -1] - ranked[:, 0], high - low)
         found = enough & (extent > 0) & (spread <= LARGEST_SPREAD * extent)
@@ -186,6 +191,18 @@ class RescaleIntensity(keras.layers.Layer):
     def get_config(self):
         """Arguments that build this layer again."""
         return {**super().get_config(), **self.scaling.to_config()}
+
+
+def _shows_bone_and_soft_tissue(flat):
+    """Whether each row of (batch, voxels) is that of a head in HU; see ``is_hounsfield``."""
+
+    def count(found):
+        return tf.reduce_sum(tf.cast(found, tf.float32), axis=1)
+
+    body = count(flat > LOWEST_BODY_HU)
+    low, high = BRAIN_WINDOW_HU
+    soft, bone = count((flat >= low) & (flat <= high)), count(flat > LOWEST_BONE_HU)
+    return (body > 0) & (soft >= LEAST_SOFT_SHARE * body) & (bone >= LEAST_BONE_SHARE * body)
 
 
 def _border_mask(image):

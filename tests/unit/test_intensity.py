@@ -105,6 +105,12 @@ def test_what_is_not_in_hounsfield_units(rng):
     assert not is_hounsfield(phase)
     assert not is_hounsfield(head(rng)[0])
     assert not is_hounsfield(rng.normal(-1000, 1, (20, 20, 20)))  # no water in it
+    image, inside = head(rng)
+    for scale in (0.1, 1):  # MRI with such a background: its percentiles are right
+        odd = np.where(inside, scale * image, -1000)
+        assert not is_hounsfield(odd)
+        expected = rescale_intensity(np.where(inside, scale * image, 0))
+        np.testing.assert_allclose(rescale_intensity(odd), expected, atol=0.15)
 
 
 def test_outliers_do_not_move_the_scale(rng):
