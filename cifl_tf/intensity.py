@@ -12,6 +12,7 @@ import numpy as np
 
 LOWER, UPPER = 0.5, 99.5
 AIR_TOLERANCE = 1e-3  # of the range of intensities
+DARKEST = 2e-3  # scaled intensity of what is not air
 LARGEST_SPREAD = 0.01  # of the border of an image that shows its background there, of the range
 SPREADS = 6.0  # that noisy background lies around its median
 SHORTEST_AXIS = 8  # voxels of an axis that has a border
@@ -163,19 +164,20 @@ class IntensityScaling:
         inside = image[~air]
         if inside.size == 0:
             return np.zeros_like(image)
-        low, high = (np.float32(limit) for limit in self._limits(image, inside, background))
+        window = self.window
+        if window is None and self.foreground and is_hounsfield(image):
+            window = BRAIN_WINDOW_HU
+        limits = window or self._percentiles(inside, background)
+        low, high = (np.float32(limit) for limit in limits)
         if low == high:
             return np.where(air, 0, background is not None).astype(np.float32)
-        scaled = np.clip((image - low) / (high - low), 0, 1)
+        darkest = DARKEST if background is not None and window is None else 0
+        scaled = np.clip((image - low) / (high - low), darkest, 1)
         scaled[air] = 0
         return scaled
 
-    def _limits(self, image, inside, background):
-        """The intensities that become 0 and 1."""
-        if self.window is not None:
-            return self.window
-        if self.foreground and is_hounsfield(image):
-            return BRAIN_WINDOW_HU
+    def _percentiles(self, inside, background):
+        """The intensities that become 0 and 1, of what is not air."""
         low, high = np.percentile(inside, (self.lower, self.upper))
         if background is not None:
             below = np.mean(inside < background.value)
@@ -199,8 +201,9 @@ def rescale_intensity(
     Air, see ``find_background``, becomes 0. The intensity of air becomes 0 elsewhere too where it
     is the lowest, and no farther below what is not air than that is wide; otherwise the ``lower``
     percentile of what is not air does. The ``upper`` percentile becomes 1. Beyond these the image
-    is clipped. Percentiles interpolate between the two nearest ranks. A constant image becomes 0.
-    All in float32.
+    is clipped, but what is not air stays above 0, so that ``is_air`` of the result tells the two
+    apart. Percentiles interpolate between the two nearest ranks. A constant image becomes 0. All in
+    float32.
 
     A head in computed tomography, see ``is_hounsfield``, is scaled between 0 and 80 HU instead, the
     usual window for brains: padding and bone would decide the percentiles.

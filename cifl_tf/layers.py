@@ -8,6 +8,7 @@ from cifl_tf._compat import keras
 from cifl_tf.intensity import (
     AIR_TOLERANCE,
     BRAIN_WINDOW_HU,
+    DARKEST,
     HIGHEST_AIR_HU,
     LARGEST_SHARE_BELOW,
     LARGEST_SPREAD,
@@ -155,13 +156,15 @@ class RescaleIntensity(keras.layers.Layer):
         smallest = tf.minimum(low, ranked[:, 0])
         largest = tf.reduce_max(tf.where(inside, flat, flat.dtype.min), axis=1)
         low, high = tf.where(low < high, low, smallest), tf.where(low < high, high, largest)
+        windowed = hounsfield | (self.scaling.window is not None)
         if self.scaling.window is not None:
             low, high = (tf.fill(tf.shape(low), limit) for limit in self.scaling.window)
         elif self.scaling.foreground:
             low = tf.where(hounsfield, BRAIN_WINDOW_HU[0], low)
             high = tf.where(hounsfield, BRAIN_WINDOW_HU[1], high)
+        darkest = tf.where(has_background & ~windowed, DARKEST, 0.0)[:, None]
         low, high = low[:, None], high[:, None]
-        scaled = tf.clip_by_value(tf.math.divide_no_nan(flat - low, high - low), 0.0, 1.0)
+        scaled = tf.clip_by_value(tf.math.divide_no_nan(flat - low, high - low), darkest, 1.0)
         # What is not air but all the same, such as a mask.
         scaled = tf.where((low == high) & has_background[:, None], 1.0, scaled)
         return tf.reshape(tf.where(air, 0.0, scaled), tf.shape(inputs))

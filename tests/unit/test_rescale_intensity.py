@@ -68,7 +68,7 @@ def test_rescale_sparse_image_between_its_extremes(sign, expected):
     image[3, 4, 5:8] = sign * np.array([1, 2, 4])
     scaled = rescale_intensity(image)
     np.testing.assert_allclose(scaled[3, 4, 5:8], expected, atol=0.01)
-    assert np.count_nonzero(scaled) == np.count_nonzero(expected)
+    assert np.count_nonzero(scaled) == 3  # what is not air is never 0
 
 
 def test_rescale_errors():

@@ -144,7 +144,7 @@ def test_a_segmenter_with_test_time_augmentation(cohort, config, tmp_path):
     config = dataclasses.replace(config, flip_axis=0, zoom_factors=(1.2,), steps=2)
     train, validation, _ = cohort.split((3, 1, 0))
     segmenter = train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
-    assert segmenter.get_layer("average_over_copies").zoom_factors == (1.2,)
+    assert segmenter.network.get_layer("average_over_copies").zoom_factors == (1.2,)
     image = cohort_arrays(validation, "T1w", config)[0]
     mirrored = segmenter.predict(image[:, ::-1], verbose=0)
     np.testing.assert_allclose(mirrored[:, ::-1], segmenter.predict(image, verbose=0), atol=1e-5)
