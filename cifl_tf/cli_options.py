@@ -54,6 +54,13 @@ ValidationSubjects = Annotated[
     typer.Option(help="Names that choose the best epoch.", show_default="a fifth, at random"),
 ]
 Ndim = Annotated[int, typer.Option(help="2 for slices, 3 for volumes.")]
+TrainingVoxelSize = Annotated[
+    float | None,
+    typer.Option(
+        help="Resample all images to this size in mm before.",
+        show_default="their own, which must be the same",
+    ),
+]
 Plane = Annotated[PlaneName, typer.Option(help="Of the slices.")]
 NumSlices = Annotated[int, typer.Option(help="Slices per subject.")]
 LabeledSlices = Annotated[

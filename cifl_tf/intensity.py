@@ -181,7 +181,8 @@ class IntensityScaling:
         low, high = np.percentile(inside, (self.lower, self.upper))
         if background is not None:
             below = np.mean(inside < background.value)
-            near = low - background.value <= high - low
+            # Below 0 may be a value that stands for outside, far from every intensity.
+            near = background.value >= 0 or low - background.value <= high - low
             low = background.value if near and below <= LARGEST_SHARE_BELOW else low
         # So few voxels differ that the percentiles miss them: the extremes do not.
         return (low, high) if low < high else (min(low, inside.min()), inside.max())
@@ -199,8 +200,8 @@ def rescale_intensity(
     """Scale intensities to [0, 1] by the same rule for every contrast and every amount of air.
 
     Air, see ``find_background``, becomes 0. The intensity of air becomes 0 elsewhere too where it
-    is the lowest, and no farther below what is not air than that is wide; otherwise the ``lower``
-    percentile of what is not air does. The ``upper`` percentile becomes 1. Beyond these the image
+    is the lowest and, where negative, no farther below what is not air than that is wide; otherwise
+    the ``lower`` percentile of what is not air does. The ``upper`` percentile becomes 1. Beyond these the image
     is clipped, but what is not air stays above 0, so that ``is_air`` of the result tells the two
     apart. Percentiles interpolate between the two nearest ranks. A constant image becomes 0. All in
     float32.

@@ -150,7 +150,7 @@ class RescaleIntensity(keras.layers.Layer):
         high = _percentile(ranked, count, self.scaling.upper)
         below = tf.reduce_sum(tf.cast(inside & (flat < value[:, None]), tf.int32), axis=1)
         few = tf.cast(below, tf.float32) <= LARGEST_SHARE_BELOW * tf.cast(count, tf.float32)
-        near = low - value <= high - low
+        near = (value >= 0) | (low - value <= high - low)
         low = tf.where(has_background & few & near, value, low)
         # So few voxels differ that the percentiles miss them: the extremes do not.
         smallest = tf.minimum(low, ranked[:, 0])

@@ -1,11 +1,13 @@
 """Train a registration network in a folder, on pairs of subjects that share a contrast."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import tensorflow as tf
+from nibabel.affines import voxel_sizes
 
 from cifl_tf._compat import keras
 from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
@@ -41,6 +43,8 @@ class RegistrationConfig:
         model: folder or .keras file of the encoder, or "intensity" for the paper's baseline.
         contrast: the one contrast to train on, such as "T1w"; see ``Subject.image``.
         ndim: 2 for slices, 3 for volumes.
+        voxel_size: in mm, to which the images of both cohorts are resampled, see
+            ``Cohort.resampled``; None for their own, which must be the same then.
         plane: of the slices.
         num_slices: slices per subject; slice i of one is registered to slice i of another.
         around: name of the label on which the slices are centred; None for the middle.
@@ -71,6 +75,7 @@ class RegistrationConfig:
     model: str
     contrast: str = "T1w"
     ndim: int = 2
+    voxel_size: float | None = None
     plane: str = "coronal"
     num_slices: int = 9
     around: str | None = None
@@ -145,9 +150,12 @@ def train_registration(
         "label_names": ["background", *train.label_names.values()],
     }
     check_folder(out, claim)
+    if config.voxel_size is not None:
+        train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
     done = steps_done(out, config.steps)
     if done >= config.steps:
         return load_registration(out)
+    warn_of_different_spaces(train)
     encoder = load_features(config.model)
     keras.utils.set_random_seed(config.seed)
     images, labels, names = _arrays(train, config)
@@ -259,6 +267,22 @@ def validation_pairs(
     """
     data = tf.data.Dataset.from_tensor_slices(_moved_onto(_positions(names), 1)).batch(batch_size)
     return data.map(_gather(images, labels, num_labels, None)).prefetch(2)
+
+
+def warn_of_different_spaces(cohort: Cohort) -> None:
+    """Warn where subjects do not lie in one space, as pairs are not aligned before."""
+    first = cohort.subjects[0]
+    size = voxel_sizes(first.affine).max()
+    apart = {subject.name: float(np.abs(subject.affine - first.affine).max()) for subject in cohort}
+    far = {name: distance for name, distance in apart.items() if distance > size}
+    if far:
+        names = list(far)
+        warnings.warn(
+            f"{len(far)} subjects, such as {names[0]}, do not lie in the space of {first.name}: "
+            f"their affines differ by up to {max(far.values()):.0f} mm. Pairs are taken as they "
+            "are, not aligned; bring the images to one space first",
+            stacklevel=3,
+        )
 
 
 def _arrays(cohort, config):

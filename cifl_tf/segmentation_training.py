@@ -58,6 +58,8 @@ class SegmentationConfig:
         synthetic: train on images made from the label maps instead, each of a random contrast, and
             only choose the best epoch on ``contrast``; see ``SYNTHETIC_LOOK``.
         ndim: 2 for slices, 3 for volumes.
+        voxel_size: in mm, to which the images of both cohorts are resampled, see
+            ``Cohort.resampled``; None for their own, which must be the same then.
         plane: of the slices.
         num_slices: neighboring slices per subject; None for the whole extent of the labels, see
             ``datasets.slices``.
@@ -92,6 +94,7 @@ class SegmentationConfig:
     contrast: str = "T1w"
     synthetic: bool = False
     ndim: int = 2
+    voxel_size: float | None = None
     plane: str = "coronal"
     num_slices: int | None = None
     around: str | None = None
@@ -169,6 +172,8 @@ def train_segmenter(
         "label_values": train.label_values,
     }
     check_folder(out, claim)
+    if config.voxel_size is not None:
+        train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
     done = steps_done(out, config.steps)
     scores = [float(row[MONITOR]) for row in read_history(out / HISTORY_FILE)]
     if done >= config.steps or epochs_since_best(scores) >= config.patience:

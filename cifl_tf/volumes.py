@@ -9,7 +9,7 @@ from typing import Literal
 
 import nibabel
 import numpy as np
-from nibabel.affines import voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.orientations import apply_orientation, ornt_transform
 
 from cifl_tf.files import written_whole
@@ -75,6 +75,45 @@ def resample_volume(volume: Volume, voxel_size) -> Volume:
     affine, shape = resized(volume.affine, volume.data.shape, voxel_size)
     data = _resampled_image(volume.data, volume.affine, affine, shape)
     return Volume(np.ascontiguousarray(data, np.float32), affine, volume.original)
+
+
+def resample_labels(volume: Volume, voxel_size) -> Volume:
+    """Resample a label map that was read: each voxel gets the label with the largest share of it.
+
+    Raises:
+        ValueError: ``voxel_size`` is not one or three positive numbers.
+    """
+    affine, shape = resized(volume.affine, volume.data.shape, voxel_size)
+    labels, largest = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    for value in np.unique(volume.data).tolist():
+        inside = (volume.data == value).astype(np.float32)
+        share = resample(inside, volume.affine, affine, shape, "linear")
+        labels[share > largest] = value
+        np.maximum(largest, share, out=largest)
+    return Volume(labels, affine, volume.original)
+
+
+def fit_shape(volume: Volume, shape) -> Volume:
+    """Cut or pad a volume about its middle.
+
+    Args:
+        volume: an image, padded with its air, or else its lowest intensity; or a label map, with 0.
+        shape: three sizes in voxels.
+    """
+    data, outside = volume.data, 0.0
+    if data.dtype.kind == "f":
+        background = find_background(data)
+        outside = float(data.min()) if background is None else background.value
+    first = (np.array(data.shape) - shape) // 2
+    cut = tuple(
+        slice(max(0, start), start + size) for start, size in zip(first, shape, strict=True)
+    )
+    data = data[cut]
+    before = np.maximum(0, -first)
+    after = np.array(shape) - data.shape - before
+    data = np.pad(data, list(zip(before, after, strict=True)), constant_values=outside)
+    affine = from_matvec(volume.affine[:3, :3], apply_affine(volume.affine, first))
+    return Volume(data, affine, volume.original)
 
 
 def _resampled_image(data, affine, target_affine, target_shape):

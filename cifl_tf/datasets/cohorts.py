@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cifl_tf.datasets.subjects import Subject
+from cifl_tf.grid import resized
 from cifl_tf.intensity import is_air
 from cifl_tf.volumes import plane_axis
 
@@ -68,6 +69,29 @@ class Cohort:
         if missing:
             raise ValueError(f"there are no subjects {missing}: choose from {list(found)}")
         return replace(self, subjects=tuple(found[name] for name in names))
+
+    def resampled(self, voxel_size: float | Sequence[float]) -> "Cohort":
+        """The same subjects in voxels of another size, and all of one shape.
+
+        Images are smoothed where they become coarser; a voxel gets the label with the largest share
+        of it. Smaller images are padded with air about their middle.
+
+        Args:
+            voxel_size: in mm, one number or three in canonical order.
+
+        Raises:
+            ValueError: ``voxel_size`` is not one or three positive numbers.
+        """
+        size = tuple(voxel_size) if isinstance(voxel_size, Sequence) else voxel_size
+        subjects = [replace(subject, voxel_size=size, shape=None) for subject in self.subjects]
+        shapes = []
+        for subject in tqdm(self.subjects, desc="voxel sizes", disable=None, leave=False):
+            volume = subject.volume(subject.contrasts[0])
+            shapes.append(resized(volume.affine, volume.data.shape, size)[1])
+        largest = tuple(int(length) for length in np.max(shapes, axis=0))
+        return replace(
+            self, subjects=tuple(replace(subject, shape=largest) for subject in subjects)
+        )
 
     def split(self, sizes: Sequence[int], seed: int = 0) -> tuple["Cohort", "Cohort", "Cohort"]:
         """Share out the subjects at random among training, validation and test.

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,14 @@ from scipy.ndimage import binary_fill_holes
 
 from cifl_tf.datasets.contrasts import remap_contrast
 from cifl_tf.intensity import is_air, rescale_intensity
-from cifl_tf.volumes import Volume, read_label_volume, read_volume
+from cifl_tf.volumes import (
+    Volume,
+    fit_shape,
+    read_label_volume,
+    read_volume,
+    resample_labels,
+    resample_volume,
+)
 
 NUM_CACHED = 32  # images, and as many label maps, over all subjects
 LARGEST_DIFFERENCE = 1e-3  # of two affines that count as the same grid, in mm
@@ -38,6 +45,10 @@ class Subject:
         brain: what ``mask`` means: "labels", the labelled voxels, or "image", the voxels of the
             first contrast that are not air, for skull-stripped images whose labels leave out part
             of the brain, and for images without labels.
+        voxel_size: in mm, one number or three, to which images and labels are resampled; None for
+            their own.
+        shape: three sizes in voxels to which they are cut or padded after it, about their middle;
+            None for what the voxel size gives.
 
     Raises:
         FileNotFoundError: one of the files does not exist; names the subject and the file.
@@ -49,6 +60,8 @@ class Subject:
     segmentation: LabelSource | None = field(default=None, repr=False)
     label_values: tuple[int, ...] = field(default=(0,), repr=False)
     brain: Literal["labels", "image"] = field(default="labels", repr=False)
+    voxel_size: float | tuple[float, ...] | None = field(default=None, repr=False)
+    shape: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):
         if not self.images:
@@ -73,7 +86,7 @@ class Subject:
         return _image(self, self.contrasts[0])[1].copy()
 
     def volume(self, contrast: str) -> Volume:
-        """Read the image as it is, intensities not scaled, for ``volumes.to_original``.
+        """Read the image, intensities not scaled, for ``volumes.to_original``.
 
         Raises:
             ValueError: as ``image``; not for derived contrasts.
@@ -82,6 +95,13 @@ class Subject:
             raise ValueError(
                 f"subject {self.name} has no contrast {contrast!r}: choose from {self.contrasts}"
             )
+        volume = self._read(contrast)
+        if self.voxel_size is not None:
+            volume = resample_volume(volume, self.voxel_size)
+        return volume if self.shape is None else fit_shape(volume, self.shape)
+
+    def _read(self, contrast):
+        """The image on the grid of its file."""
         source = self.images[contrast]
         with _naming(self.name):
             return source() if callable(source) else read_volume(source)
@@ -159,11 +179,16 @@ def _labels(subject):
         raise ValueError(f"subject {subject.name} has no labels: use a dataset with segmentations")
     with _naming(subject.name):
         if callable(source):
-            labels, affine = np.asarray(source()), subject.affine
+            image = subject._read(subject.contrasts[0])
+            volume = replace(image, data=np.asarray(source(), np.int32))
         else:
             volume = read_label_volume(source)
-            labels, affine = volume.data, volume.affine
-    _check_grid(subject, source, labels.shape, affine)
+        if subject.voxel_size is not None:
+            volume = resample_labels(volume, subject.voxel_size)
+        if subject.shape is not None:
+            volume = fit_shape(volume, subject.shape)
+        labels = volume.data
+    _check_grid(subject, source, labels.shape, volume.affine)
     values = np.array(subject.label_values)
     unknown = np.setdiff1d(labels, values).tolist()
     if unknown:
