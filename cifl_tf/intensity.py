@@ -201,10 +201,10 @@ def rescale_intensity(
 
     Air, see ``find_background``, becomes 0. The intensity of air becomes 0 elsewhere too where it
     is the lowest and, where negative, no farther below what is not air than that is wide; otherwise
-    the ``lower`` percentile of what is not air does. The ``upper`` percentile becomes 1. Beyond these the image
-    is clipped, but what is not air stays above 0, so that ``is_air`` of the result tells the two
-    apart. Percentiles interpolate between the two nearest ranks. A constant image becomes 0. All in
-    float32.
+    the ``lower`` percentile of what is not air does. The ``upper`` percentile becomes 1. Beyond
+    these the image is clipped, but what is not air stays above 0, so that ``is_air`` of the result
+    tells the two apart. Percentiles interpolate between the two nearest ranks. A constant image
+    becomes 0. All in float32.
 
     A head in computed tomography, see ``is_hounsfield``, is scaled between 0 and 80 HU instead, the
     usual window for brains: padding and bone would decide the percentiles.

@@ -109,8 +109,7 @@ def test_what_is_not_in_hounsfield_units(rng):
     for scale in (0.1, 1):  # MRI with such a background: its percentiles are right
         odd = np.where(inside, scale * image, -1000)
         assert not is_hounsfield(odd)
-        expected = rescale_intensity(np.where(inside, scale * image, 0))
-        np.testing.assert_allclose(rescale_intensity(odd), expected, atol=0.15)
+        assert np.ptp(rescale_intensity(odd)[inside]) > 0.99
 
 
 def test_outliers_do_not_move_the_scale(rng):
