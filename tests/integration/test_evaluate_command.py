@@ -157,9 +157,10 @@ def test_features(dataset, cohort, encoder_file, tmp_path):
     assert report["about"]["task"] == "features"
     for row, other in zip(report["rows"], expected, strict=True):
         assert row == pytest.approx(other, abs=1e-5)
-    assert "| contrast | correlation | unrelated |" in done.output
+    columns = "correlation | unrelated | matching | match distance | effective rank |"
+    assert f"| contrast | {columns}" in done.output
     again = evaluate(*options, *view, "--out", tmp_path / "2", "--against", tmp_path / "first")
-    assert "| contrast | correlation | unrelated | Δ correlation | p |" in again.output
+    assert f"| contrast | {columns} Δ correlation | p |" in again.output
 
 
 def test_errors_are_one_line(
