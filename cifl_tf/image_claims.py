@@ -39,9 +39,8 @@ class Claim:
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return (
-            f"its header claims {self.dtype} voxels of shape {self.shape}, {size_text(self.size)}"
-        )
+        kind, size = self.dtype.name, size_text(self.size)
+        return f"its header claims {kind} voxels of shape {self.shape}, {size}"
 
 
 def read_claim(path) -> Claim | None:

@@ -131,7 +131,8 @@ def _check_claim(path, claim):
 def _check_file(path):
     """Raise an error if this is no file with content, of a type that can be read."""
     missing = missing_content(path)
-    if missing and not (path.exists() and path.stat().st_size == 0):
+    empty = path.is_file() and path.stat().st_size == 0
+    if missing and not empty:
         raise FileNotFoundError(f"{missing}: give a {' or '.join(READABLE)} file")
     if path.is_dir():
         raise ValueError(
@@ -139,7 +140,7 @@ def _check_file(path):
             "one by dcm2niix"
         )
     suffix = checked_suffix(path, READABLE, _conversion(path))
-    if missing:
+    if empty:
         raise ValueError(f"{missing}, no NIfTI or MGH image: copy or convert it again")
     if suffix in PAIR:
         other = path.with_suffix(PAIR[suffix])
