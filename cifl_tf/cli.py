@@ -22,6 +22,7 @@ from cifl_tf.encoder import Architecture
 from cifl_tf.evaluation_cli import evaluate_command
 from cifl_tf.export import export_saved_model
 from cifl_tf.inference import features_of
+from cifl_tf.notes import printed_notes
 from cifl_tf.pretrained import find_pretrained, load_encoder, pretrained_encoders
 from cifl_tf.registration_cli import register_app
 from cifl_tf.segmentation_cli import segment_app
@@ -42,7 +43,8 @@ class _OneLineErrors(typer.core.TyperGroup):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with printed_notes():
+                return super().invoke(ctx)
         except (ValueError, OSError, MemoryError, tf.errors.OpError) as error:
             message = " ".join(str(error).split()) or type(error).__name__
             typer.echo(f"cifl: {message}", err=True)

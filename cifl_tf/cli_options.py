@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from cifl_tf.datasets import Cohort
 from cifl_tf.frozen_features import checked_ensemble
-from cifl_tf.image_files import READABLE
+from cifl_tf.image_files import suffix_of
 from cifl_tf.pretrained import INTENSITY, pretrained_encoders
 from cifl_tf.volumes import PlaneName
 
@@ -45,7 +45,9 @@ Segmentation = Annotated[
 ]
 SkipIncomplete = Annotated[
     bool,
-    typer.Option("--skip-incomplete", help="Leave out subjects that lack an image or labels."),
+    typer.Option(
+        "--skip-incomplete", help="Leave out subjects that lack an image or labels, and name them."
+    ),
 ]
 Contrast = Annotated[str, typer.Option(help="The contrast to train on.")]
 TestSubjects = Annotated[str | None, typer.Option(help="Names to keep out, with commas between.")]
@@ -207,5 +209,4 @@ def parse_ensemble(text: str) -> tuple[str, ...]:
 
 def _stem(path: Path) -> str:
     """The name of a file without the ending of an image."""
-    endings = [ending for ending in READABLE if path.name.endswith(ending)]
-    return path.name.removesuffix(max(endings, key=len, default=""))
+    return path.name[: len(path.name) - len(suffix_of(path) or "")]

@@ -1,6 +1,7 @@
 """``cifl evaluate``: score an encoder, segmenter or registration on subjects it has not seen."""
 
 import dataclasses
+import reprlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from cifl_tf.datasets import Cohort, open_cohort
 from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report, write_report
 from cifl_tf.instance import InstanceSettings
+from cifl_tf.notes import listed, note
 from cifl_tf.pretrained import INTENSITY, load_features, pretrained_encoders
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration_training import REGISTRATION_FILE, load_registration
@@ -63,10 +65,17 @@ def evaluate_command(
     subjects: Annotated[
         str | None,
         typer.Option(
-            help="Names, with commas between.",
-            show_default="all that were in neither training nor validation",
+            help="Names, with commas between; these are tested even if training has seen them.",
+            show_default="all whose names were in neither training nor validation",
         ),
     ] = None,
+    other_people: Annotated[
+        bool,
+        typer.Option(
+            "--other-people",
+            help="The data are of other people than the training, also those of the same names.",
+        ),
+    ] = False,
     moving_contrast: Annotated[
         str | None,
         typer.Option(help="Of registrations.", show_default="that of the training, or T1w"),
@@ -101,9 +110,15 @@ def evaluate_command(
     evaluated = _open(model, optimise, ndim)
     training = evaluated.training
     data = data or training.get("data") or "virtual"
-    cohort = open_cohort(data, training["ndim"], segmentation, skip_incomplete)
-    cohort = _chosen(cohort, subjects, training, data)
     contrasts = list(dict.fromkeys(parse_names(contrast)))
+    registering = evaluated.task == "registration"
+    if moving_contrast and not registering:
+        raise ValueError("--moving-contrast is for registrations; leave it out")
+    moving = moving_contrast or training.get("contrast", "T1w")
+    needed = [moving, *contrasts] if registering else contrasts
+    cohort = open_cohort(data, training["ndim"], segmentation, skip_incomplete, needed)
+    people = _People(_with_labels_of(cohort, training, data), training, other_people)
+    cohort = people.chosen(subjects)
     view = {
         "ndim": training["ndim"],
         "plane": plane or training.get("plane", "coronal"),
@@ -111,16 +126,13 @@ def evaluate_command(
         "around": around or training.get("around"),
     }
     score: Callable
-    if evaluated.task != "registration":
-        if moving_contrast:
-            raise ValueError("--moving-contrast is for registrations; leave it out")
+    if not registering:
         scores = segmentation_scores if evaluated.task == "segmentation" else feature_scores
         score = partial(scores, evaluated.function, cohort, contrasts)
         compared = contrasts
     else:
-        moving_contrast = moving_contrast or training.get("contrast", "T1w")
-        score = partial(registration_scores, evaluated.function, cohort, moving_contrast, contrasts)
-        compared = [f"{moving_contrast} to {name}" for name in contrasts]
+        score = partial(registration_scores, evaluated.function, cohort, moving, contrasts)
+        compared = [f"{moving} to {name}" for name in contrasts]
     about = {
         "command": shlex.join(["cifl", *sys.argv[1:]]),
         "task": evaluated.task,
@@ -135,6 +147,7 @@ def evaluate_command(
     }
     # Before the work: an evaluation may take hours.
     earlier = _comparable(against, about) if against else None
+    people.tell(cohort)
     text = write_report(out, score(**view), about, earlier)
     typer.echo(text)
     typer.echo(f"The scores of every subject are in {out}.")
@@ -188,32 +201,69 @@ def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
     return _Evaluated(task, function, training)
 
 
-def _chosen(cohort: Cohort, subjects: str | None, training: dict, data: str) -> Cohort:
-    """The subjects to test, after a check that their labels are those of the training."""
+def _with_labels_of(cohort: Cohort, training: dict, data: str) -> Cohort:
+    """The cohort with the labels of the training, of which some may occur in no subject."""
     labels = list(cohort.label_names.values())
     _, *trained = training.get("label_names", ["background"])
-    if trained and trained != labels:  # a registration may be trained without labels
+    if not trained or trained == labels:  # a registration may be trained without labels
+        return cohort
+    if not labels or not set(labels) <= set(trained):
         raise ValueError(
-            f"{data} has the labels {labels}, but the model was trained with {trained}; give data "
-            "with the same table of labels"
+            f"{data} has the labels {reprlib.repr(labels)}, but the model was trained with "
+            f"{reprlib.repr(trained)}; give data with the same table of labels"
         )
-    seen = set()
-    # In another dataset, other people have these names.
-    if (training.get("data") or cohort.source) == cohort.source:
+    return cohort.with_labels(trained)
+
+
+class _People:
+    """Who of a cohort may be tested.
+
+    Another path, session or space may show the same people: names count, not where data are.
+
+    Args:
+        cohort: all subjects of the data.
+        training: configuration of the training.
+        other_people: the user says that those of the same names are others.
+
+    Raises:
+        ValueError: they cannot be others, as the data are those of the training.
+    """
+
+    def __init__(self, cohort: Cohort, training: dict, other_people: bool):
+        self.cohort = cohort
         seen = {*training.get("train", ()), *training.get("validation", ())}
-    if subjects is None:
-        names = [name for name in cohort.names if name not in seen]
+        same = training.get("data") == cohort.source
+        if other_people and same:
+            raise ValueError(
+                f"--other-people says that {cohort.source} shows other people than the training, "
+                "but the model was trained on it; leave the option out"
+            )
+        self.seen = [name for name in cohort.names if name in seen and not other_people]
+        self.advice = "" if same else "; if these are other people, add --other-people"
+
+    def chosen(self, subjects: str | None) -> Cohort:
+        """The subjects of these names, with commas between, or all that training has not seen."""
+        if subjects is not None:
+            return self.cohort.select(parse_names(subjects))
+        names = [name for name in self.cohort.names if name not in self.seen]
         if not names:
             raise ValueError(
-                f"all {len(cohort)} subjects of {data} were in training or validation; train with "
-                "--test-subjects, give other data, or name --subjects to test them all the same"
+                f"all {len(self.cohort)} subjects of {self.cohort.source} were in training or "
+                "validation; train with --test-subjects, give other data, or name --subjects to "
+                f"test them all the same{self.advice}"
             )
-        return cohort.select(names)
-    chosen = cohort.select(parse_names(subjects))
-    known = [name for name in chosen.names if name in seen]
-    if known:
-        typer.echo(f"Note: subjects {known} were in training or validation.", err=True)
-    return chosen
+        return self.cohort.select(names)
+
+    def tell(self, chosen: Cohort) -> None:
+        """Tell who is tested though training has seen them, and who is left out as it has."""
+        tested = [name for name in self.seen if name in chosen.names]
+        if tested:
+            note(f"subjects {listed(tested)} were in training or validation{self.advice}")
+        elif self.seen and len(chosen) + len(self.seen) == len(self.cohort):
+            note(
+                f"{len(self.seen)} subjects were in training or validation and are left out: "
+                f"{listed(self.seen)}{self.advice}"
+            )
 
 
 def _comparable(against: Path, about: dict) -> dict:

@@ -185,7 +185,8 @@ def _markdown(
         cells = [contrast, *(_cell(name, numbers[name]) for name in columns)]
         if comparison:
             found = comparison[contrast]
-            cells += [f"{found.mean_difference:+.3f}", f"{found.p_value:.2g}"]
+            too_small = " (n too small for p < 0.05)" if found.too_small else ""
+            cells += [f"{found.mean_difference:+.3f}", f"{found.p_value:.2g}{too_small}"]
         table.append(cells)
     lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
     return "\n".join(lines) + "\n"

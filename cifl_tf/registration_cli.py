@@ -116,7 +116,7 @@ def train_command(
     seed: Seed = DEFAULT.seed,
 ):
     """Train a registration network; the same command goes on after an interruption."""
-    cohort = open_cohort(data, ndim, segmentation, skip_incomplete)
+    cohort = open_cohort(data, ndim, segmentation, skip_incomplete, [contrast])
     # Pairs are of different subjects.
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed, least=2)
     config = RegistrationConfig(

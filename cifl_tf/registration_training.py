@@ -1,7 +1,6 @@
 """Train a registration network in a folder, on pairs of subjects that share a contrast."""
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +15,7 @@ from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.inference import load_network
+from cifl_tf.notes import note
 from cifl_tf.pretrained import load_features
 from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
@@ -277,11 +277,10 @@ def warn_of_different_spaces(cohort: Cohort) -> None:
     far = {name: distance for name, distance in apart.items() if distance > size}
     if far:
         names = list(far)
-        warnings.warn(
+        note(
             f"{len(far)} subjects, such as {names[0]}, do not lie in the space of {first.name}: "
             f"their affines differ by up to {max(far.values()):.0f} mm. Pairs are taken as they "
-            "are, not aligned; bring the images to one space first",
-            stacklevel=3,
+            "are, not aligned; bring the images to one space first"
         )
 
 

@@ -125,7 +125,7 @@ def train_command(
         raise ValueError(
             "--flip mirrors left and right, which sagittal slices do not show; leave it out"
         )
-    cohort = open_cohort(data, ndim, segmentation, skip_incomplete)
+    cohort = open_cohort(data, ndim, segmentation, skip_incomplete, [contrast])
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
     config = SegmentationConfig(
         model=chosen_model(model, ndim),

@@ -75,14 +75,16 @@ def test_segmenter(run_cifl, dataset, cohort, segmenter_folder, tmp_path):
     ]
     assert done.stdout.startswith((tmp_path / "first" / "scores.md").read_text())
     assert "| T1w:inverted | 0." in done.stdout
-    assert done.stderr == ""
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("Note: 2 subjects were in training or validation and are left out: sub-")
+    assert note.endswith("sub-1, sub-2; if these are other people, add --other-people")
     about = report["about"]
     assert about["command"].startswith("cifl evaluate --model")
     assert (about["training"]["seed"], about["subjects"]) == (0, TESTED)
 
     again = evaluate(*common, "--out", tmp_path / "second", "--against", tmp_path / "first")
     assert again.exit_code == 0, again.output
-    assert "+0.000 | 1 |" in again.output
+    assert "+0.000 | 1 (n too small for p < 0.05) |" in again.output
     assert read_report(tmp_path / "second")["about"]["against"] == str(tmp_path / "first")
     other = [*common, "--num-slices", 2, "--out", tmp_path / "third"]
     refused = evaluate(*other, "--against", tmp_path / "first")
@@ -95,7 +97,7 @@ def test_registration(dataset, registration_folder, tmp_path):
     common = ["--model", registration_folder, "--data", dataset, "--subjects", "sub-3,sub-4"]
     done = evaluate(*common, "--contrast", "T1w,FLAIR", "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    assert done.stderr == "Note: subjects ['sub-3', 'sub-4'] were in training or validation.\n"
+    assert "Note: subjects sub-3, sub-4 were in training or validation; if" in done.stderr
     report = read_report(tmp_path)
     assert {(row["moving"], row["fixed"], row["contrast"]) for row in report["rows"]} == {
         (*pair, f"T1w to {contrast}")
@@ -187,21 +189,52 @@ def test_errors_are_one_line(
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_other_people_of_the_same_names_are_tested(dataset, cohort, encoder_file, tmp_path, same):
+@pytest.mark.parametrize("source", ["here", "/elsewhere", "here:ses-2"])
+def test_names_of_the_training_are_left_out_wherever_the_data_are(
+    dataset, cohort, encoder_file, tmp_path, source
+):
     config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
-    source = str(dataset) if same else "/elsewhere"
-    trained = dataclasses.replace(cohort, source=source)
+    same = source == "here"
+    trained = dataclasses.replace(cohort, source=source.replace("here", str(dataset)))
     train, validation = trained.select(["sub-1"]), trained.select(["sub-2"])
     train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
     common = ["--model", tmp_path / "segmenter", "--contrast", "T1w", "--out", tmp_path / "scores"]
     # Without --data, the dataset of the training.
-    done = evaluate(*common, *([] if same else ["--data", dataset]))
+    common += [] if same else ["--data", dataset]
+    done = evaluate(*common)
     assert done.exit_code == 0, done.output
     about = read_report(tmp_path / "scores")["about"]
     assert about["data"] == str(dataset)
-    assert about["subjects"] == (TESTED if same else TRAINED + TESTED)
+    assert about["subjects"] == TESTED
     assert f"sub-4) of {dataset}." in done.output
+    assert "are left out: sub-1, sub-2" in done.stderr
+    assert ("add --other-people" in done.stderr) != same
+    done = evaluate(*common, "--other-people")
+    if same:
+        assert done.exit_code == 1
+        assert "but the model was trained on it; leave the option out" in done.stderr
+    else:
+        assert done.exit_code == 0, done.output
+        assert read_report(tmp_path / "scores")["about"]["subjects"] == TRAINED + TESTED
+        assert "Note" not in done.stderr
+
+
+def test_segmenter_of_a_whole_table(dataset, cohort, encoder_file, tmp_path):
+    """As trained before only those labels were channels that occur: its others stay empty."""
+    whole = cohort.with_labels(["absent", *LABELS[::-1], "missing"])
+    config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
+    train, validation = whole.select(["sub-1"]), whole.select(["sub-2"])
+    train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
+    common = ["--model", tmp_path / "segmenter", "--contrast", "T1w", "--out", tmp_path / "scores"]
+    done = evaluate(*common, "--data", dataset)
+    assert done.exit_code == 0, done.output
+    segmenter = load_segmenter(tmp_path / "segmenter")
+    expected = segmentation_scores(
+        segmenter.predict_on_batch, whole.select(TESTED), ["T1w"], **VIEW
+    )
+    for row, other in zip(read_report(tmp_path / "scores")["rows"], expected, strict=True):
+        assert row == pytest.approx(other, abs=1e-3, nan_ok=True)
+        assert {f"dice {name}" for name in ("absent", "missing", *LABELS)} < set(row)
 
 
 def test_other_labels(dataset, segmenter_folder, tmp_path):
