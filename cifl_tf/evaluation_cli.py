@@ -21,8 +21,10 @@ from cifl_tf.cli_options import (
     parse_names,
 )
 from cifl_tf.datasets import Cohort, open_cohort
+from cifl_tf.datasets.geometry import resampled_for
 from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation_report import read_report, write_report
+from cifl_tf.image_model import Preprocessing, preprocessing_of
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.notes import listed, note
 from cifl_tf.pretrained import INTENSITY, load_features, pretrained_encoders
@@ -117,6 +119,7 @@ def evaluate_command(
     moving = moving_contrast or training.get("contrast", "T1w")
     needed = [moving, *contrasts] if registering else contrasts
     cohort = open_cohort(data, training["ndim"], segmentation, skip_incomplete, needed)
+    cohort = resampled_for(evaluated.preprocessing, cohort)
     people = _People(_with_labels_of(cohort, training, data), training, other_people)
     cohort = people.chosen(subjects)
     view = {
@@ -160,6 +163,7 @@ class _Evaluated:
     task: str
     function: Callable[..., np.ndarray]
     training: dict
+    preprocessing: Preprocessing
 
 
 def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
@@ -169,7 +173,7 @@ def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
             raise ValueError(f"'{SYN}' optimises each pair by itself; leave --optimise out")
         if not has_ants():
             raise ValueError(MISSING)
-        return _Evaluated("registration", register_syn, {"ndim": ndim or 2})
+        return _Evaluated("registration", register_syn, {"ndim": ndim or 2}, Preprocessing())
     shipped = pretrained_encoders()
     folder = shipped[model].folder if model in shipped else Path(model)
     task = "registration"
@@ -177,14 +181,16 @@ def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
         if optimise:
             raise ValueError(f"{model} holds a segmenter, but --optimise is for registrations")
         task = "segmentation"
-        function: Callable = partial(load_segmenter(folder).predict, batch_size=8, verbose=0)
+        loaded = load_segmenter(folder)
+        function: Callable = partial(loaded.predict, batch_size=8, verbose=0)
         training = read_config(folder)
     elif (folder / REGISTRATION_FILE).is_file():
         refine = InstanceSettings() if optimise else None
-        function = NetworkMethod(load_registration(folder), refine=refine).displace
+        loaded = load_registration(folder)
+        function = NetworkMethod(loaded, refine=refine).displace
         training = read_config(folder)
     else:
-        encoder = load_features(model)
+        loaded = encoder = load_features(model)
         training = {"ndim": (ndim or 2) if encoder is None else len(encoder.input_shape) - 2}
         if optimise:
             function = InstanceMethod(encoder, training["ndim"]).displace
@@ -198,7 +204,7 @@ def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
         raise ValueError(
             f"--ndim is {ndim}, but {model} is for {training['ndim']}D images; leave it out"
         )
-    return _Evaluated(task, function, training)
+    return _Evaluated(task, function, training, preprocessing_of(loaded))
 
 
 def _with_labels_of(cohort: Cohort, training: dict, data: str) -> Cohort:
