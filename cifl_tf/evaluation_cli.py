@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -181,7 +181,7 @@ def _open(model: str, optimise: bool, ndim: int | None) -> _Evaluated:
         if optimise:
             raise ValueError(f"{model} holds a segmenter, but --optimise is for registrations")
         task = "segmentation"
-        loaded = load_segmenter(folder)
+        loaded: Any = load_segmenter(folder)
         function: Callable = partial(loaded.predict, batch_size=8, verbose=0)
         training = read_config(folder)
     elif (folder / REGISTRATION_FILE).is_file():
