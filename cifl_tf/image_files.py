@@ -9,6 +9,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from cifl_tf.files import expanded
+
 READABLE = (".nii", ".nii.gz", ".mgh", ".mgz")
 WRITABLE = (".nii", ".nii.gz")
 
@@ -42,7 +44,7 @@ def load_image(path):
     if not isinstance(path, (str, os.PathLike)):
         kind = type(path).__name__
         raise ValueError(f"got a {kind}, not a file or image: make it a nibabel.Nifti1Image")
-    path = Path(path)
+    path = expanded(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a {' or '.join(READABLE)} file")
     if path.is_dir():

@@ -1,5 +1,7 @@
 """``cifl register``: train a registration network, apply it, or optimise the warp of one pair."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from cifl_tf.cli_options import (
     Ndim,
     NumSlices,
     OutFolder,
+    Overwrite,
     Plane,
     Remapped,
     Seed,
@@ -23,17 +26,23 @@ from cifl_tf.cli_options import (
     TestSubjects,
     ValidationSubjects,
     VaryIntensity,
+    absolute_model,
     chosen_model,
     parse_ensemble,
     split_cohort,
+    with_home,
 )
+from cifl_tf.command_run import CommandRun, record_export
 from cifl_tf.datasets import open_cohort
+from cifl_tf.device import describe_device
 from cifl_tf.export import export_registration
 from cifl_tf.image_files import load_image
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.pretrained import INTENSITY, load_encoder, load_features
 from cifl_tf.registration_files import (
+    LABELS_FILE,
     MOST_VOXELS,
+    REGISTRATION_FILES,
     default_ndim,
     optimisation_voxel_size,
     register_images,
@@ -47,6 +56,7 @@ from cifl_tf.registration_training import (
     load_registration,
     train_registration,
 )
+from cifl_tf.run_report import Entry
 from cifl_tf.training_folder import read_config
 
 DEFAULT = RegistrationConfig(INTENSITY)
@@ -56,16 +66,27 @@ register_app = typer.Typer(
 )
 
 Moving = Annotated[
-    Path, typer.Argument(help="NIfTI or MGZ file of the image to warp.", show_default=False)
+    Path,
+    typer.Argument(
+        callback=with_home, help="NIfTI or MGZ file of the image to warp.", show_default=False
+    ),
 ]
 Fixed = Annotated[
-    Path, typer.Argument(help="NIfTI or MGZ file it is warped to.", show_default=False)
+    Path,
+    typer.Argument(
+        callback=with_home, help="NIfTI or MGZ file it is warped to.", show_default=False
+    ),
 ]
 RegistrationFolder = Annotated[
     Path,
-    typer.Option("--model", help="Folder of `cifl register train`.", show_default=False),
+    typer.Option(
+        "--model", callback=with_home, help="Folder of `cifl register train`.", show_default=False
+    ),
 ]
-Labels = Annotated[Path | None, typer.Option(help="Label map of the moving image to warp too.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(callback=with_home, help="Label map of the moving image to warp too."),
+]
 VoxelSize = Annotated[
     float | None, typer.Option(help="Register at this size in mm, that of the training images.")
 ]
@@ -138,12 +159,14 @@ def train_command(
         remapped=remapped,
         seed=seed,
     )
+    typer.echo(f"Device: {describe_device()}")
     train_registration(out, config, train, validation)
     typer.echo(f"The registration network is in {out}.")
 
 
 @register_app.command("apply")
 def apply_command(
+    ctx: typer.Context,
     moving: Moving,
     fixed: Fixed,
     out: OutFolder,
@@ -155,6 +178,7 @@ def apply_command(
     refine: Annotated[
         bool, typer.Option(help="Optimise the warp of this pair after the network.")
     ] = False,
+    overwrite: Overwrite = False,
 ):
     """Warp an image to another with a trained network; writes what `optimise` does."""
     method = NetworkMethod(
@@ -162,12 +186,16 @@ def apply_command(
         read_config(model)["plane"],
         refine=InstanceSettings() if refine else None,
     )
-    found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
-    _write(found, out, method)
+    with _running(ctx, out, moving, fixed, labels):
+        found = register_images(
+            moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame
+        )
+        _write(found, out, method)
 
 
 @register_app.command("optimise")
 def optimise_command(
+    ctx: typer.Context,
     moving: Moving,
     fixed: Fixed,
     out: OutFolder,
@@ -192,6 +220,7 @@ def optimise_command(
     ] = None,
     moving_frame: MovingFrame = None,
     fixed_frame: FixedFrame = None,
+    overwrite: Overwrite = False,
 ):
     """Warp an image to another without training, by optimising the warp on their features.
 
@@ -202,8 +231,10 @@ def optimise_command(
     fixed_image = load_image(fixed)  # once: a look at its header reads a compressed file whole
     if model in (None, INTENSITY):
         ndim = ndim or default_ndim(fixed_image)
-        encoder = load_features(chosen_model(model, ndim))
+        used = chosen_model(model, ndim)
+        encoder = load_features(used)
     else:
+        used = absolute_model(model)
         encoder = load_encoder(model)
         ndim = ndim or len(encoder.input_shape) - 2
     if ndim == 3 and voxel_size is None:
@@ -214,24 +245,40 @@ def optimise_command(
                 f"{voxel_size:g} mm. --voxel-size chooses another size."
             )
     method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))
-    found = register_images(
-        moving, fixed_image, method, labels, voxel_size, moving_frame, fixed_frame
-    )
-    _write(found, out, method)
+    chosen = {"model": used, "ndim": ndim, "voxel_size": voxel_size}
+    with _running(ctx, out, moving, fixed, labels, **chosen):
+        found = register_images(
+            moving, fixed_image, method, labels, voxel_size, moving_frame, fixed_frame
+        )
+        _write(found, out, method)
 
 
 @register_app.command("export")
 def export_command(
+    ctx: typer.Context,
     out: OutFolder,
     model: RegistrationFolder,
 ):
-    """Write a registration network as a SavedModel that needs TensorFlow only."""
-    export_registration(load_registration(model), out)
+    """Write a registration network as a SavedModel that needs TensorFlow only, to a new folder."""
+    network = load_registration(model)
+    record_export(ctx, out, lambda: export_registration(network, out), model=model)
     typer.echo(f"The SavedModel is in {out}.")
 
 
+@contextlib.contextmanager
+def _running(ctx, out, moving, fixed, labels, **resolved):
+    """Claim the files of a registration, and record what becomes of the pair in the block."""
+    given = {"moving": moving, "fixed": fixed, "labels": labels}
+    read = {name: os.path.abspath(path) for name, path in given.items() if path is not None}
+    planned = [name for name in REGISTRATION_FILES if labels is not None or name != LABELS_FILE]
+    removed = [] if labels is not None else [LABELS_FILE]
+    entry = Entry(read, planned, removed)
+    with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
+        yield
+
+
 def _write(found, out, method):
-    save_registration(found, out)
+    save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
     if method.ndim == 2:
         typer.echo(f"Every {method.plane} slice was registered alone; nothing moves across them.")
     typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")
