@@ -51,10 +51,8 @@ def original_message(text: str) -> str:
     """The message of an error without what AutoGraph and Keras put around it."""
     while layer := LAYER.search(text):
         text = layer[1]
-    if "in user code:" not in text:
-        return text
-    inner = text[[*AUTOGRAPH_FRAME.finditer(text)][-1].end() :]
-    found = AUTOGRAPH_ERROR.search(inner)
+    frames = [*AUTOGRAPH_FRAME.finditer(text)]
+    found = frames and AUTOGRAPH_ERROR.search(text, frames[-1].end())
     return original_message(found[1]) if found else text
 
 
