@@ -4,7 +4,7 @@ import dataclasses
 import reprlib
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,21 +15,31 @@ import typer
 from cifl_tf.cli_options import (
     DATASET,
     OutFolder,
+    Overwrite,
     Segmentation,
     SkipIncomplete,
     absolute_model,
     parse_names,
+    with_home,
 )
-from cifl_tf.datasets import Cohort, open_cohort
+from cifl_tf.command_run import CommandRun, score_subjects
+from cifl_tf.datasets import Cohort, Subject, open_cohort
 from cifl_tf.datasets.geometry import resampled_for
 from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
-from cifl_tf.evaluation_report import read_report, write_report
+from cifl_tf.evaluation_report import (
+    CSV_FILE,
+    JSON_FILE,
+    MARKDOWN_FILE,
+    read_report,
+    write_report,
+)
 from cifl_tf.image_model import Preprocessing, preprocessing_of
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.notes import listed, note
 from cifl_tf.pretrained import INTENSITY, load_features, pretrained_encoders
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration_training import REGISTRATION_FILE, load_registration
+from cifl_tf.run_report import DONE, Entry
 from cifl_tf.segmentation_training import SEGMENTER_FILE, load_segmenter
 from cifl_tf.syn import MISSING, SYN, has_ants, register_syn
 from cifl_tf.training_folder import read_config
@@ -40,10 +50,12 @@ SHARED = ("task", "data", "subjects", "contrasts", "ndim", "plane", "num_slices"
 
 
 def evaluate_command(
+    ctx: typer.Context,
     out: OutFolder,
     model: Annotated[
         str,
         typer.Option(
+            callback=with_home,
             help="Folder of `cifl segment train` or `cifl register train`, or an encoder: its "
             "name, folder or .keras file; with --optimise also 'intensity'; or 'syn', for SyN with "
             "mutual information by ANTsPy.",
@@ -60,7 +72,9 @@ def evaluate_command(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help=DATASET, show_default="that of the training, or virtual"),
+        typer.Option(
+            callback=with_home, help=DATASET, show_default="that of the training, or virtual"
+        ),
     ] = None,
     segmentation: Segmentation = None,
     skip_incomplete: SkipIncomplete = False,
@@ -83,7 +97,8 @@ def evaluate_command(
         typer.Option(help="Of registrations.", show_default="that of the training, or T1w"),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Folder of an earlier evaluation to compare with.")
+        Path | None,
+        typer.Option(callback=with_home, help="Folder of an earlier evaluation to compare with."),
     ] = None,
     optimise: Annotated[
         bool, typer.Option("--optimise", help="Register by optimising each pair's own warp.")
@@ -107,6 +122,7 @@ def evaluate_command(
             help="Label on which they are centred.", show_default="as in training, or the middle"
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ):
     """Write scores per subject, and print means: Dice, distances and, of warps, folding."""
     evaluated = _open(model, optimise, ndim)
@@ -128,13 +144,20 @@ def evaluate_command(
         "num_slices": num_slices or training.get("num_slices", 9),
         "around": around or training.get("around"),
     }
-    score: Callable
     if not registering:
         scores = segmentation_scores if evaluated.task == "segmentation" else feature_scores
-        score = partial(scores, evaluated.function, cohort, contrasts)
+        score = partial(scores, evaluated.function, contrasts=contrasts, **view)
+        alone: Callable[[Cohort], list] = score
         compared = contrasts
     else:
-        score = partial(registration_scores, evaluated.function, cohort, moving, contrasts)
+        score = partial(
+            registration_scores,
+            evaluated.function,
+            moving_contrast=moving,
+            fixed_contrasts=contrasts,
+            **view,
+        )
+        alone = partial(_read, contrasts=[*contrasts, moving])
         compared = [f"{moving} to {name}" for name in contrasts]
     about = {
         "command": shlex.join(["cifl", *sys.argv[1:]]),
@@ -151,9 +174,34 @@ def evaluate_command(
     # Before the work: an evaluation may take hours.
     earlier = _comparable(against, about) if against else None
     people.tell(cohort)
-    text = write_report(out, score(**view), about, earlier)
-    typer.echo(text)
-    typer.echo(f"The scores of every subject are in {out}.")
+    read = {"model": about["model"], "data": about["data"]}
+    if against:
+        read["against"] = str(against.resolve() / JSON_FILE)
+    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE])
+    subject_entries = [Entry({"subject": name, **read}, []) for name in cohort.names]
+    chosen = {name: about[name] for name in ("model", "data", "subjects", *view)}
+    with CommandRun(ctx, out, [report, *subject_entries], **chosen) as run:
+        rows = score_subjects(run, alone, cohort, subject_entries)
+        if registering:
+            rows = score(cohort.select([subject.name for subject in rows]))
+        left = [entry.input["subject"] for entry in subject_entries if entry.outcome == DONE]
+        if earlier and len(left) < len(cohort):
+            typer.echo(f"Note: without all subjects, no comparison with {against}.", err=True)
+            about["against"] = earlier = None
+        with run.doing(report):
+            text = write_report(out, rows, {**about, "subjects": sorted(left)}, earlier)
+        typer.echo(text)
+        typer.echo(f"The scores of every subject are in {out}.")
+        run.end()
+
+
+def _read(cohort: Cohort, contrasts: Collection[str]) -> list[Subject]:
+    """The subjects of a cohort, after reading all that a registration needs of them."""
+    for subject in cohort:
+        subject.labels()
+        for contrast in contrasts:
+            subject.image(contrast)
+    return list(cohort)
 
 
 @dataclasses.dataclass(frozen=True)

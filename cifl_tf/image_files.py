@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from cifl_tf.files import expanded
 from cifl_tf.image_claims import (
     SPARE,
     check_file_size,
@@ -102,7 +103,7 @@ def load_image(path):
     if not isinstance(path, (str, os.PathLike)):
         kind = type(path).__name__
         raise ValueError(f"got a {kind}, not a file or image: make it a nibabel.Nifti1Image")
-    path = Path(path)
+    path = expanded(path)
     _check_file(path)
     with _explained(path):
         claim = read_claim(path)

@@ -25,6 +25,7 @@ from cifl_tf.training_folder import (
     claim_folder,
     cosine_adam,
     fit_in_folder,
+    read_config,
     require_positive,
     steps_done,
 )
@@ -203,12 +204,22 @@ def train_registration(
 
 
 def load_registration(folder) -> RegistrationNetwork:
-    """Load the network of a training folder.
+    """Load a registration network.
+
+    Args:
+        folder: of ``train_registration``, or the file ``registration.keras`` itself. The plane of
+            the slices of one from before version 0.2 is in the ``config.json`` beside it.
 
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    return load_network(Path(folder) / REGISTRATION_FILE, "cifl register train")
+    path = Path(folder)
+    file = path if path.is_file() else path / REGISTRATION_FILE
+    network = load_network(file, "cifl register train")
+    if len(network.shape) == 2 and network.preprocessing.plane is None:
+        plane = read_config(file.parent)["plane"]
+        network.preprocessing = network.preprocessing.with_choices(plane)
+    return network
 
 
 def pair_data(

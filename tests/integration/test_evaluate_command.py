@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import json
+import shutil
 
 import pytest
 
@@ -187,6 +189,38 @@ def test_errors_are_one_line(
     assert "there are no subjects ['9']" in message(segmenter_folder, "--subjects", "sub-3,9")
     assert "no contrast 'T2w'" in message(segmenter_folder, "--contrast", "T2w")
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)
+
+
+@pytest.mark.parametrize("task", ["features", "registration"])
+def test_a_subject_that_cannot_be_read_does_not_cost_the_others(
+    task, dataset, encoder_file, registration_folder, tmp_path
+):
+    copy, out = tmp_path / "bids", tmp_path / "out"
+    shutil.copytree(dataset, copy)
+    broken = copy / "sub-3" / "anat" / "sub-3_FLAIR.nii.gz"
+    broken.write_bytes(b"no image")
+    options = ["--model", encoder_file, "--contrast", "T1w,FLAIR", "--num-slices", 1]
+    if task == "registration":
+        options = ["--model", registration_folder, "--contrast", "FLAIR"]
+        options += ["--subjects", "sub-1,sub-2,sub-3"]
+    done = evaluate(*options, "--data", copy, "--out", out)
+    assert done.exit_code == 1
+    (failure,) = [line for line in done.stderr.splitlines() if line.startswith("cifl: ")]
+    assert failure.startswith("cifl: sub-3: ") or str(broken) in failure
+    report = read_report(out)
+    left = {"sub-1", "sub-2", "sub-4"} if task == "features" else {"sub-1", "sub-2"}
+    assert {row["subject" if task == "features" else "fixed"] for row in report["rows"]} == left
+    assert report["about"]["subjects"] == sorted(left)
+    (run,) = json.loads((out / "run.json").read_text())["runs"]
+    outcomes = {entry["input"].get("subject"): entry["outcome"] for entry in run["inputs"]}
+    assert outcomes == {None: "done", "sub-3": "failed", **dict.fromkeys(left, "done")}
+
+    repeated = evaluate(*options, "--data", copy, "--out", out)
+    assert repeated.exit_code == 1
+    assert "in the way" not in repeated.stderr
+    other = evaluate(*options, "--data", dataset, "--out", out)
+    assert "scores.csv (made from" in other.stderr
+    assert read_report(out)["about"]["data"] == str(copy)
 
 
 @pytest.mark.parametrize("source", ["here", "/elsewhere", "here:ses-2"])

@@ -23,6 +23,7 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
         "sub-4_FLAIR_dseg.png",
         "sub-4_FLAIR_probseg.nii.gz",
         "volumes.csv",
+        "run.json",
     }
     original, labels = nibabel.load(image), nibabel.load(out / "sub-4_FLAIR_dseg.nii.gz")
     assert labels.shape == original.shape
