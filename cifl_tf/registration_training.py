@@ -20,6 +20,7 @@ from cifl_tf.pretrained import load_features
 from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.training_folder import (
+    CONFIG_FILE,
     HISTORY_FILE,
     check_folder,
     claim_folder,
@@ -216,7 +217,8 @@ def load_registration(folder) -> RegistrationNetwork:
     path = Path(folder)
     file = path if path.is_file() else path / REGISTRATION_FILE
     network = load_network(file, "cifl register train")
-    if len(network.shape) == 2 and network.preprocessing.plane is None:
+    unknown = len(network.shape) == 2 and network.preprocessing.plane is None
+    if unknown and (file.parent / CONFIG_FILE).exists():
         plane = read_config(file.parent)["plane"]
         network.preprocessing = network.preprocessing.with_choices(plane)
     return network
