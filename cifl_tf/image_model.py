@@ -241,7 +241,7 @@ class Segmenter(ImageModel):
             Booleans (slices,).
         """
         positions = np.flatnonzero(shown)
-        if self.coverage is None or not len(positions):
+        if self.coverage is None or len(positions) < 2:  # a slice alone may lie anywhere
             return np.zeros(len(shown), bool)
         first, last = positions[0], positions[-1]
         place = (np.arange(len(shown)) - first) / max(1, last - first)

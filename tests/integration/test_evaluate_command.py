@@ -243,7 +243,7 @@ def test_names_of_the_training_are_left_out_wherever_the_data_are(
     assert f"sub-4) of {dataset}." in done.output
     assert "are left out: sub-1, sub-2" in done.stderr
     assert ("add --other-people" in done.stderr) != same
-    done = evaluate(*common, "--other-people")
+    done = evaluate(*common, "--other-people", "--overwrite")
     if same:
         assert done.exit_code == 1
         assert "but the model was trained on it; leave the option out" in done.stderr
