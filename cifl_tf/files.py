@@ -1,9 +1,13 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import re
 import shutil
 import uuid
 from pathlib import Path
+
+# The names that ``written_whole`` gives to what is not whole yet.
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..+")
 
 
 @contextlib.contextmanager
@@ -20,7 +24,21 @@ def written_whole(path):
         yield temporary
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def clear_leftovers(folder) -> None:
+    """Remove what ``written_whole`` left in a folder, not below it, when its process was killed.
+
+    To be called where no other process can be writing to the folder.
+    """
+    for path in Path(folder).iterdir():
+        if TEMPORARY.fullmatch(path.name):
+            _remove(path)
+
+
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
