@@ -142,7 +142,7 @@ class TrainingConfig:
         if min(shape) < smallest:
             raise ValueError(
                 f"shape is {shape}; give at least {smallest} voxels along each axis, of which the "
-                f"loss leaves out {self.loss_crop} at every border"
+                f"loss leaves out {self.loss_crop} at every border (crop)"
             )
         return shape
 

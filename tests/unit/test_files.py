@@ -1,6 +1,6 @@
 import pytest
 
-from cifl_tf.files import written_whole
+from cifl_tf.files import clear_leftovers, written_whole
 
 
 def test_appears_at_the_end_with_its_folders(tmp_path):
@@ -31,3 +31,17 @@ def test_failure_leaves_what_was_there(tmp_path, folder):
         fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_only_leftovers_of_killed_runs_are_cleared(tmp_path):
+    with written_whole(tmp_path / "file.txt") as temporary:
+        name = temporary.name
+        temporary.write_text("whole")
+    (tmp_path / name).write_text("half")
+    (tmp_path / name.replace("file.txt", "folder")).mkdir()
+    (tmp_path / name.replace("file.txt", "folder") / "part").write_text("half")
+    kept = [".git", f"{name[1:]}", ".1234.file.txt", name[:-9], ".DS_Store", "file.txt"]
+    for other in kept:
+        (tmp_path / other).write_text("the user's")
+    clear_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
