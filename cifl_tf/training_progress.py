@@ -138,7 +138,7 @@ def read_checkpoint(folder) -> Checkpoint:
         reader = tf.train.load_checkpoint(path)
         values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
         return Checkpoint(int(values[EPOCH]) + 1, int(values[STEPS]))
-    except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(
             f"{folder} is damaged ({message}); bring it back, or delete it to train anew"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_trainings import STEPS_PER_EPOCH, TRAININGS
 
-from cifl_tf.callbacks import StopAtStep, read_history
+from cifl_tf.callbacks import StopAtStep, StopUnlessFinite, read_history
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.training_progress import read_progress
 
@@ -16,17 +16,24 @@ def _short_epochs(monkeypatch):
     monkeypatch.setattr("cifl_tf.training_folder.MAX_STEPS_PER_EPOCH", STEPS_PER_EPOCH)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_loss_that_is_no_number_stops_the_training_before_anything_is_saved(
-    value, tmp_path, monkeypatch
+    tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ContrastiveLoss, "call", lambda self, *_: value * _[0][:, 0, 0, 0])
-    with pytest.raises(
-        ValueError, match=r"^the loss became (nan|-?inf) at step 1; give a lower"
-    ) as error:
+    monkeypatch.setattr(ContrastiveLoss, "call", lambda self, first, _: np.nan * first[:, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"^the loss became nan at step 1; give a lower") as error:
         TRAIN(tmp_path)
     assert "--learning-rate" in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "logs"}
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+def test_no_loss_but_a_finite_one_passes(loss, tiny_encoder):
+    stop = StopUnlessFinite("folder")
+    tiny_encoder.compile("adam")
+    stop.set_model(tiny_encoder)
+    stop.on_train_batch_end(0, {"loss": 1e30})
+    with pytest.raises(ValueError, match=f"the loss became {loss} at step 0; .* folder keeps"):
+        stop.on_train_batch_end(1, {"loss": loss})
 
 
 def test_weights_that_the_last_step_of_an_epoch_breaks_are_not_saved(tmp_path, monkeypatch):

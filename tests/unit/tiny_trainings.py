@@ -59,7 +59,7 @@ TRAININGS = {
     "segmenter": _segmentation(),
     "segmenter of patches of copies": _segmentation(copies=2, patch=16),
     "registration": Tiny(
-        RegistrationConfig(**SMALL, **VARIED, steps=STEPS, int_steps=2, label_weight=0.5),
+        RegistrationConfig(**SMALL, **VARIED, steps=STEPS, int_steps=1, passes=1, label_weight=0.5),
         Goal(REGISTRATION_FILE, STEPS, "val_label_dice"),
         lambda folder, config: train_registration(folder, config, *cohorts(), verbose=0),
     ),
