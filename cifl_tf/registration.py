@@ -19,6 +19,7 @@ SIMILARITIES = ("image", "features")
 UNET_DOWN = (1, 2, 2, 2)
 UNET_UP = (2, 2, 2, 2, 2, 1, 1)
 MULTIPLE = 2 ** len(UNET_DOWN)
+MAX_INT_STEPS = 30  # each is a part of the graph; 7 are usual
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -61,8 +62,8 @@ class RegistrationNetwork(keras.Model):
         (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
 
     Raises:
-        ValueError: the shape does not fit the encoder, an unknown similarity or ensemble, or no
-            pass.
+        ValueError: the shape does not fit the encoder, an unknown similarity or ensemble, no pass,
+            or too many squarings.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class RegistrationNetwork(keras.Model):
             raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
         if passes < 1:
             raise ValueError(f"passes is {passes}; give at least 1")
+        if not 0 <= int_steps <= MAX_INT_STEPS:
+            raise ValueError(f"int_steps is {int_steps}; give 0 to {MAX_INT_STEPS}")
         self.extract = FrozenFeatures(encoder, ensemble, name="features")
         self._settings: dict[str, Any] = {
             "shape": shape,

@@ -15,7 +15,7 @@ from cifl_tf.callbacks import KeepBest
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
-from cifl_tf.inference import load_network
+from cifl_tf.model_files import REGISTRATION, load_network
 from cifl_tf.pretrained import load_features
 from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
@@ -208,7 +208,7 @@ def load_registration(folder) -> RegistrationNetwork:
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    return load_network(Path(folder) / REGISTRATION_FILE, "cifl register train")
+    return load_network(Path(folder) / REGISTRATION_FILE, REGISTRATION)
 
 
 def pair_data(

@@ -16,9 +16,10 @@ from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.image_model import Preprocessing, Segmenter
-from cifl_tf.inference import apply_network, load_network
+from cifl_tf.inference import apply_network
 from cifl_tf.intensity import BEFORE_0_2, air_mask
 from cifl_tf.metrics import volumes_mm3
+from cifl_tf.model_files import SEGMENTER, load_network
 from cifl_tf.pretrained import load_features
 from cifl_tf.segmentation import (
     MeanDice,
@@ -266,7 +267,7 @@ def load_segmenter(folder) -> Segmenter:
     """
     path = Path(folder)
     file = path if path.is_file() else path / SEGMENTER_FILE
-    network = load_network(file, "cifl segment train")
+    network = load_network(file, SEGMENTER)
     if isinstance(network, Segmenter):
         return network
     config = read_config(file.parent)

@@ -10,9 +10,10 @@ from cifl_tf._compat import keras
 from cifl_tf.callbacks import FeaturePictures, SaveEncoder
 from cifl_tf.datasets import segmentation_maps
 from cifl_tf.encoder import build_encoder, receptive_radius, start_from
-from cifl_tf.inference import ENCODER_FILE, load_network
+from cifl_tf.inference import ENCODER_FILE
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
+from cifl_tf.model_files import load_network
 from cifl_tf.precision import precision_policy
 from cifl_tf.pretrained import load_encoder
 from cifl_tf.synthesis import Appearance, PairSynthesizer, Range, shape_maps
