@@ -48,8 +48,8 @@ def unpack(stream: BinaryIO, folder: Path) -> bytes:
             for member in members:
                 with archive.open(member) as source, (folder / member.filename).open("wb") as copy:
                     _copy(source, copy, member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"the zip is damaged: {error}") from error
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"the zip cannot be read: {error}") from error
     return (folder / CONFIG).read_bytes()
 
 

@@ -9,6 +9,7 @@ import importlib
 import json
 
 from cifl_tf._compat import keras
+from cifl_tf.model_order import check_order
 
 MAX_DEPTH = 100  # of lists and objects; an averaged segmenter on features has 25
 MAX_CLASSES = 5000  # named in one file; a segmenter with features has about 200
@@ -62,7 +63,13 @@ KERAS_CLASSES = {
     ("keras.src.engine.functional", "Functional"): FUNCTIONAL,
     ("keras.engine.functional", "Functional"): FUNCTIONAL,
 }
-ACTIVATIONS = frozenset(dir(keras.activations)) - {"deserialize", "get", "serialize"}
+ACTIVATIONS = frozenset(
+    name
+    for name in dir(keras.activations)
+    if not name.startswith("_") and name not in ("deserialize", "get", "serialize")
+)
+# Constants in place of the output of a layer: what they go through runs while a model is loaded.
+CONSTANTS = {"_CONSTANT_VALUE", "_COMPOSITE_TYPE"}
 NAMING = {"class_name", "module", "registered_name"}
 # What belongs to training: losses and optimizers, and the layer that draws images, which makes
 # lists as long as its configuration asks for.
@@ -108,6 +115,8 @@ class _Walk:
             raise ValueError(f"its config.json is nested more than {MAX_DEPTH} deep")
         if isinstance(node, list):
             return [self.checked(each, depth + 1) for each in node]
+        if isinstance(node, str) and node in CONSTANTS:
+            raise ValueError("it feeds constants to its layers")
         if not isinstance(node, dict):
             return node
         if NAMING & node.keys():
@@ -117,6 +126,8 @@ class _Walk:
             if node.get("class_name") == "function":
                 return _activation(node)
             node = {**node, **self.names(node)}
+        if "input_layers" in node:
+            check_order(node["layers"], self.own)
         return {key: self.value(key, each, depth) for key, each in node.items()}
 
     def value(self, key, value, depth):
@@ -131,7 +142,7 @@ class _Walk:
         """Module, class and registered name of the tables for those of an object."""
         module, name = node.get("module"), node.get("class_name")
         registered = node.get("registered_name")
-        if all(isinstance(each, str) for each in (module, name)) and "config" in node:
+        if all(isinstance(each, str) for each in (module, name, registered or "")):
             if registered in self.own:
                 own = self.own[registered]
                 if f"{module}.".startswith("cifl_tf.") and name == own.__name__:

@@ -154,17 +154,18 @@ def _check_finite(network, file):
 def _check_shapes(network, file, kind):
     """Refuse a network that does not go from images to channels on the same grid."""
     try:
-        _, *sizes, channels = network.input_shape
-        image = (1, *(size or TRIED_SIZE for size in sizes), channels)
+        shape = network.input_shape
+        found = network.output_shape
+        right = len(shape) in (4, 5) and shape[-1] == 1 and len(found) == len(shape)
         # Segmenters are built by this package, and take seconds to be traced again.
-        found = image[:-1] + network.output_shape[-1:]
-        if kind is ENCODER:
-            found = tuple(network.compute_output_shape(image))
+        if right and found[-1] > 1 and kind is ENCODER:
+            shape = (1, *(size or TRIED_SIZE for size in shape[1:]))
+            found = tuple(network.compute_output_shape(shape))
     except Exception as error:
         raise ValueError(f"{file} does not hold {kind.name}: {_in_one_line(error)}") from error
-    if len(sizes) not in (2, 3) or channels != 1 or found[:-1] != image[:-1] or found[-1] < 2:
+    if not right or found[:-1] != shape[:-1] or found[-1] < 2:
         raise ValueError(
-            f"{file} holds a network from {image} to {found}, but {kind.name} gives at least two "
+            f"{file} holds a network from {shape} to {found}, but {kind.name} gives at least two "
             "channels on the grid of its image, (batch, *spatial, 1) with two or three dimensions"
         )
 
@@ -175,5 +176,7 @@ def _in_one_line(error):
     said = [
         line for line in lines if line and not line.startswith(("Exception encountered", "in user"))
     ]
-    text = said[0] if said else type(error).__name__
+    text = said[0] if said else ""
+    if not isinstance(error, ValueError):
+        text = f"{type(error).__name__}: {text}"
     return text if len(text) <= MESSAGE_LENGTH else f"{text[:MESSAGE_LENGTH]}..."
