@@ -73,7 +73,9 @@ def load_network(file, kind: Kind = ENCODER, content: bytes | None = None) -> ke
             network = _load(stream)
     except Exception as error:
         # Keras raises everything there is at a network that makes no sense.
-        raise ValueError(f"{file} is refused: {_in_one_line(error)}") from error
+        raise ValueError(
+            f"{file} is not a network in the Keras format that can be loaded: {_in_one_line(error)}"
+        ) from error
     network = getattr(network, "encoder", network)
     found = kind_of(network)
     if found is not kind:
@@ -102,7 +104,7 @@ def _is(thing, name):
 def _segments(network):
     """Whether a network ends in probabilities of labels, as one of ``build_segmenter`` does."""
     network = getattr(network, "network", network)  # within an ImageModel
-    last = network.layers[-1]
+    last = network.layers[-1] if network.layers else None
     if _is(last, "AverageOverCopies"):
         return _segments(last.network)
     return isinstance(last, keras.layers.Softmax) and any(
