@@ -9,10 +9,11 @@ import importlib
 import json
 
 from cifl_tf._compat import keras
-from cifl_tf.model_order import check_order
+from cifl_tf.model_order import check_order, count_calls
 
 MAX_DEPTH = 100  # of lists and objects; an averaged segmenter on features has 25
 MAX_CLASSES = 5000  # named in one file; a segmenter with features has about 200
+MAX_CALLS = 10_000  # of layers; a network within others counts as often as they call it
 PREFIX = "cifl_tf>"  # of the classes that this package registers with Keras
 # Modules that register classes, so that these are known whatever was imported before.
 REGISTERING_MODULES = (
@@ -99,7 +100,10 @@ def checked_config(text: bytes) -> dict:
         raise ValueError(f"its config.json cannot be read: {error}") from error
     if not isinstance(config, dict) or "class_name" not in config:
         raise ValueError("its config.json describes no network")
-    return _Walk().checked(config)
+    checked = _Walk().checked(config)
+    if count_calls(checked) > MAX_CALLS:
+        raise ValueError(f"its network takes more than {MAX_CALLS} calls of layers")
+    return checked
 
 
 class _Walk:

@@ -104,7 +104,9 @@ def _is(thing, name):
 def _segments(network):
     """Whether a network ends in probabilities of labels, as one of ``build_segmenter`` does."""
     network = getattr(network, "network", network)  # within an ImageModel
-    last = network.layers[-1] if network.layers else None
+    if not network.layers:
+        return False
+    last = network.layers[-1]
     if _is(last, "AverageOverCopies"):
         return _segments(last.network)
     return isinstance(last, keras.layers.Softmax) and any(

@@ -46,6 +46,20 @@ def check_order(layers: list[dict], own: Mapping[str, type]) -> None:
         raise ValueError("it has layers that wait for each other's outputs")
 
 
+def count_calls(node) -> int:
+    """Calls of layers that building an object of a config takes, at least 1.
+
+    A network within a network is called as often as each of its layers.
+    """
+    if isinstance(node, dict) and "input_layers" in node:
+        return sum(len(each["inbound_nodes"]) * count_calls(each) for each in node["layers"])
+    if isinstance(node, dict):
+        node = list(node.values())
+    if not isinstance(node, list):
+        return 1
+    return max([1, *(count_calls(each) for each in node)])
+
+
 def _first_call(layer, own):
     """Number of the first call: a network counts that of its own input before."""
     kind = own.get(layer.get("registered_name") or "")

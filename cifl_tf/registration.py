@@ -19,7 +19,7 @@ SIMILARITIES = ("image", "features")
 UNET_DOWN = (1, 2, 2, 2)
 UNET_UP = (2, 2, 2, 2, 2, 1, 1)
 MULTIPLE = 2 ** len(UNET_DOWN)
-MAX_INT_STEPS = 30  # each is a part of the graph; 7 are usual
+MAX_INT_STEPS, MAX_PASSES = 30, 100  # each is a part of the graph; 7 and 1 are usual
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -62,8 +62,8 @@ class RegistrationNetwork(keras.Model):
         (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
 
     Raises:
-        ValueError: the shape does not fit the encoder, an unknown similarity or ensemble, no pass,
-            or too many squarings.
+        ValueError: the shape does not fit the encoder, an unknown similarity or ensemble, or no
+            pass, or too many passes or squarings.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class RegistrationNetwork(keras.Model):
         shape = _checked_shape(shape, encoder)
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
-        if passes < 1:
-            raise ValueError(f"passes is {passes}; give at least 1")
+        if not 1 <= passes <= MAX_PASSES:
+            raise ValueError(f"passes is {passes}; give 1 to {MAX_PASSES}")
         if not 0 <= int_steps <= MAX_INT_STEPS:
             raise ValueError(f"int_steps is {int_steps}; give 0 to {MAX_INT_STEPS}")
         self.extract = FrozenFeatures(encoder, ensemble, name="features")

@@ -51,6 +51,16 @@ def itself():
     return config
 
 
+def within_each_other(depth):
+    """Networks of which each calls the one within it ten times: 10**depth calls of a layer."""
+    config = chain(layer("ReLU"))
+    for _ in range(depth):
+        config = chain(config)
+        config["config"]["layers"][1]["inbound_nodes"] *= 10
+        config["config"]["output_layers"] = [["layer_0", 1, 0]]
+    return config
+
+
 def constant():
     """A layer that runs at once, on a constant."""
     config = chain(layer("ZeroPadding2D", padding=[[0, 200000], [0, 200000]]))
@@ -220,6 +230,19 @@ NONSENSE = {
     "a long number": (chain(convolution(filters=0)), "filters"),
     "a bare layer": (layer("Dense", units=2, name="dense"), "it holds no network but Dense"),
     "rank 1": (chain(start=image((None,))), "holds a network from|does not hold an encoder"),
+    "many calls of a layer": (within_each_other(5), "more than 10000 calls of layers"),
+    "many zooms": (
+        own(
+            "AverageOverCopies",
+            network=chain(convolution()),
+            zoom_factors=[0.5 + index / 1e5 for index in range(40000)],
+        ),
+        "at most 10, each once",
+    ),
+    "endless passes": (
+        own("RegistrationNetwork", encoder=None, shape=[9, 9], passes=10**9),
+        "passes is 1000000000; give 1 to 100",
+    ),
     "no layers": (layer("Sequential", "keras", name="a", layers=[]), "does not hold an encoder"),
     "layers that were never built": (
         layer("Sequential", "keras", name="a", layers=[convolution(name="b")]),
