@@ -39,6 +39,7 @@ setup(
         # Later releases of both are PyTorch only, and voxelmorph 0.2 does not exclude them.
         "neurite==0.2",
         "voxelmorph==0.2",
+        "filelock>=4",
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",

@@ -1,5 +1,6 @@
 """The ``cifl`` command."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -7,25 +8,35 @@ import tensorflow as tf
 import typer
 
 from cifl_tf._version import __version__
+from cifl_tf.cli_errors import OneLineErrors
 from cifl_tf.cli_options import (
     EncoderModel,
     Ensemble,
+    Images,
     OutFolder,
+    Overwrite,
+    Window,
     absolute_model,
-    for_each_image,
-    output_paths,
     parse_ensemble,
     parse_numbers,
+    parse_range,
+    parse_window,
+    with_home,
 )
-from cifl_tf.demo import run_demo
+from cifl_tf.command_run import CommandRun, record_export
+from cifl_tf.demo import DEMO_FILES, run_demo
+from cifl_tf.device import describe_device
 from cifl_tf.encoder import Architecture
 from cifl_tf.evaluation_cli import evaluate_command
 from cifl_tf.export import export_saved_model
 from cifl_tf.inference import features_of
+from cifl_tf.output_folder import image_entries
 from cifl_tf.pretrained import find_pretrained, load_encoder, pretrained_encoders
 from cifl_tf.registration_cli import register_app
+from cifl_tf.run_report import Entry
 from cifl_tf.segmentation_cli import segment_app
 from cifl_tf.training import Precision, TrainingConfig, train
+from cifl_tf.training_folder import check_folder
 from cifl_tf.volumes import PlaneName, save_image
 
 DEMO_STEPS = 600
@@ -37,20 +48,8 @@ def _with_commas(numbers):
     return ",".join(f"{number:g}" for number in numbers)
 
 
-class _OneLineErrors(typer.core.TyperGroup):
-    """Print what the user can mend as one line on standard error and exit with status 1."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except (ValueError, OSError, MemoryError, tf.errors.OpError) as error:
-            message = " ".join(str(error).split()) or type(error).__name__
-            typer.echo(f"cifl: {message}", err=True)
-            raise typer.Exit(1) from error
-
-
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -64,6 +63,7 @@ app.command("evaluate")(evaluate_command)
 def _print_version(value: bool):
     if value:
         typer.echo(f"cifl_tf {__version__} (TensorFlow {tf.__version__})")
+        typer.echo(f"Device: {describe_device()}")
         raise typer.Exit
 
 
@@ -72,11 +72,20 @@ def _cifl(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version, and the device that is used.",
         ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="CIFL_DEBUG", help="Show the traceback of every error."),
     ] = False,
 ):
     """Options of the command itself."""
+    # Warnings, such as that images of many sizes take time, are for those who write the program.
+    tf.get_logger().setLevel("ERROR")
 
 
 @app.command("train")
@@ -136,11 +145,15 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULT.seed,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Folder of segmentations to take instead of random shapes."),
+        typer.Option(
+            callback=with_home,
+            help="Folder of segmentations to take instead of random shapes.",
+        ),
     ] = None,
     initial: Annotated[
         str | None,
         typer.Option(
+            callback=with_home,
             help="Encoder to start from: a name of `cifl info`, a folder or a .keras file; for "
             "volumes also one for slices.",
             show_default="random weights",
@@ -155,10 +168,10 @@ def train_command(
         num_filters=num_filters,
         architecture=architecture,
         scales=parse_numbers(scales, "--scales", float),
-        noise_std=_parse_range(noise_std, "--noise-std"),
-        blur_std=_parse_range(blur_std, "--blur-std"),
+        noise_std=parse_range(noise_std, "--noise-std"),
+        blur_std=parse_range(blur_std, "--blur-std"),
         thickness_std=thickness_std,
-        bias_std=_parse_range(bias_std, "--bias-std"),
+        bias_std=parse_range(bias_std, "--bias-std"),
         steps=steps,
         batch_size=batch_size,
         tau_alpha=tau_alpha,
@@ -173,66 +186,88 @@ def train_command(
         labels=str(labels.resolve()) if labels else None,
         initial=absolute_model(initial) if initial else None,
     )
+    check_folder(out, dataclasses.asdict(config))  # a refusal says nothing of the device
+    typer.echo(f"Device: {describe_device()}")
     train(out, config)
     typer.echo(f"The encoder is in {out}.")
 
 
 @app.command("features")
 def features_command(
-    images: Annotated[list[Path], typer.Argument(help="NIfTI or MGZ files.", show_default=False)],
+    ctx: typer.Context,
+    images: Images,
     out: OutFolder,
     model: EncoderModel = DEFAULT_MODEL,
-    plane: Annotated[PlaneName, typer.Option(help="Slices for a 2D encoder.")] = "coronal",
+    plane: Annotated[
+        PlaneName | None,
+        typer.Option(
+            help="Slices for a 2D encoder.", show_default="coronal; of thick slices theirs"
+        ),
+    ] = None,
     voxel_size: Annotated[
         float | None, typer.Option(help="Resample to this size in mm before.")
     ] = None,
     frame: Annotated[int | None, typer.Option(help="Which image of a 4D file.")] = None,
     ensemble: Ensemble = "none",
+    window: Window = None,
+    overwrite: Overwrite = False,
 ):
-    """Write the features of images as 4D NIfTI files on the images' own grids."""
-    encoder = load_encoder(model)
-    names = parse_ensemble(ensemble)
+    """Write the features of images as 4D NIfTI files on the images' own grids.
 
-    def write(image, target):
+    run.json, beside them, tells what became of every image.
+    """
+    encoder = load_encoder(model)
+    names, limits = parse_ensemble(ensemble), parse_window(window)
+    entries = image_entries(images, out, ["_features.nii.gz"])
+
+    def write(entry):
         features = features_of(
-            image,
+            entry.input["image"],
             encoder,
             plane,
             voxel_size=voxel_size,
             frame=frame,
             progress=True,
             ensemble=names,
+            window=limits,
         )
-        save_image(features, target)
+        save_image(features, out / entry.planned[0])
 
-    for_each_image(output_paths(images, out, "_features.nii.gz"), write)
+    with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:
+        run.each(write)
 
 
 @app.command("export")
-def export_command(out: OutFolder, model: EncoderModel = DEFAULT_MODEL):
-    """Write an encoder as a SavedModel that needs TensorFlow only."""
-    export_saved_model(load_encoder(model), out)
+def export_command(ctx: typer.Context, out: OutFolder, model: EncoderModel = DEFAULT_MODEL):
+    """Write an encoder as a SavedModel that needs TensorFlow only, to a new folder."""
+    encoder = load_encoder(model)
+    record_export(ctx, out, lambda: export_saved_model(encoder, out), model=absolute_model(model))
     typer.echo(f"The SavedModel is in {out}.")
 
 
 @app.command("demo")
 def demo_command(
+    ctx: typer.Context,
     out: OutFolder,
     model: EncoderModel = DEFAULT_MODEL,
     training: Annotated[
         bool,
         typer.Option("--train", help="Train a small encoder instead, for about three minutes."),
     ] = False,
+    overwrite: Overwrite = False,
 ):
     """Compare the features of the MNI152 brain in four contrasts, in numbers and pictures."""
     if training and model != DEFAULT_MODEL:
         raise ValueError(f"--train trains an encoder, but --model is {model}; leave one out")
-    if training:
-        encoder = train(out / "model", TrainingConfig(steps=DEMO_STEPS))
-    else:
-        encoder = load_encoder(model)
-    typer.echo(run_demo(encoder, out))
-    typer.echo(f"See {out / 'features.png'} and {out / 'synthesis.png'}.")
+    used = str(out / "model") if training else model
+    entry = Entry({"model": absolute_model(used)}, [*DEMO_FILES])
+    encoder = None if training else load_encoder(model)
+    with CommandRun(ctx, out, [entry], model=entry.input["model"]) as run, run.doing(entry):
+        if training:
+            typer.echo(f"Device: {describe_device()}")
+            encoder = train(out / "model", TrainingConfig(steps=DEMO_STEPS))
+        typer.echo(run_demo(encoder, out))
+    typer.echo(f"See {' and '.join(str(out / name) for name in DEMO_FILES)}.")
 
 
 @app.command("info")
@@ -249,13 +284,6 @@ def info_command(
             typer.echo(f"{shipped.name:{width}}{shipped.summary}")
     else:
         typer.echo(find_pretrained(name).card.rstrip())
-
-
-def _parse_range(text: str, option: str) -> tuple[float, float]:
-    numbers = parse_numbers(text, option, float)
-    if len(numbers) != 2:
-        raise ValueError(f"{option} is {text!r}; give the lowest and the highest, such as 0,1.5")
-    return numbers[0], numbers[1]
 
 
 def main():

@@ -1,30 +1,62 @@
 """What the subcommands of ``cifl`` share."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from tqdm import tqdm
 
 from cifl_tf.datasets import Cohort
+from cifl_tf.files import expanded
 from cifl_tf.frozen_features import checked_ensemble
-from cifl_tf.image_files import READABLE
+from cifl_tf.intensity import IntensityScaling
+from cifl_tf.output_folder import checked_out
 from cifl_tf.pretrained import INTENSITY, pretrained_encoders
 from cifl_tf.volumes import PlaneName
 
 Number = TypeVar("Number", int, float)
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
+
+
+def with_home(value):
+    """A path, text or list of an option or argument, with the home folder for ``~`` at its start.
+
+    A shell leaves the ``~`` of ``--out=~/folder`` as it is.
+    """
+    if isinstance(value, list | tuple):
+        return [with_home(item) for item in value]
+    if isinstance(value, Path):
+        return expanded(value)
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+OutFolder = Annotated[
+    Path,
+    typer.Option("--out", callback=checked_out, help="Folder to write to.", show_default=False),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files in --out that this command did not make from the same input before.",
+    ),
+]
+Images = Annotated[
+    list[Path],
+    typer.Argument(callback=with_home, help="NIfTI or MGZ files.", show_default=False),
+]
 EncoderModel = Annotated[
     str,
     typer.Option(
-        "--model", help="A name of `cifl info`, a folder of `cifl train`, or a .keras file."
+        "--model",
+        callback=with_home,
+        help="A name of `cifl info`, a folder of `cifl train`, or a .keras file.",
     ),
 ]
 FeaturesModel = Annotated[
     str | None,
     typer.Option(
         "--model",
+        callback=with_home,
         help="A name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the "
         "baseline.",
         show_default="shapes-2d or shapes-3d",
@@ -34,7 +66,7 @@ DATASET = (
     "A BIDS, neurite-OASIS or IXI folder; or 'virtual', made from MNI152. FOLDER:ses-01,"
     "space-MNI152Lin chooses among the files of a BIDS folder."
 )
-Dataset = Annotated[str, typer.Option(help=DATASET)]
+Dataset = Annotated[str, typer.Option(callback=with_home, help=DATASET)]
 Segmentation = Annotated[
     str | None,
     typer.Option(
@@ -45,7 +77,9 @@ Segmentation = Annotated[
 ]
 SkipIncomplete = Annotated[
     bool,
-    typer.Option("--skip-incomplete", help="Leave out subjects that lack an image or labels."),
+    typer.Option(
+        "--skip-incomplete", help="Leave out subjects that lack an image or labels, and name them."
+    ),
 ]
 Contrast = Annotated[str, typer.Option(help="The contrast to train on.")]
 TestSubjects = Annotated[str | None, typer.Option(help="Names to keep out, with commas between.")]
@@ -88,47 +122,15 @@ Remapped = Annotated[
     float,
     typer.Option(help="Share of the training images that get a random contrast, also alone."),
 ]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        help="Two intensities that become black and white, such as 0,80 for a brain in CT.",
+        show_default="percentiles; of a head in CT 0,80",
+    ),
+]
 LearningRate = Annotated[float, typer.Option(help="At the start.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
-
-
-def output_paths(images: Sequence[Path], out: Path, ending: str) -> dict[Path, Path]:
-    """The image that each output file is made from.
-
-    Raises:
-        ValueError: two images would become the same file.
-    """
-    targets: dict[Path, Path] = {}
-    for image in images:
-        target = out / f"{_stem(image)}{ending}"
-        if target in targets:
-            raise ValueError(
-                f"{targets[target]} and {image} would both become {target}; run them one by one "
-                "with different --out"
-            )
-        targets[target] = image
-    return targets
-
-
-def for_each_image(targets: Mapping[Path, Path], work: Callable[[Path, Path], None]) -> None:
-    """Make every output file, also when some of the images cannot be used.
-
-    Args:
-        targets: of ``output_paths``.
-        work: gets the path of an image and of its output file.
-
-    Raises:
-        ValueError: images could not be used; says which and why, after the others are done.
-    """
-    failed = []
-    for target, image in tqdm(targets.items(), unit="image", disable=None):
-        try:
-            work(image, target)
-            tqdm.write(str(target))
-        except (ValueError, OSError) as error:
-            failed.append(str(error))
-    if failed:
-        raise ValueError(f"{len(failed)} of {len(targets)} images failed: {'; '.join(failed)}")
 
 
 def chosen_model(model: str | None, ndim: int) -> str:
@@ -146,7 +148,7 @@ def chosen_model(model: str | None, ndim: int) -> str:
 def absolute_model(model: str) -> str:
     """What stands for a model in a configuration: "intensity", a name, or an absolute path."""
     named = model == INTENSITY or model in pretrained_encoders()
-    return model if named else str(Path(model).resolve())
+    return model if named else str(expanded(model).resolve())
 
 
 def split_cohort(
@@ -196,6 +198,27 @@ def parse_numbers(text: str, option: str, kind: type[Number]) -> tuple[Number, .
         raise ValueError(f"{option} is {text!r}; give {wanted}") from None
 
 
+def parse_range(text: str, option: str) -> tuple[float, float]:
+    """The lowest and the highest number of an option, with a comma between.
+
+    Raises:
+        ValueError: there are not two numbers; says the option.
+    """
+    numbers = parse_numbers(text, option, float)
+    if len(numbers) != 2:
+        raise ValueError(f"{option} is {text!r}; give the lowest and the highest, such as 0,1.5")
+    return numbers[0], numbers[1]
+
+
+def parse_window(text: str | None, option: str = "--window") -> tuple[float, float] | None:
+    """The window of ``--window``; None where there is none.
+
+    Raises:
+        ValueError: it is not two finite numbers, the lower first.
+    """
+    return None if text is None else IntensityScaling(window=parse_range(text, option)).window
+
+
 def parse_ensemble(text: str) -> tuple[str, ...]:
     """The remapped copies of ``--ensemble``.
 
@@ -203,9 +226,3 @@ def parse_ensemble(text: str) -> tuple[str, ...]:
         ValueError: there is no such remapping, or it is there twice.
     """
     return checked_ensemble(() if text == "none" else parse_names(text))
-
-
-def _stem(path: Path) -> str:
-    """The name of a file without the ending of an image."""
-    endings = [ending for ending in READABLE if path.name.endswith(ending)]
-    return path.name.removesuffix(max(endings, key=len, default=""))

@@ -16,6 +16,7 @@ from cifl_tf.metrics import between_channel_correlation, same_channel_correlatio
 from cifl_tf.synthesis import PairSynthesizer, shape_maps
 
 NUM_UNRELATED = 4
+DEMO_FILES = ("features.png", "synthesis.png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def report(before: Similarities, after: Similarities) -> str:
 
 
 def run_demo(encoder: keras.Model, out) -> str:
-    """Write ``features.png`` and ``synthesis.png`` and return the table of similarities.
+    """Write the pictures ``DEMO_FILES`` and return the table of similarities.
 
     Args:
         encoder: a trained 2D encoder; an untrained one of the same form is compared.
@@ -112,7 +113,8 @@ def run_demo(encoder: keras.Model, out) -> str:
     keras.utils.set_random_seed(0)
     before, _ = measure(keras.models.clone_model(encoder), images, mask)
     after, features = measure(encoder, images, mask)
-    save_figure(feature_figure(images, features), out / "features.png")
     pairs = (values[..., 0] for values in example_pairs((96, 96), count=6))
-    save_figure(synthesis_figure(*pairs), out / "synthesis.png")
+    figures = feature_figure(images, features), synthesis_figure(*pairs)
+    for figure, name in zip(figures, DEMO_FILES, strict=True):
+        save_figure(figure, out / name)
     return report(before, after)

@@ -12,9 +12,11 @@ from tqdm import tqdm
 from cifl_tf.datasets import Cohort, Subject, stack_cohort
 from cifl_tf.metrics import (
     dice,
+    effective_rank,
     folding_fraction,
     hausdorff95,
     log_jacobian_std,
+    match_voxels,
     mean_and_sd,
     same_channel_correlation,
 )
@@ -48,9 +50,11 @@ def feature_scores(
 
     Returns:
         A row per subject and contrast but the first: "subject", "contrast" (such as "T1w to
-        FLAIR"), "correlation" (of each channel with itself, mean over channels), and "unrelated"
+        FLAIR"), "correlation" (of each channel with itself, mean over channels), "unrelated"
         (of the first contrast with itself upside down, mean absolute value): where the former is
-        high, the latter is low unless the features have collapsed.
+        high, the latter is low unless the features have collapsed; "matching" and "match distance",
+        see ``metrics.match_voxels``, mean over slices; and "effective rank" of the channels of the
+        first contrast.
 
     Raises:
         ValueError: no second contrast, features of another shape, or as ``datasets.slices``.
@@ -70,6 +74,7 @@ def feature_scores(
         turned = np.asarray(encode(images[:, :, ::-1]))
         both = inside & inside[:, :, ::-1]
         unrelated = np.abs(same_channel_correlation(reference, turned, both)).mean()
+        rank = effective_rank(reference, inside)
         for contrast in others:
             features = np.asarray(encode(view.cut(cohort, subject, contrast)[0]))
             row: Row = {
@@ -77,6 +82,8 @@ def feature_scores(
                 "contrast": f"{first} to {contrast}",
                 "correlation": float(same_channel_correlation(reference, features, inside).mean()),
                 "unrelated": float(unrelated),
+                **_matching(reference, features, inside),
+                "effective rank": rank,
             }
             rows.append(row)
     return rows
@@ -203,6 +210,19 @@ def registration_scores(
             }
             rows.append(row)
     return rows
+
+
+def _matching(features_1, features_2, inside):
+    """Scores of ``match_voxels`` of stacks (n, *spatial, C), means over those with labels."""
+    found = [
+        match_voxels(one, other, mask)
+        for one, other, mask in zip(features_1, features_2, inside, strict=True)
+        if mask.any()
+    ]
+    return {
+        "matching": _mean([each.accuracy for each in found]),
+        "match distance": _mean([each.distance for each in found]),
+    }
 
 
 @dataclass(frozen=True)

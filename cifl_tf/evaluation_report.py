@@ -18,6 +18,10 @@ from cifl_tf.metrics import Comparison, format_mean_sd
 
 CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
 MOST_NAMES = 12  # of subjects, in the text
+SHOWN = (
+    *("hd95", "folded", "correlation", "unrelated"),
+    *("matching", "match distance", "effective rank"),
+)
 COMPARED = ("dice", "correlation")  # the first one that a run has
 
 
@@ -172,9 +176,7 @@ def _markdown(
         ]
     # Distances of single labels would make the table too wide; they are in the other files.
     columns = [
-        name
-        for name in next(iter(summaries.values()))
-        if name.startswith("dice") or name in ("hd95", "folded", "correlation", "unrelated")
+        name for name in next(iter(summaries.values())) if name.startswith("dice") or name in SHOWN
     ]
     headings = ["contrast", *map(_heading, columns)]
     headings += [f"Δ {compared}", "p"] if comparison else []
@@ -183,7 +185,8 @@ def _markdown(
         cells = [contrast, *(_cell(name, numbers[name]) for name in columns)]
         if comparison:
             found = comparison[contrast]
-            cells += [f"{found.mean_difference:+.3f}", f"{found.p_value:.2g}"]
+            too_small = " (n too small for p < 0.05)" if found.too_small else ""
+            cells += [f"{found.mean_difference:+.3f}", f"{found.p_value:.2g}{too_small}"]
         table.append(cells)
     lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,6 @@
 """Figures of the paper, as matplotlib figures, and pictures for quality control."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import nibabel
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from nibabel.affines import apply_affine
 
 from cifl_tf.files import written_whole
 
@@ -217,7 +219,7 @@ def save_figure(figure: Figure, path, dpi: int = 120) -> None:
 def save_overlay(image, labels, path) -> None:
     """Save a picture of labels over their image: three slices through the middle of the labels.
 
-    Of a single slice, this one.
+    Of a single slice, this one; without labels, those through the middle of the image.
 
     Args:
         image: nibabel image.
@@ -230,8 +232,12 @@ def save_overlay(image, labels, path) -> None:
     thin = [
         axis for axis, size in enumerate(nibabel.as_closest_canonical(image).shape) if size == 1
     ]
-    view = {"display_mode": "xyz"[thin[0]], "cut_coords": 1} if thin else {}
-    with written_whole(path) as temporary:
+    view: dict = {"display_mode": "xyz"[thin[0]], "cut_coords": 1} if thin else {}
+    if not thin and not np.any(labels.dataobj):
+        # nilearn would cut through the origin, which may lie outside of the image.
+        view["cut_coords"] = apply_affine(image.affine, (np.array(image.shape) - 1) / 2)
+    with written_whole(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no labels, or an axis of one voxel
         display = plot_roi(
             labels,
             image,

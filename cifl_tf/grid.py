@@ -1,5 +1,6 @@
 """Where an image lies: its header in mm, canonical orientation, and resampling to another grid."""
 
+import math
 from dataclasses import dataclass, field
 
 import nibabel
@@ -9,12 +10,14 @@ from nibabel.orientations import inv_ornt_aff, io_orientation
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from cifl_tf.image_files import checked_affine
+from cifl_tf.memory import available_memory, size_text
 
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 SCANNER = 1  # the code of an sform or qform of the scanner's axes
 SFORM = ("sform_code", "srow_x", "srow_y", "srow_z")
 QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 SPLINE_ORDERS = {"continuous": 3, "linear": 1, "nearest": 0}
+BYTES_PER_VOXEL = 12  # that resampling takes: the image, its splines in float64
 LEAST_VARIANCE = 0.01  # of a blur that is worth its time, in voxels
 MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # codes of NIfTI for meters, millimeters, micrometers
 
@@ -136,7 +139,7 @@ def resized(affine, shape, voxel_size) -> tuple[np.ndarray, tuple[int, int, int]
         voxel_size: in mm, one number or three, of which None keeps that of the axis.
 
     Raises:
-        ValueError: ``voxel_size`` is none of these.
+        ValueError: ``voxel_size`` is none of these, or makes more voxels than memory holds.
     """
     try:
         wanted = np.broadcast_to(np.array(voxel_size, np.float64), 3)
@@ -151,6 +154,13 @@ def resized(affine, shape, voxel_size) -> tuple[np.ndarray, tuple[int, int, int]
     new = np.maximum(1, np.rint(old / factor)).astype(int)
     matrix = affine[:3, :3] * factor
     origin = apply_affine(affine, (old - 1) / 2) - matrix @ ((new - 1) / 2)
+    needed, available = BYTES_PER_VOXEL * math.prod(new.tolist()), available_memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"voxel_size is {voxel_size!r}, which makes {' x '.join(map(str, new))} voxels of the "
+            f"image and needs {size_text(needed)}, but {size_text(available)} of memory are "
+            "available: give a larger one, in mm"
+        )
     return from_matvec(matrix, origin), tuple(new.tolist())
 
 

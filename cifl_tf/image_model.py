@@ -71,11 +71,9 @@ class Preprocessing:
         Raises:
             ValueError: too few voxels would be left.
         """
-        if self.voxel_range is None or any(low < high for low, high in self.voxel_range):
+        trained = self.training_voxel_size
+        if trained is None or self.accepts(sizes, across):
             return None
-        if self.accepts(sizes, across):
-            return None
-        trained = [low for low, _ in self.voxel_range]
         for length, size, target in zip(shape, sizes, trained, strict=True):
             if length >= LEAST_VOXELS > length * size / target:
                 raise ValueError(
@@ -84,6 +82,13 @@ class Preprocessing:
                     "check the voxel size and its unit in the header, or give a voxel size"
                 )
         return tuple(None if axis == across else size for axis, size in enumerate(trained))
+
+    @property
+    def training_voxel_size(self) -> tuple[float, ...] | None:
+        """Three sizes in mm of a network that was trained at one voxel size; None for others."""
+        if self.voxel_range is None or any(low < high for low, high in self.voxel_range):
+            return None
+        return tuple(low for low, _ in self.voxel_range)
 
     def voxel_text(self) -> str:
         """The voxel sizes in words, such as "2 x 2 x 0.8 to 2.5 mm"."""
@@ -236,7 +241,7 @@ class Segmenter(ImageModel):
             Booleans (slices,).
         """
         positions = np.flatnonzero(shown)
-        if self.coverage is None or not len(positions):
+        if self.coverage is None or len(positions) < 2:  # a slice alone may lie anywhere
             return np.zeros(len(shown), bool)
         first, last = positions[0], positions[-1]
         place = (np.arange(len(shown)) - first) / max(1, last - first)

@@ -1,7 +1,6 @@
 """Features of a whole image: an array or a file, through a 2D or a 3D encoder."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from cifl_tf._compat import keras
 from cifl_tf.frozen_features import FrozenFeatures, checked_ensemble
 from cifl_tf.image_model import Preprocessing, preprocessing_of
+from cifl_tf.notes import note
 from cifl_tf.volumes import (
     Volume,
     natural_plane,
@@ -167,10 +167,7 @@ def fit_voxel_size(
     sizes = voxel_sizes(volume.affine)
     if not preprocessing.accepts(sizes, across):
         found = " x ".join(f"{size:.3g}" for size in sizes)
-        warnings.warn(
-            f"the voxels are {found} mm, but the model is for {preprocessing.voxel_text()}",
-            stacklevel=2,
-        )
+        note(f"the voxels are {found} mm, but the model is for {preprocessing.voxel_text()}")
     return volume
 
 

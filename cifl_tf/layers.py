@@ -89,14 +89,28 @@ class PadToMultiple(keras.layers.Layer):
     def call(self, inputs):
         """Padded inputs."""
         sizes = tf.shape(inputs)[1:-1]
-        after = tf.concat([[0], -sizes % self.multiple, [0]], axis=0)
-        padded = tf.pad(inputs, tf.stack([tf.zeros_like(after), after], axis=1), "SYMMETRIC")
+        after = -sizes % self.multiple
+        # tf.pad mirrors once: not enough where an axis is thinner than its padding.
+        padded = tf.cond(
+            tf.reduce_all(after <= sizes),
+            lambda: tf.pad(inputs, tf.pad(after[:, None], [[1, 1], [1, 0]]), "SYMMETRIC"),
+            lambda: _mirrored(inputs, sizes + after),
+        )
         known = [size and size + -size % self.multiple for size in inputs.shape[1:-1]]
         return tf.ensure_shape(padded, [inputs.shape[0], *known, inputs.shape[-1]])
 
     def get_config(self):
         """Arguments that build this layer again."""
         return {**super().get_config(), "multiple": self.multiple}
+
+
+def _mirrored(inputs, sizes):
+    """Every spatial axis continued to a size, mirrored at its end as often as that takes."""
+    for axis, size in enumerate(tf.unstack(sizes), start=1):
+        old = tf.shape(inputs)[axis]
+        positions = tf.range(size) % (2 * old)
+        inputs = tf.gather(inputs, tf.minimum(positions, 2 * old - 1 - positions), axis=axis)
+    return inputs
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")

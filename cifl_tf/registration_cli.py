@@ -1,5 +1,7 @@
 """``cifl register``: train a registration network, apply it, or optimise the warp of one pair."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from cifl_tf.cli_options import (
     Ndim,
     NumSlices,
     OutFolder,
+    Overwrite,
     Plane,
     Remapped,
     Seed,
@@ -24,17 +27,25 @@ from cifl_tf.cli_options import (
     TrainingVoxelSize,
     ValidationSubjects,
     VaryIntensity,
+    Window,
+    absolute_model,
     chosen_model,
     parse_ensemble,
+    parse_window,
     split_cohort,
+    with_home,
 )
+from cifl_tf.command_run import CommandRun, record_export
 from cifl_tf.datasets import open_cohort
+from cifl_tf.device import describe_device
 from cifl_tf.export import export_registration
 from cifl_tf.image_files import load_image
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.pretrained import INTENSITY, load_encoder, load_features
 from cifl_tf.registration_files import (
+    LABELS_FILE,
     MOST_VOXELS,
+    REGISTRATION_FILES,
     default_ndim,
     optimisation_voxel_size,
     register_images,
@@ -48,8 +59,9 @@ from cifl_tf.registration_training import (
     load_registration,
     train_registration,
 )
-from cifl_tf.training_folder import read_config
+from cifl_tf.run_report import Entry
 
+LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
 DEFAULT = RegistrationConfig(INTENSITY)
 DEFAULT_ENSEMBLE = ",".join(DEFAULT.ensemble)
 register_app = typer.Typer(
@@ -57,18 +69,33 @@ register_app = typer.Typer(
 )
 
 Moving = Annotated[
-    Path, typer.Argument(help="NIfTI or MGZ file of the image to warp.", show_default=False)
+    Path,
+    typer.Argument(
+        callback=with_home, help="NIfTI or MGZ file of the image to warp.", show_default=False
+    ),
 ]
 Fixed = Annotated[
-    Path, typer.Argument(help="NIfTI or MGZ file it is warped to.", show_default=False)
+    Path,
+    typer.Argument(
+        callback=with_home, help="NIfTI or MGZ file it is warped to.", show_default=False
+    ),
 ]
 RegistrationFolder = Annotated[
     Path,
-    typer.Option("--model", help="Folder of `cifl register train`.", show_default=False),
+    typer.Option(
+        "--model",
+        callback=with_home,
+        help="Folder of `cifl register train`, or its registration.keras.",
+        show_default=False,
+    ),
 ]
-Labels = Annotated[Path | None, typer.Option(help="Label map of the moving image to warp too.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(callback=with_home, help="Label map of the moving image to warp too."),
+]
 VoxelSize = Annotated[
-    float | None, typer.Option(help="Register at this size in mm, that of the training images.")
+    float | None,
+    typer.Option(help="Register at this size in mm.", show_default="that of the training images"),
 ]
 MovingFrame = Annotated[int | None, typer.Option(help="Which image of a 4D moving file.")]
 FixedFrame = Annotated[int | None, typer.Option(help="Which image of a 4D fixed file.")]
@@ -116,7 +143,7 @@ def train_command(
     seed: Seed = DEFAULT.seed,
 ):
     """Train a registration network; the same command goes on after an interruption."""
-    cohort = open_cohort(data, ndim, segmentation, skip_incomplete)
+    cohort = open_cohort(data, ndim, segmentation, skip_incomplete, [contrast])
     # Pairs are of different subjects.
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed, least=2)
     config = RegistrationConfig(
@@ -141,12 +168,14 @@ def train_command(
         remapped=remapped,
         seed=seed,
     )
+    typer.echo(f"Device: {describe_device()}")
     train_registration(out, config, train, validation)
     typer.echo(f"The registration network is in {out}.")
 
 
 @register_app.command("apply")
 def apply_command(
+    ctx: typer.Context,
     moving: Moving,
     fixed: Fixed,
     out: OutFolder,
@@ -155,22 +184,26 @@ def apply_command(
     voxel_size: VoxelSize = None,
     moving_frame: MovingFrame = None,
     fixed_frame: FixedFrame = None,
+    moving_window: Window = None,
+    fixed_window: Window = None,
     refine: Annotated[
         bool, typer.Option(help="Optimise the warp of this pair after the network.")
     ] = False,
+    overwrite: Overwrite = False,
 ):
     """Warp an image to another with a trained network; writes what `optimise` does."""
-    method = NetworkMethod(
-        load_registration(model),
-        read_config(model)["plane"],
-        refine=InstanceSettings() if refine else None,
-    )
-    found = register_images(moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame)
-    _write(found, out, method)
+    windows = _windows(moving_window, fixed_window)
+    method = NetworkMethod(load_registration(model), refine=InstanceSettings() if refine else None)
+    with _running(ctx, out, moving, fixed, labels):
+        found = register_images(
+            moving, fixed, method, labels, voxel_size, moving_frame, fixed_frame, *windows
+        )
+        _write(found, out, method)
 
 
 @register_app.command("optimise")
 def optimise_command(
+    ctx: typer.Context,
     moving: Moving,
     fixed: Fixed,
     out: OutFolder,
@@ -195,6 +228,9 @@ def optimise_command(
     ] = None,
     moving_frame: MovingFrame = None,
     fixed_frame: FixedFrame = None,
+    moving_window: Window = None,
+    fixed_window: Window = None,
+    overwrite: Overwrite = False,
 ):
     """Warp an image to another without training, by optimising the warp on their features.
 
@@ -202,11 +238,14 @@ def optimise_command(
     across them. Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
     jacobian.nii.gz, labels.nii.gz and registration.png.
     """
+    windows = _windows(moving_window, fixed_window)
     fixed_image = load_image(fixed)  # once: a look at its header reads a compressed file whole
     if model in (None, INTENSITY):
         ndim = ndim or default_ndim(fixed_image)
-        encoder = load_features(chosen_model(model, ndim))
+        used = chosen_model(model, ndim)
+        encoder = load_features(used)
     else:
+        used = absolute_model(model)
         encoder = load_encoder(model)
         ndim = ndim or len(encoder.input_shape) - 2
     if ndim == 3 and voxel_size is None:
@@ -217,24 +256,50 @@ def optimise_command(
                 f"{voxel_size:g} mm. --voxel-size chooses another size."
             )
     method = InstanceMethod(encoder, ndim, plane, parse_ensemble(ensemble))
-    found = register_images(
-        moving, fixed_image, method, labels, voxel_size, moving_frame, fixed_frame
-    )
-    _write(found, out, method)
+    chosen = {"model": used, "ndim": ndim, "voxel_size": voxel_size}
+    with _running(ctx, out, moving, fixed, labels, **chosen):
+        found = register_images(
+            moving, fixed_image, method, labels, voxel_size, moving_frame, fixed_frame, *windows
+        )
+        _write(found, out, method)
 
 
 @register_app.command("export")
 def export_command(
+    ctx: typer.Context,
     out: OutFolder,
     model: RegistrationFolder,
 ):
-    """Write a registration network as a SavedModel that needs TensorFlow only."""
-    export_registration(load_registration(model), out)
+    """Write a registration network as a SavedModel that needs TensorFlow only, to a new folder."""
+    network = load_registration(model)
+    record_export(ctx, out, lambda: export_registration(network, out), model=model)
     typer.echo(f"The SavedModel is in {out}.")
 
 
+@contextlib.contextmanager
+def _running(ctx, out, moving, fixed, labels, **resolved):
+    """Claim the files of a registration, and record what becomes of the pair in the block."""
+    given = {"moving": moving, "fixed": fixed, "labels": labels}
+    read = {name: os.path.abspath(path) for name, path in given.items() if path is not None}
+    planned = [name for name in REGISTRATION_FILES if labels is not None or name != LABELS_FILE]
+    removed = [] if labels is not None else [LABELS_FILE]
+    entry = Entry(read, planned, removed)
+    with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
+        yield
+
+
+def _windows(moving, fixed):
+    return parse_window(moving, "--moving-window"), parse_window(fixed, "--fixed-window")
+
+
 def _write(found, out, method):
-    save_registration(found, out)
+    save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
     if method.ndim == 2:
-        typer.echo(f"Every {method.plane} slice was registered alone; nothing moves across them.")
+        plane = method.preprocessing.plane
+        typer.echo(f"Every {plane} slice was registered alone; nothing moves across them.")
+    if found.inverse_residual > LARGEST_RESIDUAL:
+        typer.echo(
+            f"Where the warp has no inverse, inverse_warp.nii.gz misses by up to "
+            f"{found.inverse_residual:.1f} mm."
+        )
     typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 
 from cifl_tf.figures import RegisteredSlice, registration_figure, save_figure
+from cifl_tf.files import expanded
 from cifl_tf.grid import Grid, grid_of, sampling_steps, smooth_before_sampling
 from cifl_tf.image_files import open_image
 from cifl_tf.inference import fit_voxel_size
@@ -29,6 +29,8 @@ from cifl_tf.warps import itk_field
 
 FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
+LABELS_FILE = "labels.nii.gz"
+REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), FIGURE_FILE)
 # Of a volume whose warp is optimised: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
 MOST_VOXELS = 1_500_000
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
@@ -180,20 +182,33 @@ def optimisation_voxel_size(image) -> float | None:
     return float(f"{max(affordable, sizes.min()):.2g}")
 
 
-def save_registration(found: Registration, out) -> None:
+def save_registration(found: Registration, out, overwrite: bool = False) -> None:
     """Write the images of a registration and a picture of it to a folder, each whole or not at all.
 
     ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
-    are labels ``labels.nii.gz``, and ``registration.png``. Labels that another warp wrote there are
-    removed.
+    are labels ``labels.nii.gz``, and ``registration.png``.
+
+    Args:
+        found: of ``register_images``.
+        out: the folder.
+        overwrite: replace files of these names, and remove labels that another warp wrote.
+
+    Raises:
+        ValueError: a file of these names is there, and is not to be overwritten.
     """
+    out = expanded(out)
+    there = [name for name in REGISTRATION_FILES if (out / name).exists()]
+    if there and not overwrite:
+        raise ValueError(
+            f"{out} holds {', '.join(there)}; give another folder, or pass overwrite=True"
+        )
     for name in IMAGES:
-        image, file = getattr(found, name), Path(out) / f"{name}.nii.gz"
+        image, file = getattr(found, name), out / f"{name}.nii.gz"
         if image is None:
             file.unlink(missing_ok=True)
         else:
             save_image(image, file)
-    save_figure(registration_figure(found.views), Path(out) / FIGURE_FILE, dpi=200)
+    save_figure(registration_figure(found.views), out / FIGURE_FILE, dpi=200)
 
 
 def _sampled(values, affine, grid_affine, vectors, order="linear", beyond: float | None = 0.0):

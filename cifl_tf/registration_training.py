@@ -1,7 +1,6 @@
 """Train a registration network in a folder, on pairs of subjects that share a contrast."""
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,15 +15,18 @@ from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.model_files import REGISTRATION, load_network
+from cifl_tf.notes import note
 from cifl_tf.pretrained import load_features
 from cifl_tf.registration import RegistrationNetwork
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.training_folder import (
+    CONFIG_FILE,
     HISTORY_FILE,
     check_folder,
     claim_folder,
     cosine_adam,
     fit_in_folder,
+    read_config,
     require_positive,
     steps_done,
 )
@@ -203,12 +205,23 @@ def train_registration(
 
 
 def load_registration(folder) -> RegistrationNetwork:
-    """Load the network of a training folder.
+    """Load a registration network.
+
+    Args:
+        folder: of ``train_registration``, or the file ``registration.keras`` itself. The plane of
+            the slices of one from before version 0.2 is in the ``config.json`` beside it.
 
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    return load_network(Path(folder) / REGISTRATION_FILE, REGISTRATION)
+    path = Path(folder)
+    file = path if path.is_file() else path / REGISTRATION_FILE
+    network = load_network(file, REGISTRATION)
+    unknown = len(network.shape) == 2 and network.preprocessing.plane is None
+    if unknown and (file.parent / CONFIG_FILE).exists():
+        plane = read_config(file.parent)["plane"]
+        network.preprocessing = network.preprocessing.with_choices(plane)
+    return network
 
 
 def pair_data(
@@ -277,11 +290,10 @@ def warn_of_different_spaces(cohort: Cohort) -> None:
     far = {name: distance for name, distance in apart.items() if distance > size}
     if far:
         names = list(far)
-        warnings.warn(
+        note(
             f"{len(far)} subjects, such as {names[0]}, do not lie in the space of {first.name}: "
             f"their affines differ by up to {max(far.values()):.0f} mm. Pairs are taken as they "
-            "are, not aligned; bring the images to one space first",
-            stacklevel=3,
+            "are, not aligned; bring the images to one space first"
         )
 
 

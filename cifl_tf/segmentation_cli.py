@@ -1,7 +1,5 @@
 """``cifl segment``: train a segmenter on one contrast, apply it to any."""
 
-import csv
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +11,12 @@ from cifl_tf.cli_options import (
     Dataset,
     Ensemble,
     FeaturesModel,
+    Images,
     LabeledSlices,
     LearningRate,
     Ndim,
     OutFolder,
+    Overwrite,
     Plane,
     Remapped,
     Seed,
@@ -26,17 +26,21 @@ from cifl_tf.cli_options import (
     TrainingVoxelSize,
     ValidationSubjects,
     VaryIntensity,
+    Window,
     chosen_model,
-    for_each_image,
-    output_paths,
     parse_ensemble,
     parse_numbers,
+    parse_window,
     split_cohort,
+    with_home,
 )
+from cifl_tf.command_run import CommandRun, record_export
 from cifl_tf.datasets import open_cohort
+from cifl_tf.device import describe_device
 from cifl_tf.export import export_segmenter
 from cifl_tf.figures import save_overlay
-from cifl_tf.files import written_whole
+from cifl_tf.notes import note
+from cifl_tf.output_folder import image_entries
 from cifl_tf.pretrained import INTENSITY
 from cifl_tf.segmentation_training import (
     SegmentationConfig,
@@ -44,20 +48,24 @@ from cifl_tf.segmentation_training import (
     segment_image,
     train_segmenter,
 )
-from cifl_tf.training_folder import read_config
+from cifl_tf.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.volumes import save_image
 
+BEYOND = "slices beyond training"  # a column of volumes.csv
 DEFAULT = SegmentationConfig(INTENSITY)
 DEFAULT_ENSEMBLE = ",".join(DEFAULT.ensemble)
 segment_app = typer.Typer(
     no_args_is_help=True, help="Segment images of contrasts that training has not seen."
 )
 
-VOLUMES_FILE = "volumes.csv"
-
 SegmenterFolder = Annotated[
     Path,
-    typer.Option("--model", help="Folder of `cifl segment train`.", show_default=False),
+    typer.Option(
+        "--model",
+        callback=with_home,
+        help="Folder of `cifl segment train`, or its segmenter.keras.",
+        show_default=False,
+    ),
 ]
 
 
@@ -125,7 +133,7 @@ def train_command(
         raise ValueError(
             "--flip mirrors left and right, which sagittal slices do not show; leave it out"
         )
-    cohort = open_cohort(data, ndim, segmentation, skip_incomplete)
+    cohort = open_cohort(data, ndim, segmentation, skip_incomplete, [contrast])
     train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
     config = SegmentationConfig(
         model=chosen_model(model, ndim),
@@ -149,72 +157,68 @@ def train_command(
         remapped=remapped,
         seed=seed,
     )
+    typer.echo(f"Device: {describe_device()}")
     train_segmenter(out, config, train, validation)
     typer.echo(f"The segmenter is in {out}.")
 
 
 @segment_app.command("apply")
 def apply_command(
-    images: Annotated[list[Path], typer.Argument(help="NIfTI or MGZ files.", show_default=False)],
+    ctx: typer.Context,
+    images: Images,
     out: OutFolder,
     model: SegmenterFolder,
     voxel_size: Annotated[
-        float | None, typer.Option(help="Resample to this size in mm before.")
+        float | None,
+        typer.Option(
+            help="Resample to this size in mm before.", show_default="that of the training"
+        ),
     ] = None,
     frame: Annotated[int | None, typer.Option(help="Which image of a 4D file.")] = None,
     probabilities: Annotated[bool, typer.Option(help="Write these too, as 4D NIfTI.")] = False,
+    window: Window = None,
+    overwrite: Overwrite = False,
 ):
     """Write label maps on the images' own grids, a picture each, and volumes.csv in mm³.
 
-    volumes.csv keeps the rows of images that were segmented into the same folder before.
+    Images are resampled to the voxel size of the training before. volumes.csv keeps the rows of
+    images that were segmented into the same folder before; of a segmenter for slices, it counts the
+    slices with labels where training had none. run.json tells what became of every image.
     """
-    segmenter = load_segmenter(model)
-    names = read_config(model)["label_names"][1:]
-    table = VolumeTable(out / VOLUMES_FILE, names)
+    segmenter, limits = load_segmenter(model), parse_window(window)
+    columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
+    table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
+    endings = ["_dseg.nii.gz", "_dseg.png", *(["_probseg.nii.gz"] if probabilities else [])]
 
-    def write(image, target):
-        found = segment_image(image, model, voxel_size, frame, progress=True, segmenter=segmenter)
-        save_image(found.labels, target)
-        stem = target.name.removesuffix("_dseg.nii.gz")
-        if probabilities:
-            save_image(found.probabilities, out / f"{stem}_probseg.nii.gz")
-        save_overlay(found.image, found.labels, out / f"{stem}_dseg.png")
-        table.add(str(image), found.volumes)
+    def write(entry):
+        image = entry.input["image"]
+        labels, picture, *rest = (out / name for name in entry.planned)
+        found = segment_image(
+            image, model, voxel_size, frame, progress=True, segmenter=segmenter, window=limits
+        )
+        save_image(found.labels, labels)
+        for file in rest:
+            save_image(found.probabilities, file)
+        save_overlay(found.image, found.labels, picture)
+        counted = {BEYOND: found.slices_beyond} if segmenter.coverage else {}
+        table.add(image, {**found.volumes, **counted})
+        if found.slices_beyond:
+            note(
+                f"{found.slices_beyond} slices of {image} have labels, but show a part of the body "
+                "of which training had no slices; look at these"
+            )
 
-    for_each_image(output_paths(images, out, "_dseg.nii.gz"), write)
-
-
-class VolumeTable:
-    """A CSV file of the volumes of each image, written whole after every one of them.
-
-    Args:
-        path: the file; rows that are there stay, if they are of the same labels.
-        names: of the labels.
-    """
-
-    def __init__(self, path: Path, names: Sequence[str]):
-        self.path, self.columns = path, ["image", *names]
-        self.rows: dict[str, dict] = {}
-        if path.exists():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                if reader.fieldnames == self.columns:
-                    self.rows = {row["image"]: row for row in reader}
-
-    def add(self, image: str, volumes: Mapping[str, float]) -> None:
-        """Add the row of an image, or replace it."""
-        self.rows[image] = {"image": image, **volumes}
-        with written_whole(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows.values())
+    with CommandRun(ctx, out, image_entries(images, out, endings)) as run:
+        run.each(write)
 
 
 @segment_app.command("export")
 def export_command(
+    ctx: typer.Context,
     out: OutFolder,
     model: SegmenterFolder,
 ):
-    """Write a segmenter as a SavedModel that needs TensorFlow only."""
-    export_segmenter(load_segmenter(model), out, read_config(model)["label_values"])
+    """Write a segmenter as a SavedModel that needs TensorFlow only, to a new folder."""
+    segmenter = load_segmenter(model)
+    record_export(ctx, out, lambda: export_segmenter(segmenter, out), model=model)
     typer.echo(f"The SavedModel is in {out}.")

@@ -20,6 +20,7 @@ from cifl_tf.intensity import find_background
 PlaneName = Literal["sagittal", "coronal", "axial"]
 PLANES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 MOST_ANISOTROPIC = 1.5  # longest over shortest side of a voxel that is not of a thick slice
+LABEL_NOISE = 1e-3  # from a whole number; more is no rounding error
 CANONICAL = ((0, 1), (1, 1), (2, 1))
 ORDERS = ("continuous", "linear", "nearest")
 
@@ -136,21 +137,33 @@ def read_label_volume(path) -> Volume:
     """Read a label map with its grid.
 
     Args:
-        path: a .nii, .nii.gz, .mgh or .mgz file, or a nibabel image in memory.
+        path: a NIfTI or MGH file or pair of files, or a nibabel image in memory.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no image, or holds other than whole numbers of 32 bits.
+        ValueError: it is no image, or holds other than whole numbers of 32 bits. Noise below
+            ``LABEL_NOISE``, as scaling in a header leaves it, is rounded away.
     """
     image, name = open_image(path)
     data = one_frame(image, None, name, np.float64)  # float32 has whole numbers up to 2**24 only
-    whole = (data == np.rint(data)) & (np.abs(data) < 2**31)
-    wrong = data.size - np.count_nonzero(whole)
-    if wrong:
+    # NaN and infinity are not below anything.
+    large = data.size - np.count_nonzero(np.abs(data) < 2**31)
+    if large:
         raise ValueError(
-            f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers below "
+            f"{name} is no label map: {large} of {data.size} voxels are NaN, infinite or not below "
             "2**31; give segmentations only"
         )
+    labels = np.rint(data)
+    data -= labels
+    np.abs(data, out=data)
+    wrong = np.count_nonzero(data >= LABEL_NOISE)
+    if wrong:
+        raise ValueError(
+            f"{name} is no label map: {wrong} of {data.size} voxels are not whole numbers, but up "
+            f"to {data.max():.3g} off; resample segmentations by the nearest neighbour, save them "
+            "as integers, and of probabilities give the most probable label"
+        )
+    data = labels
     original = grid_of(image, data.shape, name)
     orientation, _, canonical_affine = canonical(original)
     data = apply_orientation(data.reshape(three_axes(data.shape)), orientation)

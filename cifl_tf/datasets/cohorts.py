@@ -1,9 +1,12 @@
 """Cohorts: subjects with the same contrasts and labels, and slices of them."""
 
+import itertools
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf.datasets.subjects import Subject
@@ -13,6 +16,7 @@ from cifl_tf.volumes import plane_axis
 
 MOST_SLICES = 40  # of a subject, where all of them would be more
 SLICES_AROUND_A_LABEL = 9
+LARGEST_RATIO = 1.01  # of two voxel sizes that count as the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,29 @@ class Cohort:
             self, subjects=tuple(replace(subject, shape=largest) for subject in subjects)
         )
 
+    def with_labels(self, names: Sequence[str]) -> "Cohort":
+        """Return the subjects with the labels of a network, in the network's order.
+
+        Args:
+            names: of labels 1..K-1; those of this cohort, and perhaps others, which no subject has.
+
+        Raises:
+            ValueError: a label of this cohort is not among them, or a name occurs twice.
+        """
+        own = {name: self.label_values[label] for label, name in self.label_names.items()}
+        unknown = [name for name in own if name not in names]
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(
+                f"the labels {reprlib.repr(unknown)} are not among {reprlib.repr([*names])}, which "
+                "must all be different: give data with the same table of labels"
+            )
+        # Values of absent labels are never met; they must only differ from those that are.
+        spare = itertools.count(max(self.label_values) + 1)
+        values = (0, *(own[name] if name in own else next(spare) for name in names))
+        subjects = tuple(replace(subject, label_values=values) for subject in self.subjects)
+        labels = dict(enumerate(names, start=1))
+        return replace(self, subjects=subjects, label_names=labels, label_values=values)
+
     def split(self, sizes: Sequence[int], seed: int = 0) -> tuple["Cohort", "Cohort", "Cohort"]:
         """Share out the subjects at random among training, validation and test.
 
@@ -165,7 +192,7 @@ def slices(
     ``count`` and ``around`` say nothing then.
 
     Args:
-        cohort: all subjects have the same shape.
+        cohort: all subjects have the same shape and voxel size.
         contrast: as for ``Subject.image``, so "T1w:inverted" too.
         plane: "sagittal", "coronal" or "axial".
         count: neighboring slices per subject; None for the whole extent of the subject's labels
@@ -181,7 +208,7 @@ def slices(
 
     Raises:
         ValueError: the cohort is empty, there is no such plane, contrast or label, a subject lacks
-            the label, its shape is different, or the slices reach beyond it.
+            the label, its shape or voxel size is different, or the slices reach beyond it.
     """
     images, labels, names = [], [], []
     for subject, image, label_map, axis, chosen in _cut(cohort, contrast, plane, count, around):
@@ -244,17 +271,32 @@ def stack_cohort(
 
 
 def _arrays(cohort, contrast):
-    """Yield each subject, its image and its label map, all of one shape."""
-    shape = cohort.subjects[0].image(contrast).shape
+    """Yield each subject, its image and its label map, all of one shape and voxel size."""
     for subject in tqdm(cohort, desc="subjects", disable=None, leave=False):
         image = subject.image(contrast)
-        if image.shape != shape:
-            raise ValueError(
-                f"subject {subject.name} has the shape {image.shape}, {cohort.names[0]} {shape}: "
-                "bring all to one grid first, or select those that share one"
-            )
+        _check_stackable(cohort.subjects[0], subject, contrast)
         labelled = cohort.num_labels > 1
-        yield subject, image, subject.labels() if labelled else np.zeros(shape, np.int32)
+        yield subject, image, subject.labels() if labelled else np.zeros(image.shape, np.int32)
+
+
+def _check_stackable(first, subject, contrast):
+    """Raise ValueError if a subject does not fit onto the first one, voxel by voxel."""
+    sizes, expected = voxel_sizes(subject.affine), voxel_sizes(first.affine)
+    if np.abs(np.log(sizes / expected)).max() > np.log(LARGEST_RATIO):
+        raise ValueError(
+            f"subject {subject.name} has voxels of {_in_mm(sizes)}, {first.name} of "
+            f"{_in_mm(expected)}: resample all to one size first, or select those that share one"
+        )
+    shape, expected_shape = subject.image(contrast).shape, first.image(contrast).shape
+    if shape != expected_shape:
+        raise ValueError(
+            f"subject {subject.name} has the shape {shape}, {first.name} {expected_shape}: bring "
+            "all to one grid first, or select those that share one"
+        )
+
+
+def _in_mm(sizes):
+    return f"{' x '.join(f'{size:.3g}' for size in sizes)} mm"
 
 
 def _cut(cohort, contrast, plane, count, around):

@@ -4,6 +4,7 @@ from nibabel.affines import voxel_sizes
 
 from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.image_model import Preprocessing, exact_voxel_size
+from cifl_tf.notes import note
 
 
 def cohort_preprocessing(cohort: Cohort, ndim: int, plane: str) -> Preprocessing:
@@ -16,3 +17,20 @@ def cohort_preprocessing(cohort: Cohort, ndim: int, plane: str) -> Preprocessing
     """
     sizes = voxel_sizes(cohort.subjects[0].affine)
     return Preprocessing(exact_voxel_size(sizes), plane if ndim == 2 else None)
+
+
+def resampled_for(preprocessing: Preprocessing, cohort: Cohort) -> Cohort:
+    """The cohort in the voxel size that a network was trained at; itself where it has that.
+
+    Args:
+        preprocessing: of the network.
+        cohort: subjects of any voxel sizes.
+    """
+    trained = preprocessing.training_voxel_size
+    if trained is None or all(preprocessing.accepts(voxel_sizes(one.affine)) for one in cohort):
+        return cohort
+    note(
+        "images are resampled to the voxel size that the model was trained at, "
+        f"{preprocessing.voxel_text()}; scores are of these"
+    )
+    return cohort.resampled(trained)

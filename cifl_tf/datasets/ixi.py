@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import nibabel
-
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import ImageSource, Subject
+from cifl_tf.grid import resample
+from cifl_tf.image_files import missing_content
+from cifl_tf.notes import note_left_out
 from cifl_tf.volumes import Volume, read_volume
 
 SUFFIXES = {"T1w": "T1", "T2w": "T2", "PDw": "PD"}
@@ -31,7 +32,8 @@ def read_ixi(
         folder: the dataset, unpacked.
         contrasts: of "T1w", "T2w" and "PDw"; the first gives the grid.
         skip_incomplete: leave out subjects that lack a contrast, of which there are a few as
-            published, instead of raising an error.
+            published, or have an empty file or a link to nothing in its place, instead of raising
+            an error. A ``Note`` says which and why.
 
     Returns:
         Cohort of subjects named as "IXI002-Guys-0828", sorted, without labels.
@@ -52,18 +54,20 @@ def read_ixi(
         if found:
             files.setdefault(found[1], {}).setdefault(found[2], path)
     subjects = []
+    left_out: dict[str, str] = {}
     for name, present in files.items():
         paths = [
             present.get(suffix, folder / f"{name}-{suffix}.nii.gz")
             for suffix in (SUFFIXES[contrast] for contrast in contrasts)
         ]
-        lacking = [path for path in paths if not path.exists()]
+        lacking = next(filter(None, map(missing_content, paths)), None)
         if lacking and skip_incomplete:
+            left_out[name] = lacking
             continue
         if lacking:
             raise FileNotFoundError(
-                f"subject {name}: {lacking[0]} does not exist, there or in a subfolder; copy it, "
-                "or pass skip_incomplete=True"
+                f"subject {name}: {lacking}, there or in a subfolder; copy it, or pass "
+                "skip_incomplete=True"
             )
         images: dict[str, ImageSource] = {contrasts[0]: paths[0]}
         for contrast, path in zip(contrasts[1:], paths[1:], strict=True):
@@ -74,24 +78,18 @@ def read_ixi(
             f"{folder} holds no IXI subject with {list(contrasts)}: give the folder with files as "
             "IXI002-Guys-0828-T1.nii.gz, or with IXI-T1, IXI-T2 and IXI-PD"
         )
+    note_left_out(folder, left_out, len(files))
     return make_cohort(subjects)
 
 
 def read_on_grid(path, reference) -> Volume:
     """Read an image and bring it to the canonical grid of another, cubic, zero outside.
 
+    It is smoothed first where it becomes coarser.
+
     Raises:
         FileNotFoundError, ValueError: as ``volumes.read_volume``.
     """
-    from nilearn.image import resample_img  # slow to import
-
     image, target = read_volume(path), read_volume(reference)
-    resampled = resample_img(
-        nibabel.Nifti1Image(image.data, image.affine),
-        target_affine=target.affine,
-        target_shape=target.data.shape,
-        interpolation="continuous",
-        force_resample=True,
-        copy_header=True,
-    )
-    return dataclasses.replace(target, data=resampled.get_fdata(dtype="float32"))
+    grids = image.affine, target.affine, target.data.shape
+    return dataclasses.replace(target, data=resample(image.data, *grids, "continuous", outside=0.0))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import Subject
-from cifl_tf.datasets.tables import read_freesurfer_table
+from cifl_tf.datasets.tables import occurring_rows, read_freesurfer_table
+from cifl_tf.image_files import missing_content
+from cifl_tf.notes import note_left_out
 
 # The release's own seg4_labels.txt and seg35_labels.txt go before these.
 SEG4 = {1: "Cortex", 2: "Subcortical-Gray-Matter", 3: "White-Matter", 4: "CSF"}
@@ -23,7 +25,9 @@ SEGMENTATIONS = {2: ("seg4", "seg24"), 3: ("seg4", "seg35")}
 PREFIX = {2: "slice", 3: "aligned"}
 
 
-def read_oasis(folder, ndim: int = 2, segmentation: str = "seg4") -> Cohort:
+def read_oasis(
+    folder, ndim: int = 2, segmentation: str = "seg4", skip_incomplete: bool = False
+) -> Cohort:
     """Find the subjects of the neurite-OASIS release, as published.
 
     ``subjects.txt`` in the folder names the subjects; each has a folder with
@@ -33,13 +37,15 @@ def read_oasis(folder, ndim: int = 2, segmentation: str = "seg4") -> Cohort:
     brain mask is where the image is not zero: the labels leave out fluid around the brain.
 
     Names come from ``seg4_labels.txt``, ``seg24_labels.txt`` or ``seg35_labels.txt`` in the
-    folder. Without the file, seg4 is cortex, subcortical grey matter, white matter and CSF, and
-    seg35 the 35 FreeSurfer structures in FreeSurfer's order.
+    folder, as far as they occur in any subject. Without the file, seg4 is cortex, subcortical grey
+    matter, white matter and CSF, and seg35 the 35 FreeSurfer structures in FreeSurfer's order.
 
     Args:
         folder: the release, unpacked.
         ndim: 2 for the slices, 3 for the volumes.
         segmentation: "seg4" or "seg24" in 2D, "seg4" or "seg35" in 3D.
+        skip_incomplete: leave out subjects that lack a file, or have an empty one or a link to
+            nothing in its place, instead of raising an error. A ``Note`` says which and why.
 
     Returns:
         Cohort with the contrast "T1w"; subjects as in ``subjects.txt``.
@@ -66,25 +72,34 @@ def read_oasis(folder, ndim: int = 2, segmentation: str = "seg4") -> Cohort:
     names = listing.read_text().split()
     if not names:
         raise ValueError(f"{listing} names no subjects: unpack the release again")
-    table = _table(folder, segmentation)
+    table_file = folder / f"{segmentation}_labels.txt"
+    if not table_file.is_file() and segmentation not in TABLES:
+        raise FileNotFoundError(f"{table_file} does not exist: copy it from the release")
     prefix = PREFIX[ndim]
-    subjects = [
-        Subject(
-            name,
-            {"T1w": folder / name / f"{prefix}_norm.nii.gz"},
-            folder / name / f"{prefix}_{segmentation}.nii.gz",
-            (0, *table),
-            brain="image",
-        )
+    files = {
+        name: [folder / name / f"{prefix}_{kind}.nii.gz" for kind in ("norm", segmentation)]
         for name in names
+    }
+    left_out: dict[str, str] = {}
+    for name, paths in files.items():
+        lacking = next(filter(None, map(missing_content, paths)), None)
+        if lacking and not skip_incomplete:
+            raise FileNotFoundError(
+                f"subject {name}: {lacking}; unpack it again, or pass skip_incomplete=True"
+            )
+        if lacking:
+            left_out[name] = lacking
+    complete = {name: paths for name, paths in files.items() if name not in left_out}
+    if not complete:
+        raise FileNotFoundError(f"{folder} has no complete subject: {left_out[names[0]]}")
+    note_left_out(folder, left_out, len(files))
+    if table_file.is_file():
+        segmentations = [labels for _, labels in complete.values()]
+        table = occurring_rows(read_freesurfer_table(table_file), segmentations, table_file)
+    else:
+        table = TABLES[segmentation]
+    subjects = [
+        Subject(name, {"T1w": image}, labels, (0, *table), brain="image")
+        for name, (image, labels) in complete.items()
     ]
     return make_cohort(subjects, table)
-
-
-def _table(folder, segmentation):
-    path = folder / f"{segmentation}_labels.txt"
-    if path.is_file() or segmentation not in TABLES:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist: copy it from the release")
-        return read_freesurfer_table(path)
-    return TABLES[segmentation]

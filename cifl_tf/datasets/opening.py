@@ -1,6 +1,7 @@
 """Which dataset a folder is."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from cifl_tf.datasets.virtual import virtual_cohort
 
 
 def open_cohort(
-    data, ndim: int = 2, segmentation: str | None = None, skip_incomplete: bool = False
+    data,
+    ndim: int = 2,
+    segmentation: str | None = None,
+    skip_incomplete: bool = False,
+    needed: Sequence[str] = (),
 ) -> Cohort:
     """Open a dataset by what its folder holds.
 
@@ -25,7 +30,9 @@ def open_cohort(
         ndim: for neurite-OASIS, which has 2D and 3D images.
         segmentation: which of several, as for ``read_bids`` and ``read_oasis``; None for the
             reader's own choice, "none" for the images of a BIDS dataset without labels.
-        skip_incomplete: leave out subjects of BIDS and IXI that lack an image or labels.
+        skip_incomplete: leave out subjects that lack an image or labels; a ``Note`` says which.
+        needed: contrasts that will be asked for, as "T1w:inverted", without which a subject of a
+            BIDS dataset is incomplete; others may be missing.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -50,13 +57,14 @@ def open_cohort(
             f"{data} chooses BIDS entities, but {folder} holds no sub-*; leave them out"
         )
     if (folder / "subjects.txt").exists():
-        cohort = read_oasis(folder, ndim, **chosen)
+        cohort = read_oasis(folder, ndim, skip_incomplete=skip_incomplete, **chosen)
     elif is_bids:
         cohort = read_bids(
             folder,
             session=entities.get("ses"),
             entities={key: value for key, value in entities.items() if key != "ses"},
             skip_incomplete=skip_incomplete,
+            needed=tuple(dict.fromkeys(name.partition(":")[0] for name in needed)),
             **chosen,
         )
     elif any(folder.glob("IXI*")):

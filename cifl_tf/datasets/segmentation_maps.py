@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cifl_tf.image_files import READABLE
+from cifl_tf.image_files import READABLE, is_leftover, suffix_of
 from cifl_tf.volumes import read_labels, slice_axis
 
 
@@ -21,7 +21,8 @@ def segmentation_maps(
     file of one slice gives that slice whatever the plane.
 
     Args:
-        folder: holds .nii, .nii.gz, .mgh or .mgz label maps, at any depth.
+        folder: holds .nii, .nii.gz, .mgh or .mgz label maps or pairs, at any depth. Hidden files
+            and those that editors leave are passed over.
         shape: two or three sizes in voxels.
         plane: "sagittal", "coronal" or "axial"; for slices only.
         seed: the same seed gives the same maps.
@@ -34,7 +35,14 @@ def segmentation_maps(
         ValueError: no segmentation is there, one is not of whole numbers, or only one label occurs.
     """
     shape = tuple(shape)
-    files = sorted(path for path in Path(folder).rglob("*") if path.name.endswith(READABLE))
+    folder = Path(folder)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        # Of a pair of files the header stands for both.
+        if suffix_of(path) not in (None, ".img")
+        and not any(map(is_leftover, path.relative_to(folder).parts))
+    )
     if not files:
         raise ValueError(f"{folder} holds no segmentation; give a folder of {', '.join(READABLE)}")
     label_maps = [read_labels(path) for path in files]

@@ -28,6 +28,11 @@ class Comparison:
     mean_difference: float
     p_value: float
 
+    @property
+    def too_small(self) -> bool:
+        """Whether there are too few pairs for p < 0.05, whatever the numbers: fewer than six."""
+        return 2 / 2**self.num_pairs >= 0.05
+
 
 def mean_and_sd(values) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1) of the values that are not NaN.

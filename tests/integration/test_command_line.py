@@ -28,6 +28,7 @@ def head(tmp_path, rng):
 def test_version_and_help(run_cifl):
     version = run_cifl("--version")
     assert version.stdout.startswith(f"cifl_tf {cifl_tf.__version__} ")
+    assert re.search(r"^Device: (CPU .+, \d+ threads?|GPU .+)", version.stdout, re.MULTILINE)
     assert version.stderr == ""
     text = run_cifl("--help").stdout
     assert all(name in text for name in ("train", "features", "export", "demo", "info"))
@@ -186,7 +187,8 @@ def test_demo_shows_what_ships_unless_told_to_train(weights, demonstrated, tiny_
 
 def test_demo_of_the_encoder_that_ships(run_cifl, tmp_path):
     rows = similarities(run_cifl("demo", "--out", tmp_path).stdout)
-    assert {path.name for path in tmp_path.iterdir()} == {"features.png", "synthesis.png"}
+    written = {"features.png", "synthesis.png", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == written
     for name in ("inverted", "gamma 0.4", "folded"):
         assert rows[name][1] > 0.8
     assert rows["different channels"][1] < 0.2
@@ -217,7 +219,9 @@ def test_trainings_name_the_encoder_that_ships(
     configs = []
     monkeypatch.setattr(module, function, lambda out, config, *_: configs.append(config))
     options = [command, "train", "--data", "virtual:5", "--out", tmp_path / "out"]
-    assert run_here(*options).exit_code == 0
+    done = run_here(*options)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Device: ")
     (weights / "my-2d").mkdir()
     monkeypatch.chdir(weights)
     chosen = ["--no-vary-intensity", "--remapped", 0.5, "--model"]

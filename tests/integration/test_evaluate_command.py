@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import json
+import shutil
 
 import pytest
 
@@ -75,14 +77,16 @@ def test_segmenter(run_cifl, dataset, cohort, segmenter_folder, tmp_path):
     ]
     assert done.stdout.startswith((tmp_path / "first" / "scores.md").read_text())
     assert "| T1w:inverted | 0." in done.stdout
-    assert done.stderr == ""
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("Note: 2 subjects were in training or validation and are left out: sub-")
+    assert note.endswith("sub-1, sub-2; if these are other people, add --other-people")
     about = report["about"]
     assert about["command"].startswith("cifl evaluate --model")
     assert (about["training"]["seed"], about["subjects"]) == (0, TESTED)
 
     again = evaluate(*common, "--out", tmp_path / "second", "--against", tmp_path / "first")
     assert again.exit_code == 0, again.output
-    assert "+0.000 | 1 |" in again.output
+    assert "+0.000 | 1 (n too small for p < 0.05) |" in again.output
     assert read_report(tmp_path / "second")["about"]["against"] == str(tmp_path / "first")
     other = [*common, "--num-slices", 2, "--out", tmp_path / "third"]
     refused = evaluate(*other, "--against", tmp_path / "first")
@@ -95,7 +99,7 @@ def test_registration(dataset, registration_folder, tmp_path):
     common = ["--model", registration_folder, "--data", dataset, "--subjects", "sub-3,sub-4"]
     done = evaluate(*common, "--contrast", "T1w,FLAIR", "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    assert done.stderr == "Note: subjects ['sub-3', 'sub-4'] were in training or validation.\n"
+    assert "Note: subjects sub-3, sub-4 were in training or validation; if" in done.stderr
     report = read_report(tmp_path)
     assert {(row["moving"], row["fixed"], row["contrast"]) for row in report["rows"]} == {
         (*pair, f"T1w to {contrast}")
@@ -157,9 +161,10 @@ def test_features(dataset, cohort, encoder_file, tmp_path):
     assert report["about"]["task"] == "features"
     for row, other in zip(report["rows"], expected, strict=True):
         assert row == pytest.approx(other, abs=1e-5)
-    assert "| contrast | correlation | unrelated |" in done.output
+    columns = "correlation | unrelated | matching | match distance | effective rank |"
+    assert f"| contrast | {columns}" in done.output
     again = evaluate(*options, *view, "--out", tmp_path / "2", "--against", tmp_path / "first")
-    assert "| contrast | correlation | unrelated | Δ correlation | p |" in again.output
+    assert f"| contrast | {columns} Δ correlation | p |" in again.output
 
 
 def test_errors_are_one_line(
@@ -186,21 +191,84 @@ def test_errors_are_one_line(
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_other_people_of_the_same_names_are_tested(dataset, cohort, encoder_file, tmp_path, same):
+@pytest.mark.parametrize("task", ["features", "registration"])
+def test_a_subject_that_cannot_be_read_does_not_cost_the_others(
+    task, dataset, encoder_file, registration_folder, tmp_path
+):
+    copy, out = tmp_path / "bids", tmp_path / "out"
+    shutil.copytree(dataset, copy)
+    broken = copy / "sub-3" / "anat" / "sub-3_FLAIR.nii.gz"
+    broken.write_bytes(b"no image")
+    options = ["--model", encoder_file, "--contrast", "T1w,FLAIR", "--num-slices", 1]
+    if task == "registration":
+        options = ["--model", registration_folder, "--contrast", "FLAIR"]
+        options += ["--subjects", "sub-1,sub-2,sub-3"]
+    done = evaluate(*options, "--data", copy, "--out", out)
+    assert done.exit_code == 1
+    (failure,) = [line for line in done.stderr.splitlines() if line.startswith("cifl: ")]
+    assert failure.startswith("cifl: sub-3: ") or str(broken) in failure
+    report = read_report(out)
+    left = {"sub-1", "sub-2", "sub-4"} if task == "features" else {"sub-1", "sub-2"}
+    assert {row["subject" if task == "features" else "fixed"] for row in report["rows"]} == left
+    assert report["about"]["subjects"] == sorted(left)
+    (run,) = json.loads((out / "run.json").read_text())["runs"]
+    outcomes = {entry["input"].get("subject"): entry["outcome"] for entry in run["inputs"]}
+    assert outcomes == {None: "done", "sub-3": "failed", **dict.fromkeys(left, "done")}
+
+    repeated = evaluate(*options, "--data", copy, "--out", out)
+    assert repeated.exit_code == 1
+    assert "in the way" not in repeated.stderr
+    other = evaluate(*options, "--data", dataset, "--out", out)
+    assert "scores.csv (made from" in other.stderr
+    assert read_report(out)["about"]["data"] == str(copy)
+
+
+@pytest.mark.parametrize("source", ["here", "/elsewhere", "here:ses-2"])
+def test_names_of_the_training_are_left_out_wherever_the_data_are(
+    dataset, cohort, encoder_file, tmp_path, source
+):
     config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
-    source = str(dataset) if same else "/elsewhere"
-    trained = dataclasses.replace(cohort, source=source)
+    same = source == "here"
+    trained = dataclasses.replace(cohort, source=source.replace("here", str(dataset)))
     train, validation = trained.select(["sub-1"]), trained.select(["sub-2"])
     train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
     common = ["--model", tmp_path / "segmenter", "--contrast", "T1w", "--out", tmp_path / "scores"]
     # Without --data, the dataset of the training.
-    done = evaluate(*common, *([] if same else ["--data", dataset]))
+    common += [] if same else ["--data", dataset]
+    done = evaluate(*common)
     assert done.exit_code == 0, done.output
     about = read_report(tmp_path / "scores")["about"]
     assert about["data"] == str(dataset)
-    assert about["subjects"] == (TESTED if same else TRAINED + TESTED)
+    assert about["subjects"] == TESTED
     assert f"sub-4) of {dataset}." in done.output
+    assert "are left out: sub-1, sub-2" in done.stderr
+    assert ("add --other-people" in done.stderr) != same
+    done = evaluate(*common, "--other-people", "--overwrite")
+    if same:
+        assert done.exit_code == 1
+        assert "but the model was trained on it; leave the option out" in done.stderr
+    else:
+        assert done.exit_code == 0, done.output
+        assert read_report(tmp_path / "scores")["about"]["subjects"] == TRAINED + TESTED
+        assert "Note" not in done.stderr
+
+
+def test_segmenter_of_a_whole_table(dataset, cohort, encoder_file, tmp_path):
+    """As trained before only those labels were channels that occur: its others stay empty."""
+    whole = cohort.with_labels(["absent", *LABELS[::-1], "missing"])
+    config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
+    train, validation = whole.select(["sub-1"]), whole.select(["sub-2"])
+    train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
+    common = ["--model", tmp_path / "segmenter", "--contrast", "T1w", "--out", tmp_path / "scores"]
+    done = evaluate(*common, "--data", dataset)
+    assert done.exit_code == 0, done.output
+    segmenter = load_segmenter(tmp_path / "segmenter")
+    expected = segmentation_scores(
+        segmenter.predict_on_batch, whole.select(TESTED), ["T1w"], **VIEW
+    )
+    for row, other in zip(read_report(tmp_path / "scores")["rows"], expected, strict=True):
+        assert row == pytest.approx(other, abs=1e-3, nan_ok=True)
+        assert {f"dice {name}" for name in ("absent", "missing", *LABELS)} < set(row)
 
 
 def test_other_labels(dataset, segmenter_folder, tmp_path):

@@ -7,7 +7,7 @@ from cifl_tf.callbacks import read_history
 from cifl_tf.datasets import virtual_cohort
 from command_runner import run_here
 
-OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz"}
+OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz", "run.json"}
 PICTURE = "registration.png"
 TRAINING = ["--steps", 2, "--num-slices", 1, "--ensemble", "none"]
 

@@ -23,6 +23,7 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
         "sub-4_FLAIR_dseg.png",
         "sub-4_FLAIR_probseg.nii.gz",
         "volumes.csv",
+        "run.json",
     }
     original, labels = nibabel.load(image), nibabel.load(out / "sub-4_FLAIR_dseg.nii.gz")
     assert labels.shape == original.shape
@@ -32,7 +33,10 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
     np.testing.assert_array_equal(values, probabilities.argmax(axis=-1))
     with (out / "volumes.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == ["image", "WM", "GM", "CSF", "THA"]
+    assert list(row) == ["image", "WM", "GM", "CSF", "THA", "slices beyond training"]
+    beyond = int(row["slices beyond training"])
+    assert beyond > 10  # of a segmenter that has seen three slices in the middle
+    assert f"{beyond} slices of {image} have labels, but show a part" in done.stderr
     assert float(row["WM"]) == pytest.approx(np.sum(values == 1) * 6**3)
     assert imread(out / "sub-4_FLAIR_dseg.png").std() > 0.05
 

@@ -71,6 +71,26 @@ def test_seed_and_start(folder):
     assert not np.array_equal(draw(5, seed=3), draw(5, seed=4))
 
 
+def test_pairs_upper_case_and_what_systems_leave(folder):
+    def label_counts():
+        maps, count = segmentation_maps(folder, (8, 8, 8), seed=1)
+        return count, [int(labels.numpy().sum()) for labels in itertools.islice(maps, 8)]
+
+    before = label_counts()
+    for path in sorted(folder.rglob("*.nii*")):
+        (path.parent / f"._{path.name}").write_bytes(b"nothing")
+    hidden = folder / ".git" / "annex" / "objects" / "x.nii.gz"
+    hidden.parent.mkdir(parents=True)
+    hidden.write_bytes(b"nothing")
+    assert label_counts() == before
+    labels = np.zeros((8, 8, 8), np.int16)
+    labels[2:6] = 77
+    save(folder / "z" / "new.nii.gz", labels)
+    (folder / "z" / "new.nii.gz").rename(folder / "z" / "NEW.NII.GZ")
+    nibabel.Nifti1Pair(labels + 78, np.eye(4)).to_filename(folder / "z" / "pair.img")
+    assert label_counts()[0] == before[0] + 3
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="holds no segmentation"):
         segmentation_maps(tmp_path, (8, 8))

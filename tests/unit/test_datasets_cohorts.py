@@ -2,7 +2,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from cifl_tf.datasets import Subject, make_cohort, slices
+from cifl_tf.datasets import Subject, make_cohort, slices, stack_cohort
 
 TABLE = {1: "one", 9: "nine", 4: "four"}
 VALUES = (0, *TABLE)
@@ -193,6 +193,38 @@ def test_cohorts_that_cannot_be(make_subject):
     other = Subject("other", {"CT": subject.images["T1w"]}, label_values=VALUES)
     with pytest.raises(ValueError, match="no contrast is common to all"):
         make_cohort([subject, other], TABLE)
+
+
+def test_labels_of_a_network_come_in_its_order(cohort):
+    found = cohort.with_labels(["four", "absent", "one", "nine"])
+    assert found.label_names == {1: "four", 2: "absent", 3: "one", 4: "nine"}
+    assert found.num_labels == 5
+    before, after = (part.subjects[0].labels() for part in (cohort, found))
+    np.testing.assert_array_equal(after, np.array([0, 3, 4, 1])[before])
+    assert cohort.with_labels(["one", "nine", "four"]).label_values == cohort.label_values
+    with pytest.raises(ValueError, match=r"the labels \['four'\] are not among \['one', 'nine'\]"):
+        cohort.with_labels(["one", "nine"])
+    with pytest.raises(ValueError, match="must all be different"):
+        cohort.with_labels(["one", "nine", "four", "one"])
+
+
+@pytest.mark.parametrize(("size", "fits"), [(2.015, True), (2.03, False), (1.0, False)])
+def test_voxel_sizes_must_agree(make_subject, tmp_path, arrays, size, fits):
+    """Though the shapes do, as of two fields of view."""
+    affine = np.diag([-2, size, 2, 1])
+    image, _, labels = arrays
+    images = {"T1w": save(tmp_path / "image.nii", image, affine)}
+    other = Subject("other", images, save(tmp_path / "labels.nii", labels, affine), VALUES)
+    pair = make_cohort([make_subject(), other], TABLE)
+    for cut in (slices, lambda *arguments: stack_cohort(*arguments, ndim=3)):
+        if fits:
+            assert len(set(cut(pair, "T1w")[2])) == 2
+        else:
+            with pytest.raises(
+                ValueError,
+                match=rf"other has voxels of 2 x {size:g} x 2 mm, sub-01 of 2 x 2 x 2 mm: resample",
+            ):
+                cut(pair, "T1w")
 
 
 def test_slices_are_the_same_for_all_contrasts(cohort):

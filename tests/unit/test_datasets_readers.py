@@ -8,7 +8,7 @@ import pytest
 
 from cifl_tf.datasets import read_bids, read_ixi, read_oasis, slices
 from cifl_tf.datasets.oasis import SEG35
-from cifl_tf.datasets.tables import read_bids_table, read_freesurfer_table
+from cifl_tf.notes import Note
 
 NICHART = Path(__file__).parents[3] / "shared" / "data" / "nichart"
 IMAGE = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
@@ -88,6 +88,11 @@ def test_oasis_errors(oasis):
     (oasis / "OASIS_OAS1_0002_MR1" / "slice_seg4.nii.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"subject OASIS_OAS1_0002_MR1: .*slice_seg4"):
         read_oasis(oasis)
+    with pytest.warns(Note, match=r"1 of 2 subjects .*: OASIS_OAS1_0002_MR1 \(.*does not exist"):
+        assert read_oasis(oasis, skip_incomplete=True).names == ("OASIS_OAS1_0001_MR1",)
+    (oasis / "OASIS_OAS1_0001_MR1" / "slice_norm.nii.gz").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"no complete subject: .*slice_norm.* is empty"):
+        read_oasis(oasis, skip_incomplete=True)
     write(oasis / "subjects.txt", "\n")
     with pytest.raises(ValueError, match="names no subjects"):
         read_oasis(oasis)
@@ -137,8 +142,13 @@ def test_ixi_incomplete_subjects(ixi):
     next(ixi.rglob("IXI002-Guys-0828-T2.nii.gz")).unlink()
     with pytest.raises(FileNotFoundError, match=r"IXI002-Guys-0828: .*-T2\.nii\.gz does not"):
         read_ixi(ixi)
-    assert read_ixi(ixi, skip_incomplete=True).names == ("IXI012-HH-1211",)
+    with pytest.warns(Note, match=r"^1 of 2 subjects .*: IXI002-Guys-0828 \(.*not exist\)$"):
+        assert read_ixi(ixi, skip_incomplete=True).names == ("IXI012-HH-1211",)
     assert len(read_ixi(ixi, ("PDw", "T1w"))) == 2
+    empty = next(ixi.rglob("IXI012-HH-1211-PD.nii.gz"))
+    empty.write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"IXI012-HH-1211: .*-PD\.nii\.gz is empty"):
+        read_ixi(ixi, ("T1w", "PDw"))
 
 
 def test_ixi_errors(tmp_path):
@@ -231,34 +241,14 @@ def test_bids_errors(bids, tmp_path):
     assert read_bids(bids).contrasts == ("T1w",)
     with pytest.raises(FileNotFoundError, match=r"subject sub-02: there is no sub-02\*_FLAIR"):
         read_bids(bids, ["T1w", "FLAIR"])
-    assert read_bids(bids, ["T1w", "FLAIR"], skip_incomplete=True).names == ("sub-01",)
+    with pytest.warns(Note, match=r"1 of 2 subjects .*: sub-02 \(there is no sub-02\*_FLAIR\.nii"):
+        assert read_bids(bids, ["T1w", "FLAIR"], skip_incomplete=True).names == ("sub-01",)
     with pytest.raises(FileNotFoundError, match="has no complete subject"):
         read_bids(bids, ["CT"], skip_incomplete=True)
     with pytest.raises(FileNotFoundError, match=r"no sub-01\*_desc-x_dseg.*segmentation=None"):
         read_bids(bids, segmentation="x")
     with pytest.raises(FileNotFoundError, match=r"holds no folders sub-\*"):
         read_bids(tmp_path / "absent")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", r"has the columns \[\]"),
-        ("value\tname\n1\tone\n", r"has the columns \['value', 'name'\]: it needs"),
-        ("index\tname\nx\tone\n", "has the label 'x': give whole numbers"),
-        ("index\tname\n1\tone\n1\ttwo\n", "has the label 1 twice"),
-        ("index\tname\n0\tnone\n", "has no labels besides 0"),
-        ("index\tname\n1\tone\n2\tone\n", "has the same name for two labels"),
-    ],
-)
-def test_bids_tables_that_are_wrong(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_bids_table(write(tmp_path / "table.tsv", text))
-
-
-def test_freesurfer_table_that_is_wrong(tmp_path):
-    with pytest.raises(ValueError, match="has the label 'a': give whole numbers"):
-        read_freesurfer_table(write(tmp_path / "lut.txt", "a b 0 0 0 0"))
 
 
 @pytest.mark.skipif(not NICHART.is_dir(), reason=f"{NICHART} is absent: real data, not published")

@@ -5,8 +5,10 @@ from nibabel.affines import voxel_sizes
 from scipy.ndimage import gaussian_filter
 
 from cifl_tf.datasets import Subject, make_cohort, slice_coverage, slices, stack_cohort
-from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.datasets.geometry import cohort_preprocessing, resampled_for
+from cifl_tf.image_model import Preprocessing
 from cifl_tf.metrics import dice
+from cifl_tf.notes import Note
 from cifl_tf.registration_training import warn_of_different_spaces
 from cifl_tf.volumes import Volume, fit_shape, read_volume, resample_labels
 
@@ -108,3 +110,14 @@ def test_pairs_that_do_not_lie_in_one_space(tmp_path):
     with pytest.warns(UserWarning, match=r"1 subjects, such as c, .*differ by up to 40 mm"):
         warn_of_different_spaces(make_cohort([*near, far], TABLE))
     warn_of_different_spaces(make_cohort(near, TABLE))
+
+
+def test_a_cohort_is_brought_to_the_voxel_size_of_a_network(tmp_path):
+    fine = make_cohort([subject(tmp_path, "a", 1), subject(tmp_path, "b", 1)], TABLE)
+    coarse = make_cohort([subject(tmp_path, "c", 2)], TABLE)
+    trained = cohort_preprocessing(coarse, 3, "coronal")
+    with pytest.warns(Note, match=r"resampled to the voxel size .* 2 x 2 x 2 mm"):
+        found = resampled_for(trained, fine)
+    assert found.subjects[1].image("T1w").shape == coarse.subjects[0].image("T1w").shape
+    assert resampled_for(trained, coarse) is coarse
+    assert resampled_for(Preprocessing(((0.8, 2.5),) * 3), fine) is fine

@@ -71,6 +71,9 @@ def test_correlation_of_features_is_that_inside_the_labels(ndim, count, rng):
         pairs = [(encode(t1)[both][:, c], turned[both][:, c]) for c in (1, 2)]
         expected = sum(abs(np.corrcoef(*pair)[0, 1]) for pair in pairs) / 3
         assert row["unrelated"] == same["unrelated"] == pytest.approx(expected, abs=1e-6)
+        assert (same["matching"], same["match distance"]) == (1, 0)
+        assert row["matching"] < 0.9
+        assert row["effective rank"] == same["effective rank"] < 2
     with pytest.raises(ValueError, match=r"the contrasts are \['T1w'\]; give one, and others"):
         feature_scores(encode, cohort, ["T1w"])
 

@@ -41,14 +41,26 @@ def test_report_comes_back(tmp_path):
 
     better = [{**row, "dice": row["dice"] + 0.125} for row in rows]
     text = write_report(tmp_path / "second", better, about, report)
+    compared = "+0.125 | 0.5 (n too small for p < 0.05) |"
     assert text.splitlines()[-4:] == [
         "| contrast | Dice | Dice box | HD95 (mm) | folded (%) | Δ Dice | p |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        "| T1w | 0.542 ± 0.118 | 0.100 | 1.25 (1 of 2 infinite) | 12.50 ± 17.68 | +0.125 | 0.5 |",
-        "| FLAIR | 0.750 ± 0.177 | 0.625 ± 0.177 | 2.00 ± 0.00 | 0.00 ± 0.00 | +0.125 | 0.5 |",
+        "| T1w | 0.542 ± 0.118 | 0.100 | 1.25 (1 of 2 infinite) | 12.50 ± 17.68 | " + compared,
+        "| FLAIR | 0.750 ± 0.177 | 0.625 ± 0.177 | 2.00 ± 0.00 | 0.00 ± 0.00 | " + compared,
     ]
     comparison = Comparison(**read_report(tmp_path / "second")["comparison"]["FLAIR"])
     assert comparison == compare_runs([0.875, 0.625], [0.75, 0.5])
+
+
+def test_p_below_a_twentieth_is_out_of_reach_of_five_subjects(tmp_path):
+    for count, expected in ((5, "| +0.125 | 0.062 (n too small for p < 0.05) |"), (6, "| 0.031 |")):
+        rows = [
+            {"subject": str(number), "contrast": "T1w", "dice": 0.5 + number / 64}
+            for number in range(count)
+        ]
+        better = [{**row, "dice": row["dice"] + 0.125} for row in rows]
+        text = write_report(tmp_path, better, {}, {"rows": rows})
+        assert text.rstrip().endswith(expected)
 
 
 def test_report_that_cannot_be_read(tmp_path):

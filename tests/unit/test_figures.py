@@ -1,3 +1,6 @@
+import warnings
+
+import nibabel
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -9,6 +12,7 @@ from cifl_tf.figures import (
     figure_pixels,
     registration_figure,
     save_figure,
+    save_overlay,
     segmentation_figure,
     synthesis_figure,
 )
@@ -126,3 +130,24 @@ def test_first_axis_points_right_and_second_up():
     rows, columns = np.nonzero(panel[2:-2, 2:-2] > 200)
     assert rows.max() < panel.shape[0] / 3
     assert columns.min() > panel.shape[1] * 2 / 3
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("shape", [(20, 24, 22), (20, 24, 3), (2, 24, 20), (20, 1, 24), (20, 24)])
+def test_an_overlay_shows_images_of_any_thickness(rng, tmp_path, shape, labelled):
+    # Far from the origin of the scanner.
+    affine = np.array([[2, 0, 0, 300], [0, 2, 0, 300], [0, 0, 2, 300], [0, 0, 0, 1]])
+    labels = np.zeros(shape, np.uint8)
+    if labelled:
+        labels[shape[0] // 2 :] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        save_overlay(
+            nibabel.Nifti1Image(rng.random(shape).astype(np.float32), affine),
+            nibabel.Nifti1Image(labels, affine),
+            tmp_path / "overlay.png",
+        )
+    picture = imread(tmp_path / "overlay.png")[..., :3]
+    assert picture.std() > 0.05
+    colored = np.ptp(picture, axis=-1) > 0.1
+    assert colored.any() == labelled

@@ -65,7 +65,7 @@ def test_layer_config_round_trip(layer):
     assert restored.get_config() == layer.get_config()
 
 
-@pytest.mark.parametrize("spatial", [(9, 10), (8, 12), (11, 7), (5, 6, 7)])
+@pytest.mark.parametrize("spatial", [(9, 10), (8, 12), (11, 7), (5, 6, 7), (1, 10), (9, 1, 1)])
 def test_padding_mirrors_the_end_and_cropping_undoes_it(spatial):
     image = random_image((2, *spatial, 3))
     padded = PadToMultiple(4)(image)
@@ -88,7 +88,7 @@ def test_sizes_may_be_unknown_in_a_graph(ndim):
         padded = PadToMultiple(4)(image)
         return padded, CropTo()([padded, image])
 
-    for spatial in ((9, 10, 5), (8, 3, 4)):
+    for spatial in ((9, 10, 5), (8, 3, 4), (1, 9, 1)):
         image = random_image((1, *spatial[:ndim], 2))
         padded, cropped = pad_and_crop(image)
         assert padded.shape[1:-1] == tuple(-(-size // 4) * 4 for size in spatial[:ndim])

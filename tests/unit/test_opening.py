@@ -51,7 +51,7 @@ def test_bids_entities_after_the_folder(tmp_path, rng, monkeypatch):
     again = open_cohort(".:space-,ses-02", segmentation="none")
     assert again.source == f"{tmp_path}:ses-02,space-"
     assert open_cohort(again.source, segmentation="none").source == again.source
-    with pytest.raises(ValueError, match=r"may be any of .*in --data as .*:run-1"):
+    with pytest.raises(ValueError, match=r"may be any of .*in --data as .*:space-MNI152Lin"):
         open_cohort(tmp_path, segmentation="none")
     with pytest.raises(FileNotFoundError, match="no image_space-T1w that every subject has"):
         open_cohort(f"{tmp_path}:space-T1w", segmentation="none")

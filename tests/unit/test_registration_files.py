@@ -255,9 +255,13 @@ def test_a_single_slice(tmp_path, rng, shape):
     assert found.warped.shape == found.jacobian.shape == shape
     assert found.warp.shape == (*(*shape, 1)[:3], 1, 3)
     assert len(found.views) == 1
-    (tmp_path / "labels.nii.gz").touch()  # of another warp
-    save_registration(found, tmp_path)
+    (tmp_path / "labels.nii.gz").write_text("of the user, or of another warp")
+    with pytest.raises(ValueError, match=r"holds labels.nii.gz; give another folder, or pass"):
+        save_registration(found, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.nii.gz"]
+    save_registration(found, tmp_path, overwrite=True)
     assert not (tmp_path / "labels.nii.gz").exists()
+    assert (tmp_path / "warped.nii.gz").exists()
 
 
 def test_itk_does_the_same_where_sform_and_qform_differ(tmp_path, rng):

@@ -339,6 +339,30 @@ def test_label_values_are_exact(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "atlas.nii.gz")[0, 0], values)
 
 
+@pytest.mark.parametrize("noise", [3e-6, -9e-4])
+def test_labels_with_rounding_noise_are_read(tmp_path, noise):
+    values = np.array([0, 2, 41, 17, 53])
+    labels = np.broadcast_to(values, (2, 3, 5))
+    image = nibabel.Nifti1Image((labels + noise * (labels > 0)).astype(np.float32), np.eye(4))
+    nibabel.save(image, tmp_path / "labels.nii.gz")
+    found = read_labels(tmp_path / "labels.nii.gz")
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_labels_that_scaling_has_moved_are_explained(tmp_path):
+    # nibabel scales floats into the eight bits of the header: 41 becomes 197 * 53 / 255.
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    labels = np.broadcast_to(np.array([0.0, 41, 53]), (2, 4, 3))
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4), header), tmp_path / "labels.nii")
+    with pytest.raises(
+        ValueError,
+        match=r"8 of 24 voxels are not whole numbers, but up to 0\.0549 off; resample .* nearest",
+    ):
+        read_labels(tmp_path / "labels.nii")
+
+
 @pytest.mark.parametrize("value", [np.inf, np.nan, 2.0**31, 0.5])
 def test_what_is_no_label_is_refused(tmp_path, value):
     array = np.zeros((2, 3, 4))

@@ -1,0 +1,89 @@
+"""How much memory this process may still take, of the machine and of its control group."""
+
+import math
+import os
+from pathlib import Path
+
+UNITS = ("KB", "MB", "GB", "TB")
+# Of control groups, version 2 and 1: limit, usage, and what of the usage is only file cache.
+_VERSION_2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
+_VERSION_1 = (
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    ("total_active_file", "total_inactive_file"),
+)
+
+
+def available_memory(root="/") -> int | None:
+    """Bytes that this process may take without swapping, or being ended by its control group.
+
+    Args:
+        root: where ``proc`` and ``sys`` are, for tests.
+
+    Returns:
+        On Linux the least of what the machine has available and of what every enclosing control
+        group (of a container or a cluster's job) leaves; elsewhere the whole memory of the machine;
+        None where the system does not say.
+    """
+    root = Path(root)
+    machine = _numbers(root / "proc" / "meminfo").get("MemAvailable:")
+    if machine is None:
+        return _whole_memory() if root == Path("/") else None
+    return min([machine * 1024, *_left_by_groups(root)])
+
+
+def size_text(size: float) -> str:
+    """A number of bytes for people, as "4.0 GB"."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    unit = min(int(math.log10(size)) // 3, len(UNITS))
+    return f"{size / 1000**unit:.1f} {UNITS[unit - 1]}"
+
+
+def _whole_memory():
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _left_by_groups(root):
+    """Bytes that each control group of this process leaves, as far as it has a limit."""
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        files = _VERSION_1 if controllers else _VERSION_2
+        top = root / "sys" / "fs" / "cgroup" / controllers
+        inner = top / group.lstrip("/")
+        # A container sees its own group at the top, under another name.
+        for folder in (inner, *inner.parents):
+            if not folder.is_relative_to(top):
+                break
+            found = _left_by_group(folder, *files)
+            left += [] if found is None else [found]
+    return left
+
+
+def _left_by_group(folder, limit_file, usage_file, cached):
+    try:
+        limit = int((folder / limit_file).read_text())
+        usage = int((folder / usage_file).read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    stat = _numbers(folder / "memory.stat")
+    return max(0, limit - usage + sum(stat.get(name, 0) for name in cached))
+
+
+def _numbers(file):
+    """The numbers of a file with lines of a name, a number and perhaps a unit."""
+    try:
+        fields = (line.split() for line in file.read_text().splitlines())
+        return {field[0]: int(field[1]) for field in fields if len(field) > 1}
+    except (OSError, ValueError):
+        return {}

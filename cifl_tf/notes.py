@@ -1,0 +1,57 @@
+"""Notes: what a user should know of what was done, though it is no error.
+
+In Python they are warnings; the ``cifl`` command prints each as one line on standard error.
+"""
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+
+MOST_NAMES = 6
+
+
+class Note(UserWarning):
+    """Something was left out or chosen for the user."""
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no error."""
+    warnings.warn(text, Note, stacklevel=3)
+
+
+def note_left_out(folder, reasons: Mapping[str, str], total: int) -> None:
+    """Tell which subjects of a dataset are left out, and why, if there are any.
+
+    Args:
+        folder: of the dataset.
+        reasons: by the subject's name.
+        total: subjects of the dataset.
+    """
+    if reasons:
+        why = listed(f"{name} ({reason})" for name, reason in reasons.items())
+        note(f"{len(reasons)} of {total} subjects of {folder} are incomplete and left out: {why}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names with commas between, the first few of many: "a, b and 4 more"."""
+    names = list(names)
+    text = ", ".join(names[:MOST_NAMES])
+    return text if len(names) <= MOST_NAMES else f"{text} and {len(names) - MOST_NAMES} more"
+
+
+@contextlib.contextmanager
+def printed_notes():
+    """Print notes as lines on standard error, as a command does."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_note(message, category, *place, **more):
+            if issubclass(category, Note):
+                print(f"Note: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.simplefilter("always", Note)
+        warnings.showwarning = show_note
+        yield

@@ -1,0 +1,28 @@
+import warnings
+
+import pytest
+
+from cifl_tf.notes import Note, listed, note, note_left_out, printed_notes
+
+
+def test_few_names_of_many():
+    assert listed("abc") == "a, b, c"
+    assert listed("abcdefgh") == "a, b, c, d, e, f and 2 more"
+
+
+def test_what_is_left_out():
+    with pytest.warns(Note, match=r"^1 of 3 subjects of data are .* left out: sub-01 \(no T1w\)$"):
+        note_left_out("data", {"sub-01": "no T1w"}, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        note_left_out("data", {}, 3)
+
+
+def test_notes_of_commands_are_lines(capsys):
+    with warnings.catch_warnings(record=True) as others:
+        with printed_notes():
+            for _ in range(2):  # every time, not the first time only
+                note("the first session is taken")
+            warnings.warn("something else", UserWarning, stacklevel=1)
+        assert [str(other.message) for other in others] == ["something else"]
+    assert capsys.readouterr().err == "Note: the first session is taken\n" * 2
