@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -24,27 +22,6 @@ from cifl_tf.volumes import (
 )
 
 ENCODER_FILE = "encoder.keras"
-
-
-def load_network(file, command: str = "cifl train") -> keras.Model:
-    """Load a .keras file of this package.
-
-    Args:
-        file: path.
-        command: what trains networks of this kind, for the error.
-
-    Raises:
-        ValueError: there is none, or it is damaged.
-    """
-    if not Path(file).is_file():
-        raise ValueError(
-            f"{file} does not exist; give the folder of a `{command}` that finished at least one "
-            "epoch"
-        )
-    try:
-        return keras.models.load_model(file, compile=False)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise ValueError(f"{file} is not a network in the Keras format: {error}") from error
 
 
 def features_of(

@@ -2,7 +2,7 @@
 
 Each name is a folder of ``cifl_tf/weights``: what ``cifl train`` wrote, without what is only needed
 to go on training, and a model card. ``SHA256SUMS`` there, in the format of ``sha256sum``, covers
-the weights of all.
+all files of all folders. Other files there, such as those of a file manager, are never read.
 """
 
 import hashlib
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifl_tf._compat import keras
-from cifl_tf.inference import ENCODER_FILE, load_network
+from cifl_tf.inference import ENCODER_FILE
+from cifl_tf.model_files import load_network
 
 WEIGHTS = Path(__file__).parent / "weights"
 SUMS_FILE, CARD_FILE = "SHA256SUMS", "README.md"
@@ -70,24 +71,22 @@ def load_pretrained(name: str) -> keras.Model:
     Raises:
         ValueError: there is no such name, or a file of it is missing or not what was released.
     """
-    shipped = find_pretrained(name)
-    for path, expected in _sums().items():
-        if path.split("/")[0] == name:
-            _check(WEIGHTS / path, expected)
-    return load_network(shipped.folder / ENCODER_FILE)
+    return _load_shipped(find_pretrained(name).folder / ENCODER_FILE)
 
 
 def load_encoder(model) -> keras.Model:
     """Load an encoder by its name, or from a training folder or a .keras file.
 
-    A saved ``CIFL`` model gives its encoder.
+    A saved ``CIFL`` model gives its encoder. What ships with the package is checked as
+    ``load_pretrained`` does, also by its path.
 
     Args:
         model: a name of ``pretrained_encoders()``, or a path; of a folder with such a name,
             ``./name``.
 
     Raises:
-        ValueError: there is none, or the file is damaged.
+        ValueError: there is none, the file is damaged, or holds something else, see
+            ``load_network``.
     """
     if str(model) in pretrained_encoders():
         return load_pretrained(str(model))
@@ -97,8 +96,10 @@ def load_encoder(model) -> keras.Model:
             f"{model} does not exist; give the folder of a training, a .keras file, or one of "
             f"{[*pretrained_encoders()]}"
         )
-    network = load_network(path / ENCODER_FILE if path.is_dir() else path)
-    return getattr(network, "encoder", network)
+    file = path / ENCODER_FILE if path.is_dir() else path
+    if file.resolve().is_relative_to(WEIGHTS.resolve()):
+        return _load_shipped(WEIGHTS / file.resolve().relative_to(WEIGHTS.resolve()))
+    return load_network(file)
 
 
 def load_features(model) -> keras.Model | None:
@@ -110,14 +111,35 @@ def load_features(model) -> keras.Model | None:
     return None if model == INTENSITY else load_encoder(model)
 
 
+def _load_shipped(file):
+    """The encoder of a file within ``WEIGHTS``, after a check of all files of its folder."""
+    path = file.relative_to(WEIGHTS).as_posix()
+    contents = {
+        listed: _checked(WEIGHTS / listed, expected)
+        for listed, expected in _sums().items()
+        if listed.split("/")[0] == path.split("/")[0]
+    }
+    if path not in contents:
+        raise ValueError(
+            f"{file} does not ship with cifl_tf, but lies among what does; move it elsewhere"
+        )
+    return load_network(file, content=contents[path])
+
+
 def _sums() -> dict[str, str]:
     """SHA-256 of every file of the weights by its path, with forward slashes."""
     lines = (WEIGHTS / SUMS_FILE).read_text().splitlines()
     return {path: checksum for checksum, path in (line.split("  ", 1) for line in lines)}
 
 
-def _check(file, expected):
-    found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+def _checked(file, expected):
+    """The bytes of a file, which must be those that were released."""
+    if not file.is_file():
+        raise ValueError(f"{file} is missing; install cifl_tf again")
+    content = file.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        state = "missing" if found is None else f"damaged: its SHA-256 is {found}, not {expected}"
-        raise ValueError(f"{file} is {state}; install cifl_tf again")
+        raise ValueError(
+            f"{file} is damaged: its SHA-256 is {found}, not {expected}; install cifl_tf again"
+        )
+    return content

@@ -22,6 +22,7 @@ SIMILARITIES = ("image", "features")
 UNET_DOWN = (1, 2, 2, 2)
 UNET_UP = (2, 2, 2, 2, 2, 1, 1)
 MULTIPLE = 2 ** len(UNET_DOWN)
+MAX_INT_STEPS, MAX_PASSES = 30, 100  # each is a part of the graph; 7 and 1 are usual
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -324,16 +325,17 @@ def check_settings(settings) -> None:
 
     Raises:
         ValueError: an unknown similarity, a negative weight, or a number that is not finite or
-            whole, or too low.
+            whole, too low or too high.
     """
     check_choice("similarity", settings.similarity, SIMILARITIES)
-    counts = ("int_resolution", "num_filters", "passes")
     check_fields(
         settings,
         smoothness=AT_LEAST_0,
         label_weight=AT_LEAST_0,
-        int_steps=Number("a whole number from 0", 0, whole=True),
-        **dict.fromkeys(counts, COUNT),
+        int_steps=Number(f"0 to {MAX_INT_STEPS}", 0, MAX_INT_STEPS, whole=True),
+        int_resolution=COUNT,
+        num_filters=COUNT,
+        passes=Number(f"1 to {MAX_PASSES}", 1, MAX_PASSES, whole=True),
     )
 
 

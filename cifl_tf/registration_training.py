@@ -15,7 +15,7 @@ from cifl_tf.checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fiel
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
-from cifl_tf.inference import load_network
+from cifl_tf.model_files import REGISTRATION, load_network
 from cifl_tf.notes import note
 from cifl_tf.pretrained import load_features
 from cifl_tf.random_keys import key_of
@@ -161,7 +161,7 @@ def train_registration(
     }
     check_folder(out, claim)
     monitor = "val_label_dice" if validation.num_labels > 1 else None
-    progress = read_progress(out, Goal(REGISTRATION_FILE, config.steps, monitor))
+    progress = read_progress(out, Goal(REGISTRATION_FILE, REGISTRATION, config.steps, monitor))
     if progress.network is not None:
         return progress.network
     if config.voxel_size is not None:
@@ -228,7 +228,7 @@ def load_registration(folder) -> RegistrationNetwork:
     """
     path = Path(folder)
     file = path if path.is_file() else path / REGISTRATION_FILE
-    network = load_network(file, "cifl register train")
+    network = load_network(file, REGISTRATION)
     unknown = len(network.shape) == 2 and network.preprocessing.plane is None
     if unknown and (file.parent / CONFIG_FILE).exists():
         plane = read_config(file.parent)["plane"]

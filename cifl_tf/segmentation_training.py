@@ -17,9 +17,10 @@ from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.image_model import Preprocessing, Segmenter
-from cifl_tf.inference import apply_network, load_network
+from cifl_tf.inference import apply_network
 from cifl_tf.intensity import BEFORE_0_2, air_mask
 from cifl_tf.metrics import volumes_mm3
+from cifl_tf.model_files import SEGMENTER, load_network
 from cifl_tf.pretrained import load_features
 from cifl_tf.segmentation import (
     MeanDice,
@@ -176,7 +177,8 @@ def train_segmenter(
         "label_values": train.label_values,
     }
     check_folder(out, claim)
-    progress = read_progress(out, Goal(SEGMENTER_FILE, config.steps, MONITOR, config.patience))
+    goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps, MONITOR, config.patience)
+    progress = read_progress(out, goal)
     if progress.network is not None:
         return as_segmenter(progress.network, out)
     if config.voxel_size is not None:
@@ -276,7 +278,7 @@ def load_segmenter(folder) -> Segmenter:
     """
     path = Path(folder)
     file = path if path.is_file() else path / SEGMENTER_FILE
-    return as_segmenter(load_network(file, "cifl segment train"), file.parent)
+    return as_segmenter(load_network(file, SEGMENTER), file.parent)
 
 
 def as_segmenter(network: keras.Model, folder) -> Segmenter:

@@ -28,9 +28,10 @@ from cifl_tf.encoder import (
     receptive_radius,
     start_from,
 )
-from cifl_tf.inference import ENCODER_FILE, load_network
+from cifl_tf.inference import ENCODER_FILE
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
+from cifl_tf.model_files import ENCODER, load_network
 from cifl_tf.precision import precision_policy
 from cifl_tf.pretrained import load_encoder
 from cifl_tf.random_keys import key_of
@@ -192,7 +193,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
     out = Path(out)
     claim = dataclasses.asdict(config)
     check_folder(out, claim)
-    progress = read_progress(out, Goal(ENCODER_FILE, config.steps))
+    progress = read_progress(out, Goal(ENCODER_FILE, ENCODER, config.steps))
     if progress.network is not None:
         return progress.network
     require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)

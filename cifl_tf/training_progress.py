@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.callbacks import epochs_since_best, read_history
-from cifl_tf.inference import load_network
+from cifl_tf.model_files import Kind, load_network
 from cifl_tf.notes import note
 
 HISTORY_FILE, BACKUP_FOLDER = "history.csv", "checkpoints"
@@ -22,12 +22,14 @@ class Goal(NamedTuple):
 
     Attributes:
         file: name of the network's file in the folder.
+        kind: of the network.
         steps: optimisation steps in all.
         monitor: see ``KeepBest``; None where the last network is the one to keep.
         patience: epochs without a better value after which training stops; None never stops.
     """
 
     file: str
+    kind: Kind
     steps: int
     monitor: str | None = None
     patience: int | None = None
@@ -85,7 +87,7 @@ def read_progress(out, goal: Goal) -> Progress:
     waited = epochs_since_best(_scores(out / HISTORY_FILE, rows, goal.monitor))
     made = int(rows[-1]["step"]) if rows else 0
     impatient = goal.patience is not None and waited >= goal.patience
-    network = _whole_network(out / goal.file)
+    network = _whole_network(out / goal.file, goal.kind)
     if (made >= goal.steps or impatient) and network is not None:
         return Progress(made, network)
     if saved is None:
@@ -170,9 +172,9 @@ def _scores(path, rows, monitor):
         ) from None
 
 
-def _whole_network(file):
+def _whole_network(file, kind):
     """The network of a file; None where there is none, or it is damaged."""
     try:
-        return load_network(file)
+        return load_network(file, kind)
     except ValueError:
         return None

@@ -41,6 +41,7 @@ from cifl_tf.evaluation_report import (
 from cifl_tf.evaluation_summary import summary
 from cifl_tf.files import written_whole
 from cifl_tf.inference import ENCODER_FILE
+from cifl_tf.model_files import ENCODER
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
 from cifl_tf.training import Precision, TrainingConfig, train
 from cifl_tf.training_folder import claim_folder
@@ -144,7 +145,7 @@ class Search:
     def encoder(self, variant: Variant):
         """The trained encoder, and minutes of its training."""
         folder, steps = self.out / "encoders" / variant.encoder, variant.config.steps
-        done = read_progress(folder, Goal(ENCODER_FILE, steps)).steps
+        done = read_progress(folder, Goal(ENCODER_FILE, ENCODER, steps)).steps
         start = time.monotonic()
         encoder = train(folder, variant.config)
         file = folder / "minutes.json"

@@ -21,7 +21,8 @@ def script(tmp_path, monkeypatch):
 
 def expected_sums(weights, *names):
     """The file of ``sha256sum``, by name."""
-    paths = [f"{name}/encoder.keras" for name in names]
+    files = ("config.json", "encoder.keras", "history.csv", "training.png")
+    paths = [f"{name}/{file}" for name in names for file in files]
     return "".join(
         f"{hashlib.sha256((weights / path).read_bytes()).hexdigest()}  {path}\n" for path in paths
     )
@@ -37,7 +38,8 @@ def test_what_is_shipped_loads(script, model_folder, tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(script, "curve_figure", remembered)
     script.main([str(model_folder), "tiny-2d"])
-    assert capsys.readouterr().out == f"Now write {weights / 'tiny-2d' / 'README.md'}.\n"
+    card = weights / "tiny-2d" / "README.md"
+    assert capsys.readouterr().out.startswith(f"Now write {card}, then renew the checksums: ")
     shipped = {path.name for path in (weights / "tiny-2d").iterdir()}
     assert shipped == {"encoder.keras", "config.json", "history.csv", "training.png"}
     for name in ("encoder.keras", "config.json", "history.csv"):
@@ -80,3 +82,25 @@ def test_a_folder_without_an_encoder_changes_no_checksum(script, model_folder, t
         script.main([str(tmp_path), "second-2d"])
     assert (tmp_path / "weights" / "SHA256SUMS").read_text() == before
     cifl_tf.load_pretrained("first-2d")
+
+
+def test_the_card_is_covered_once_the_checksums_are_renewed(script, model_folder, tmp_path):
+    script.ship(model_folder, "tiny-2d")
+    card = tmp_path / "weights" / "tiny-2d" / "README.md"
+    card.write_text("# tiny-2d")
+    (card.parent / ".DS_Store").touch()
+    script.main(["--checksums"])
+    listed = [line.split("  ")[1] for line in (card.parents[1] / "SHA256SUMS").open()]
+    assert "tiny-2d/README.md\n" in listed
+    assert len(listed) == 5
+    cifl_tf.load_pretrained("tiny-2d")
+    card.write_text("# another")
+    with pytest.raises(ValueError, match=r"README.md is damaged"):
+        cifl_tf.load_pretrained("tiny-2d")
+
+
+@pytest.mark.parametrize("arguments", [[], ["folder"], ["folder", "name", "--checksums"]])
+def test_arguments(script, arguments, capsys):
+    with pytest.raises(SystemExit):
+        script.main(arguments)
+    assert "give the folder of a training and a name, or --checksums" in capsys.readouterr().err

@@ -10,8 +10,9 @@ PACKAGE = Path(cifl_tf.__file__).parent
 LAYERS = (
     {"_version", "_compat", "files", "intensity", "memory", "notes", "smooth_fields", "device"},
     {"checks", "random_keys", "image_claims", "image_model", "cli_errors", "volume_table"},
-    {"metrics", "appearance", "patches", "image_files"},
-    {"grid"},
+    {"metrics", "appearance", "patches", "image_files", "model_order"},
+    {"grid", "model_archive", "model_config"},
+    {"model_files"},
     {"volumes", "figures", "evaluation_summary"},
     {"datasets", "warps"},  # these and all above know nothing of networks
     {"layers", "losses", "synthesis", "similarity", "transforms"},

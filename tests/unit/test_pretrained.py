@@ -82,3 +82,42 @@ def test_refuses(copied_weights):
     file.unlink()
     with pytest.raises(ValueError, match="is missing; install cifl_tf again"):
         cifl_tf.load_pretrained("shapes-2d")
+
+
+@pytest.mark.parametrize("changed", ["encoder.keras", "config.json", "README.md", "training.png"])
+def test_every_file_is_checked_by_path_as_by_name(changed, copied_weights, tmp_path, monkeypatch):
+    folder = copied_weights / "shapes-2d"
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    monkeypatch.chdir(copied_weights)
+    ways = ["shapes-2d", folder, folder / "encoder.keras", "./shapes-2d", link]
+    for way in ways:
+        assert cifl_tf.load_encoder(way).output_shape[-1] == 16
+    content = (folder / changed).read_bytes()
+    (folder / changed).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for way in ways:
+        with pytest.raises(ValueError, match=f"{changed} is damaged: its SHA-256"):
+            cifl_tf.load_encoder(way)
+    cifl_tf.load_encoder("shapes-3d")
+
+
+def test_other_files_among_the_weights(copied_weights, tiny_encoder, tmp_path):
+    other = copied_weights / "shapes-2d" / "other.keras"
+    tiny_encoder.save(other)
+    (copied_weights / "shapes-2d" / ".DS_Store").touch()
+    cifl_tf.load_pretrained("shapes-2d")
+    with pytest.raises(ValueError, match="does not ship with cifl_tf, but lies among what does"):
+        cifl_tf.load_encoder(other)
+    shutil.copy(other, tmp_path / "mine.keras")
+    assert cifl_tf.load_encoder(tmp_path / "mine.keras").output_shape == tiny_encoder.output_shape
+
+
+def test_the_bytes_that_were_checked_are_loaded(copied_weights, monkeypatch):
+    load = pretrained.load_network
+
+    def exchanged(file, **options):
+        file.write_bytes(b"something else")
+        return load(file, **options)
+
+    monkeypatch.setattr(pretrained, "load_network", exchanged)
+    assert cifl_tf.load_pretrained("shapes-2d").output_shape[-1] == 16

@@ -136,7 +136,7 @@ def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkey
     monkeypatch.setattr(segmentation_training, "fit_in_folder", fit)
     monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
     monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
-    monkeypatch.setattr("cifl_tf.training_progress.load_network", lambda file: "whole")
+    monkeypatch.setattr("cifl_tf.training_progress.load_network", lambda *_: "whole")
     for _ in range(4):  # cut off once, then out of patience
         train_segmenter(folder, config, train, validation, verbose=0)
     assert fits == [0, 1]

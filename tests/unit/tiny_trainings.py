@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from cifl_tf.datasets import virtual_cohort
+from cifl_tf.model_files import ENCODER, REGISTRATION, SEGMENTER
 from cifl_tf.registration_training import REGISTRATION_FILE, RegistrationConfig, train_registration
 from cifl_tf.segmentation_training import (
     MONITOR,
@@ -47,20 +48,22 @@ def _segmenter(folder, config):
 
 def _segmentation(**changes):
     config = SegmentationConfig(**SMALL, **VARIED, steps=STEPS, flip_axis=0, **changes)
-    return Tiny(config, Goal(SEGMENTER_FILE, STEPS, MONITOR, config.patience), _segmenter)
+    return Tiny(
+        config, Goal(SEGMENTER_FILE, SEGMENTER, STEPS, MONITOR, config.patience), _segmenter
+    )
 
 
 TRAININGS = {
     "encoder": Tiny(
         TrainingConfig(**TINY, steps=STEPS),
-        Goal(ENCODER_FILE, STEPS),
+        Goal(ENCODER_FILE, ENCODER, STEPS),
         lambda folder, config: train(folder, config, verbose=0),
     ),
     "segmenter": _segmentation(),
     "segmenter of patches of copies": _segmentation(copies=2, patch=16),
     "registration": Tiny(
         RegistrationConfig(**SMALL, **VARIED, steps=STEPS, int_steps=1, passes=1, label_weight=0.5),
-        Goal(REGISTRATION_FILE, STEPS, "val_label_dice"),
+        Goal(REGISTRATION_FILE, REGISTRATION, STEPS, "val_label_dice"),
         lambda folder, config: train_registration(folder, config, *cohorts(), verbose=0),
     ),
 }
