@@ -1,15 +1,30 @@
-"""Random changes of training images: patches and deformations with labels, and intensities."""
+"""Random changes of training images: deformations with labels, and intensities."""
 
 import dataclasses
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from cifl_tf._compat import vxm
+from cifl_tf.appearance import draw_thickness
+from cifl_tf.checks import AT_LEAST_0, POSITIVE, SHARE, check_fields
 from cifl_tf.intensity import is_air
+from cifl_tf.random_keys import split_key
 from cifl_tf.smooth_fields import channels_last, coarse_shape, gaussian_blur, interpolate
-from cifl_tf.synthesis import draw_thickness
 
 NUM_LEVELS = 7  # of a random remapping of intensities
+
+
+class Deformation(NamedTuple):
+    """What a ``SpatialAugmentation`` draws.
+
+    Attributes:
+        mirrored: whether each image is mirrored, before it is deformed; booleans (batch,).
+        displacement: (batch, *spatial, ndim) in voxels.
+    """
+
+    mirrored: tf.Tensor
+    displacement: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +38,9 @@ class SpatialAugmentation:
             shearing about the centre.
         flip_axis: spatial axis that is mirrored in half of the images, or None. Not for labels that
             tell left from right.
+
+    Raises:
+        ValueError: a number is negative or not finite, or a scale is not positive.
     """
 
     smooth_std: float = 2.5
@@ -30,111 +48,92 @@ class SpatialAugmentation:
     affine_std: float = 0.05
     flip_axis: int | None = None
 
-    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def __post_init__(self):
+        check_fields(self, smooth_std=AT_LEAST_0, affine_std=AT_LEAST_0)
+        for scale in self.smooth_scales:
+            POSITIVE.check("smooth_scales", scale)
+
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor, seed=None):
+        """Draw deformations and apply them.
+
+        Args:
+            images, labels: as for ``apply``.
+            seed: see ``as_key``.
+        """
+        drawn = self.draw(tf.shape(images)[0], images.shape[1:-1], seed)
+        return self.apply(images, labels, drawn)
+
+    def draw(self, batch_size, shape, seed=None) -> Deformation:
+        """Random deformations of images of a spatial shape.
+
+        Args:
+            batch_size: how many.
+            shape: two or three sizes in voxels.
+            seed: see ``as_key``.
+        """
+        ndim = len(shape)
+        flip_key, affine_key, *keys = split_key(seed, 2 + len(self.smooth_scales))
+        centred = [tf.linspace(-(size - 1) / 2, (size - 1) / 2, size) for size in shape]
+        grid = tf.cast(tf.stack(tf.meshgrid(*centred, indexing="ij"), axis=-1), tf.float32)
+        matrix = tf.random.stateless_normal(
+            [batch_size, ndim, ndim], affine_key, stddev=self.affine_std
+        )
+        flat = tf.reshape(grid, [-1, ndim])
+        affine = tf.einsum("bij,nj->bni", matrix, flat)
+        displacement = tf.reshape(affine, [batch_size, *shape, ndim])
+        for scale, key in zip(self.smooth_scales, keys, strict=True):
+            noise = tf.random.stateless_normal(
+                [batch_size, ndim, *coarse_shape(shape, scale)], key, stddev=self.smooth_std
+            )
+            displacement += channels_last(interpolate(noise, shape))
+        return Deformation(tf.random.stateless_uniform([batch_size], flip_key) < 0.5, displacement)
+
+    def apply(
+        self, images: tf.Tensor, labels: tf.Tensor, drawn: Deformation
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Deform images (linear) and labels (nearest) alike; the outside counts as 0.
 
         Args:
             images: float32 (batch, *spatial, channels), of known spatial shape.
             labels: integers (batch, *spatial, channels).
+            drawn: of ``draw``.
         """
         if self.flip_axis is not None:
-            images, labels = self._flip(images, labels)
-        displacement = self.draw(tf.shape(images)[0], images.shape[1:-1])
+            axis = self.flip_axis + 1
+            chosen = tf.reshape(drawn.mirrored, [-1] + [1] * (images.shape.rank - 1))
+            images, labels = (
+                tf.where(chosen, tf.reverse(values, [axis]), values) for values in (images, labels)
+            )
 
         def move(values, method):
             # Not the transformer's Keras layer: inside tf.data its name would be made anew.
             return tf.map_fn(
                 lambda pair: vxm.utils.transform(*pair, interp_method=method, fill_value=0),
-                (tf.cast(values, tf.float32), displacement),
+                (tf.cast(values, tf.float32), drawn.displacement),
                 fn_output_signature=tf.float32,
             )
 
         return move(images, "linear"), tf.cast(move(labels, "nearest"), labels.dtype)
 
-    def draw(self, batch_size, shape) -> tf.Tensor:
-        """Random displacements (batch, *shape, ndim) in voxels."""
-        ndim = len(shape)
-        centred = [tf.linspace(-(size - 1) / 2, (size - 1) / 2, size) for size in shape]
-        grid = tf.cast(tf.stack(tf.meshgrid(*centred, indexing="ij"), axis=-1), tf.float32)
-        matrix = tf.random.normal([batch_size, ndim, ndim], stddev=self.affine_std)
-        flat = tf.reshape(grid, [-1, ndim])
-        affine = tf.einsum("bij,nj->bni", matrix, flat)
-        displacement = tf.reshape(affine, [batch_size, *shape, ndim])
-        for scale in self.smooth_scales:
-            noise = tf.random.normal(
-                [batch_size, ndim, *coarse_shape(shape, scale)], stddev=self.smooth_std
-            )
-            displacement += channels_last(interpolate(noise, shape))
-        return displacement
 
-    def _flip(self, images, labels):
-        axis = (self.flip_axis or 0) + 1
-        chosen = tf.random.uniform([tf.shape(images)[0]] + [1] * (images.shape.rank - 1)) < 0.5
-        return tuple(
-            tf.where(chosen, tf.reverse(values, [axis]), values) for values in (images, labels)
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomPatch:
-    """One cube of every volume (square of every slice), most about a voxel that has a label.
+class Look(NamedTuple):
+    """What an ``IntensityAugmentation`` draws, for a batch of images.
 
     Attributes:
-        size: of the patch in voxels.
-        margin: voxels more on every side, 0 beyond the image, for what deforms the patch later; cut
-            off by ``trimmed``.
-        anywhere: share of the patches about any voxel, without which a network may take air that is
-            farther from all labels than a patch is wide for tissue.
+        remapped: whether each image gets a random contrast; booleans (batch, 1, ...).
+        levels: of that contrast; (batch, ``NUM_LEVELS``).
+        exponent: of the intensities; (batch, 1, ...).
+        bias: field that multiplies them; (batch, *spatial, 1).
+        thickness: SD (batch, ndim) in voxels of the blur.
+        noise: added last; (batch, *spatial, 1).
     """
 
-    size: int
-    margin: int = 8
-    anywhere: float = 1 / 3
-
-    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Patches with their margins.
-
-        Args:
-            images: float32 (batch, *spatial, channels), of known spatial shape.
-            labels: integers (batch, *spatial, channels).
-
-        Raises:
-            ValueError: the images are smaller than a patch.
-        """
-        shape = images.shape[1:-1]
-        if self.size < 1 or min(shape) < self.size:
-            raise ValueError(
-                f"patch is {self.size}, but the images have shape {tuple(shape)}; give a size of "
-                "at least 1 voxel and at most theirs"
-            )
-        drawn = tuple(
-            tf.TensorSpec([*self._sizes(len(shape)), values.shape[-1]], values.dtype)
-            for values in (images, labels)
-        )
-        return tf.map_fn(self._draw, (images, labels), fn_output_signature=drawn)
-
-    def trimmed(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Patches without their margins."""
-        inside = slice(self.margin, self.margin + self.size)
-        chosen = (slice(None), *[inside] * (images.shape.rank - 2))
-        return images[chosen], labels[chosen]
-
-    def _sizes(self, ndim):
-        return [self.size + 2 * self.margin] * ndim
-
-    def _draw(self, pair):
-        image, labels = pair
-        labelled = tf.reduce_any(labels > 0, axis=-1)
-        labelled |= ~tf.reduce_any(labelled) | (tf.random.uniform([]) < self.anywhere)
-        voxels = tf.where(labelled)
-        centre = voxels[tf.random.uniform([], 0, tf.shape(voxels)[0], tf.int32)]
-        ndim = image.shape.rank - 1
-        last = tf.shape(image, tf.int64)[:-1] - self.size
-        begin = tf.concat([tf.clip_by_value(centre - self.size // 2, 0, last), [0]], axis=0)
-        around = [*[[self.margin] * 2] * ndim, [0, 0]]
-        return tuple(
-            tf.slice(tf.pad(values, around), begin, [*self._sizes(ndim), -1]) for values in pair
-        )
+    remapped: tf.Tensor
+    levels: tf.Tensor
+    exponent: tf.Tensor
+    bias: tf.Tensor
+    thickness: tf.Tensor
+    noise: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,34 +160,66 @@ class IntensityAugmentation:
     remapped: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.remapped <= 1:
-            raise ValueError(f"remapped is {self.remapped}; give a share of at least 0, at most 1")
+        check_fields(self, bias_scale=POSITIVE, remapped=SHARE)
+        for name in ("gamma_std", "bias_std", "thickness_std", "noise_std"):
+            check_fields(self, **{name: AT_LEAST_0})
 
-    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Change the images and pass the labels on.
+    def __call__(self, images: tf.Tensor, labels, seed=None):
+        """Draw changes of the images and apply them; pass the labels on.
+
+        Args:
+            images: as for ``apply``.
+            labels: anything.
+            seed: see ``as_key``.
+        """
+        drawn = self.draw(tf.shape(images)[0], images.shape[1:-1], seed)
+        return self.apply(images, drawn), labels
+
+    def draw(self, batch_size, shape, seed=None) -> Look:
+        """Random changes of images of a spatial shape.
+
+        Args:
+            batch_size: how many.
+            shape: two or three sizes in voxels.
+            seed: see ``as_key``.
+        """
+        keys = iter(split_key(seed, 8))
+
+        def uniform(shape, highest=1.0):
+            return tf.random.stateless_uniform(shape, next(keys), maxval=highest)
+
+        def normal(shape, std=1.0):
+            return tf.random.stateless_normal(shape, next(keys), stddev=std)
+
+        single = [batch_size] + [1] * (len(shape) + 1)
+        coarse = normal([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
+        bias = uniform(single, self.bias_std) * channels_last(interpolate(coarse, shape))
+        return Look(
+            remapped=uniform(single) < self.remapped,
+            levels=uniform([batch_size, NUM_LEVELS]),
+            exponent=tf.exp(normal(single, self.gamma_std)),
+            bias=tf.exp(bias),
+            thickness=draw_thickness(batch_size, len(shape), self.thickness_std, next(keys)),
+            noise=uniform(single, self.noise_std) * normal([batch_size, *shape, 1]),
+        )
+
+    def apply(self, images: tf.Tensor, drawn: Look) -> tf.Tensor:
+        """Change images.
 
         Args:
             images: float32 (batch, *spatial, 1) in [0, 1], of known spatial shape.
-            labels: anything.
+            drawn: of ``draw``.
         """
         inside = tf.cast(~is_air(images), tf.float32)
-        batch_size, shape = tf.shape(images)[0], images.shape[1:-1]
-        single = [batch_size] + [1] * (len(shape) + 1)
         if self.remapped > 0:
-            chosen = tf.random.uniform(single) < self.remapped
-            levels = tf.random.uniform([batch_size, NUM_LEVELS])
-            images = tf.where(chosen, remap(images, levels) * inside, images)
-        images **= tf.exp(tf.random.normal(single, stddev=self.gamma_std))
-        coarse = tf.random.normal([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
-        bias_std = tf.random.uniform(single, 0, self.bias_std)
-        images *= tf.exp(bias_std * channels_last(interpolate(coarse, shape)))
+            images = tf.where(drawn.remapped, remap(images, drawn.levels) * inside, images)
+        images = images**drawn.exponent * drawn.bias
         if self.thickness_std > 0:
-            thickness = draw_thickness(batch_size, len(shape), self.thickness_std)
-            images = gaussian_blur(images, thickness, self.thickness_std)
-        images += tf.random.uniform(single, 0, self.noise_std) * tf.random.normal(tf.shape(images))
-        images = tf.maximum(images * inside, 0)
-        highest = tf.reduce_max(images, list(range(1, len(shape) + 2)), keepdims=True)
-        return tf.math.divide_no_nan(images, highest), labels
+            images = gaussian_blur(images, drawn.thickness, self.thickness_std)
+        images = tf.maximum((images + drawn.noise) * inside, 0)
+        axes = list(range(1, images.shape.rank))
+        highest = tf.reduce_max(images, axes, keepdims=True)
+        return tf.math.divide_no_nan(images, highest)
 
 
 def intensity_augmentation(vary: bool, remapped: float) -> IntensityAugmentation | None:

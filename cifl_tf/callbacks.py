@@ -1,9 +1,11 @@
 """Keras callbacks that keep a training folder complete and readable at any moment."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
@@ -56,8 +58,8 @@ def epochs_since_best(values: Sequence[float]) -> int:
     return len(values) - 1 - list(values).index(max(values)) if values else 0
 
 
-class SaveEncoder(keras.callbacks.Callback):
-    """Save the encoder of a ``CIFL`` model in float32 after every epoch, whole or not at all.
+class SaveNetwork(keras.callbacks.Callback):
+    """Save a network after epochs, whole or not at all.
 
     Args:
         path: a .keras file.
@@ -67,13 +69,27 @@ class SaveEncoder(keras.callbacks.Callback):
         super().__init__()
         self.path = Path(path)
 
+    def save(self):
+        """Save the network as it is now."""
+        with written_whole(self.path) as temporary:
+            self._network().save(temporary)
+
+    def _network(self) -> keras.Model:
+        raise NotImplementedError
+
+
+class SaveEncoder(SaveNetwork):
+    """Save the encoder of a ``CIFL`` model in float32 after every epoch."""
+
     def on_epoch_end(self, epoch, logs=None):
         """Save the encoder."""
-        with written_whole(self.path) as temporary:
-            in_float32(self.model.encoder).save(temporary)
+        self.save()
+
+    def _network(self):
+        return in_float32(self.model.encoder)
 
 
-class KeepBest(keras.callbacks.Callback):
+class KeepBest(SaveNetwork):
     """Save the model whenever a validation metric rises, and stop when it has not for long.
 
     Keras's own early stopping forgets the best value when training is interrupted; this one reads
@@ -95,9 +111,8 @@ class KeepBest(keras.callbacks.Callback):
         patience: int | None = None,
         network: keras.Model | None = None,
     ):
-        super().__init__()
+        super().__init__(path)
         self.network = network
-        self.path = Path(path)
         self.history_path = Path(history_path)
         self.monitor = monitor
         self.patience = patience
@@ -105,19 +120,18 @@ class KeepBest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Save and stop as due."""
         if self.monitor is None:
-            self._save()
+            self.save()
             return
         rows = read_history(self.history_path)
         values = [float(row[self.monitor]) for row in rows if int(row["epoch"]) < epoch]
         values.append((logs or {})[self.monitor])
         if values[-1] > max(values[:-1], default=float("-inf")) or not self.path.exists():
-            self._save()
+            self.save()
         if self.patience is not None and epochs_since_best(values) >= self.patience:
             self.model.stop_training = True
 
-    def _save(self):
-        with written_whole(self.path) as temporary:
-            (self.network or self.model).save(temporary)
+    def _network(self):
+        return self.network or self.model
 
 
 class StopAtStep(keras.callbacks.Callback):
@@ -135,6 +149,61 @@ class StopAtStep(keras.callbacks.Callback):
         """Stop when the last step is made."""
         if int(self.model.optimizer.iterations.numpy()) >= self.steps:
             self.model.stop_training = True
+
+
+class StopUnlessFinite(keras.callbacks.Callback):
+    """Stop with an error once the loss or a weight is NaN or infinite, before anything is saved.
+
+    Args:
+        out: the training folder, for the error.
+    """
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Look at the loss."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            self._stop(f"the loss became {loss}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look at the weights: the last step of an epoch may have broken them."""
+        if not all(np.isfinite(weight).all() for weight in self.model.trainable_variables):
+            self._stop("a weight became NaN or infinite")
+
+    def _stop(self, event):
+        step = int(self.model.optimizer.iterations.numpy())
+        raise ValueError(
+            f"{event} at step {step}; give a lower learning rate (--learning-rate) and another "
+            f"folder: {self.out} keeps what the epochs before left"
+        )
+
+
+class Checkpoints(keras.callbacks.BackupAndRestore):
+    """Checkpoint after every epoch, of model, optimizer and epoch, from which ``fit`` goes on.
+
+    Args:
+        folder: of the checkpoints.
+        lost: callbacks whose files the restored weights are to give again.
+    """
+
+    def __init__(self, folder, lost: Sequence[SaveNetwork] = ()):
+        super().__init__(folder, delete_checkpoint=False)
+        self.lost = lost
+
+    def on_train_begin(self, logs=None):
+        """Restore the checkpoint, if there is one."""
+        try:
+            super().on_train_begin(logs)
+        except (ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"{self.backup_dir} does not fit the network ({str(error).splitlines()[0]}); bring "
+                "it back, or delete it to train anew"
+            ) from error
+        for saver in self.lost:
+            saver.save()
 
 
 class FeaturePictures(keras.callbacks.Callback):

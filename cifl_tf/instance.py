@@ -12,6 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cifl_tf._compat import keras, vxm
+from cifl_tf.checks import AT_LEAST_0, COUNT, POSITIVE, check_fields
 from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.similarity import average_pool, block_centres, gradient_penalty, voxel_cosine
 from cifl_tf.transforms import checked_displacement, checked_pair, compose, warp
@@ -34,6 +35,9 @@ class InstanceSettings:
         learning_rate: of Adam, in voxels of the scale.
         resolution: voxel size of the velocity's own grid, in voxels.
         int_steps: squarings that integrate the velocity.
+
+    Raises:
+        ValueError: a number is not positive, finite or whole, or the smoothness is negative.
     """
 
     scales: tuple[int, ...] = (8, 4, 2, 1)
@@ -45,21 +49,18 @@ class InstanceSettings:
     int_steps: int = 7
 
     def __post_init__(self):
-        if len(self.scales) != len(self.steps) or not self.scales or min(self.scales) < 1:
+        if len(self.scales) != len(self.steps) or not self.scales:
             raise ValueError(
                 f"scales are {self.scales} and steps {self.steps}; give as many steps as scales, "
-                "and whole scales of at least 1 voxel"
+                "and at least one of each"
             )
-        if min(self.steps) < 1 or min(self.spacing, self.resolution) < 1 or self.int_steps < 1:
-            raise ValueError(
-                f"steps are {self.steps}, spacing {self.spacing}, resolution {self.resolution} and "
-                f"int_steps {self.int_steps}; give whole numbers of at least 1"
-            )
-        if self.smoothness < 0 or self.learning_rate <= 0:
-            raise ValueError(
-                f"smoothness is {self.smoothness} and learning_rate {self.learning_rate}; give a "
-                "weight of at least 0 and a positive rate"
-            )
+        for name in ("scales", "steps"):
+            for value in getattr(self, name):
+                COUNT.check(name, value)
+        counts = ("spacing", "resolution", "int_steps")
+        check_fields(
+            self, smoothness=AT_LEAST_0, learning_rate=POSITIVE, **dict.fromkeys(counts, COUNT)
+        )
 
 
 def optimise_instance(

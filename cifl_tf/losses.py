@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from cifl_tf._compat import keras
+from cifl_tf.checks import COUNT, POSITIVE, VOXELS, check_fields
 
 
 def _crop(features: tf.Tensor, crop: int) -> tf.Tensor:
@@ -122,11 +123,8 @@ def contrastive_loss(
     Raises:
         ValueError: a temperature that is not positive, or a crop that leaves nothing.
     """
-    if min(tau_alpha, tau_beta, tau_gamma) <= 0:
-        raise ValueError(
-            f"tau_alpha, tau_beta, tau_gamma are {(tau_alpha, tau_beta, tau_gamma)}; "
-            "temperatures are positive"
-        )
+    for name, tau in (("tau_alpha", tau_alpha), ("tau_beta", tau_beta), ("tau_gamma", tau_gamma)):
+        POSITIVE.check(name, tau)
     unit_1 = unit_channels(features_1, crop, window)
     unit_2 = unit_channels(features_2, crop, window)
     pair = tf.reduce_sum(unit_1 * unit_2, axis=1)
@@ -155,6 +153,9 @@ class ContrastiveLoss(keras.losses.Loss):
         both_orders: take the mean with the loss of the views exchanged, whose channels are
             contrasted then too; the equation contrasts those of the first view only.
 
+    Raises:
+        ValueError: a temperature or window that is not positive, or a negative crop.
+
     Call arguments:
         y_true, y_pred: features of the two views, (batch, *spatial, channels).
     """
@@ -177,6 +178,10 @@ class ContrastiveLoss(keras.losses.Loss):
         self.crop = crop
         self.window = window
         self.both_orders = both_orders
+        taus = ("tau_alpha", "tau_beta", "tau_gamma")
+        check_fields(self, crop=VOXELS, **dict.fromkeys(taus, POSITIVE))
+        if window is not None:
+            check_fields(self, window=COUNT)
 
     def call(self, y_true, y_pred):
         """One loss per pair."""

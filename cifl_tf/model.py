@@ -10,9 +10,9 @@ from cifl_tf.losses import channel_similarities, unit_channels
 class CIFL(keras.Model):
     """Contrast-invariant feature learning (Chua & Dalca).
 
-    With a synthesizer, ``fit`` takes a dataset of label maps and renders the pairs itself; without
-    one, a dataset of (view_1, view_2), two aligned images of different contrast. Compile with a
-    ``ContrastiveLoss``.
+    With a synthesizer, ``fit`` takes a dataset of label maps, or of (label maps, seed of the
+    synthesizer), and renders the pairs itself; without one, a dataset of (view_1, view_2), two
+    aligned images of different contrast. Compile with a ``ContrastiveLoss``.
 
     Logged in training and validation, besides the loss, all in the loss's own crop and windows:
 
@@ -63,7 +63,8 @@ class CIFL(keras.Model):
     def _encode_pair(self, data, training):
         first, second, _ = keras.utils.unpack_x_y_sample_weight(data)
         if self.synthesizer is not None:
-            first, second = self.synthesizer(first)
+            drawn = {} if second is None else {"seed": second}
+            first, second = self.synthesizer(first, **drawn)
         elif second is None:
             raise ValueError(
                 "CIFL without a synthesizer is fitted on a dataset of (view_1, view_2), but got "

@@ -1,16 +1,19 @@
 """Registration: frozen features of two images and a voxelmorph network as one Keras model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
+from cifl_tf.checks import AT_LEAST_0, COUNT, Number, check_choice, check_fields
 from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.image_model import Preprocessing, as_preprocessing
 from cifl_tf.intensity import BEFORE_0_2
 from cifl_tf.layers import PadToMultiple
+from cifl_tf.random_keys import key_of, split_key
 from cifl_tf.similarity import gradient_penalty, soft_dice
 from cifl_tf.transforms import checked_pair, compose_batch, warp_batch
 
@@ -62,8 +65,8 @@ class RegistrationNetwork(keras.Model):
         (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
 
     Raises:
-        ValueError: the shape does not fit the encoder, an unknown similarity or ensemble, or no
-            pass, or too many passes or squarings.
+        ValueError: the shape does not fit the encoder, an unknown ensemble, or what
+            ``check_settings`` refuses.
     """
 
     def __init__(
@@ -84,12 +87,6 @@ class RegistrationNetwork(keras.Model):
         super().__init__(**kwargs)
         self.preprocessing = as_preprocessing(preprocessing)
         shape = _checked_shape(shape, encoder)
-        if similarity not in SIMILARITIES:
-            raise ValueError(f"similarity is {similarity!r}; choose from {SIMILARITIES}")
-        if not 1 <= passes <= MAX_PASSES:
-            raise ValueError(f"passes is {passes}; give 1 to {MAX_PASSES}")
-        if not 0 <= int_steps <= MAX_INT_STEPS:
-            raise ValueError(f"int_steps is {int_steps}; give 0 to {MAX_INT_STEPS}")
         self.extract = FrozenFeatures(encoder, ensemble, name="features")
         self._settings: dict[str, Any] = {
             "shape": shape,
@@ -102,6 +99,7 @@ class RegistrationNetwork(keras.Model):
             "num_filters": num_filters,
             "passes": passes,
         }
+        check_settings(SimpleNamespace(**self._settings))
         self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
         dense = vxm.networks.VxmDense(
             [size + -size % MULTIPLE for size in shape],
@@ -123,6 +121,7 @@ class RegistrationNetwork(keras.Model):
         # What changes the intensities that the network sees in training, such as an
         # IntensityAugmentation; the loss compares the images as they are. It is not saved.
         self.look: Callable | None = None
+        self.look_seed: int | None = None  # gives every step its own; None draws without
         self._signals = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "similarity", "smoothness", "label_dice")
@@ -256,8 +255,7 @@ class RegistrationNetwork(keras.Model):
         seen, count = images, self.passes
         if training:
             count = 1
-            if self.look is not None:
-                seen = [self.look(image, None)[0] for image in images]
+            seen = self._seen(images)
         features = self._features(seen)
         displacement, fields = self._passes(seen[0], features, count, training)
         # A gradient through the features' values would not pass the encoder anyway.
@@ -278,6 +276,17 @@ class RegistrationNetwork(keras.Model):
         for name, value in {"loss": loss, **values}.items():
             self._signals[name].update_state(value)
         return loss
+
+    def _seen(self, images):
+        """The pair with the intensities that the network sees in training."""
+        if self.look is None:
+            return images
+        if self.look_seed is None:
+            return [self.look(image, None)[0] for image in images]
+        # The steps of the optimizer are in the checkpoint, so that training can go on there.
+        key = key_of(self.look_seed, 2, self.optimizer.iterations)
+        pairs = zip(images, split_key(key, 2), strict=True)
+        return [self.look(image, None, seed=key)[0] for image, key in pairs]
 
     def _logs(self, data):
         _, labels = _pairs(data)
@@ -306,6 +315,28 @@ class RegistrationNetwork(keras.Model):
             config["encoder"], custom_objects=custom_objects
         )
         return cls(**config)
+
+
+def check_settings(settings) -> None:
+    """Refuse settings of a ``RegistrationNetwork`` that make no network.
+
+    Args:
+        settings: an object with the arguments of the network that are numbers, and its similarity.
+
+    Raises:
+        ValueError: an unknown similarity, a negative weight, or a number that is not finite or
+            whole, or too low or high.
+    """
+    check_choice("similarity", settings.similarity, SIMILARITIES)
+    counts = ("int_resolution", "num_filters")
+    check_fields(
+        settings,
+        smoothness=AT_LEAST_0,
+        label_weight=AT_LEAST_0,
+        int_steps=Number(f"a whole number from 0 to {MAX_INT_STEPS}", 0, MAX_INT_STEPS, whole=True),
+        passes=Number(f"a positive number, at most {MAX_PASSES}", 1, MAX_PASSES, whole=True),
+        **dict.fromkeys(counts, COUNT),
+    )
 
 
 def register(

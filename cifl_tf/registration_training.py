@@ -11,25 +11,27 @@ from nibabel.affines import voxel_sizes
 from cifl_tf._compat import keras
 from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
 from cifl_tf.callbacks import KeepBest
+from cifl_tf.checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.model_files import REGISTRATION, load_network
 from cifl_tf.notes import note
 from cifl_tf.pretrained import load_features
-from cifl_tf.registration import RegistrationNetwork
+from cifl_tf.random_keys import key_of
+from cifl_tf.registration import RegistrationNetwork, check_settings
 from cifl_tf.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.training_folder import (
     CONFIG_FILE,
-    HISTORY_FILE,
     check_folder,
     claim_folder,
     cosine_adam,
     fit_in_folder,
     read_config,
-    require_positive,
-    steps_done,
+    require_memory,
 )
+from cifl_tf.training_progress import HISTORY_FILE, Goal, read_progress
+from cifl_tf.volumes import PLANES
 
 REGISTRATION_FILE = "registration.keras"
 SimilarityName = Literal["image", "features"]
@@ -70,8 +72,9 @@ class RegistrationConfig:
         seed: of weights, order and augmentation.
 
     Raises:
-        ValueError: there is no such loss, or the ensemble names what there is not, or something
-            twice; ``remapped`` is no share, or another number is not positive.
+        ValueError: there is no such loss, similarity or plane, or the ensemble names what there is
+            not, or something twice; ``remapped`` is no share, a weight is negative, or another
+            number is not positive, finite or whole.
     """
 
     model: str
@@ -101,11 +104,15 @@ class RegistrationConfig:
     def __post_init__(self):
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
         intensity_augmentation(self.vary_intensity, self.remapped)  # refuses what is no share
+        check_fields(self, ndim=NDIM)
+        check_choice("plane", self.plane, [*PLANES])
+        check_choice("loss", self.loss, get_args(LossName))
         if self.batch_size == 0:
             object.__setattr__(self, "batch_size", 6 if self.ndim == 2 else 1)
-        require_positive(self, "steps", "batch_size", "learning_rate", "num_filters")
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss is {self.loss!r}; choose from {get_args(LossName)}")
+        counts = ("num_slices", "steps", "batch_size")
+        check_fields(self, learning_rate=POSITIVE, seed=SEED, **dict.fromkeys(counts, COUNT))
+        check_given(self, voxel_size=POSITIVE)
+        check_settings(self)
 
 
 def train_registration(
@@ -130,7 +137,8 @@ def train_registration(
         verbose: as in ``keras.Model.fit``.
 
     Raises:
-        ValueError: the folder holds something else, or the cohorts do not fit the configuration.
+        ValueError: the folder holds something else or damaged files; the cohorts do not fit the
+            configuration, or the images not into memory; or the loss is no finite number.
     """
     out = Path(out)
     for name, cohort in (("training", train), ("validation", validation)):
@@ -152,11 +160,12 @@ def train_registration(
         "label_names": ["background", *train.label_names.values()],
     }
     check_folder(out, claim)
+    monitor = "val_label_dice" if validation.num_labels > 1 else None
+    progress = read_progress(out, Goal(REGISTRATION_FILE, config.steps, monitor, kind=REGISTRATION))
+    if progress.network is not None:
+        return progress.network
     if config.voxel_size is not None:
         train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
-    done = steps_done(out, config.steps)
-    if done >= config.steps:
-        return load_registration(out)
     warn_of_different_spaces(train)
     encoder = load_features(config.model)
     keras.utils.set_random_seed(config.seed)
@@ -174,8 +183,12 @@ def train_registration(
         passes=config.passes,
         preprocessing=cohort_preprocessing(train, config.ndim, config.plane),
     )
+    # Of voxelmorph's U-Net at full resolution, one convolution on the way down and two up.
+    channels = 2 * network.extract.num_features + 3 * config.num_filters
+    require_memory(config.batch_size, network.shape, channels)
     network.compile(cosine_adam(config), LOSSES[config.loss]())
     network.look = intensity_augmentation(config.vary_intensity, config.remapped)
+    network.look_seed = config.seed
     data = pair_data(
         images,
         labels if config.label_weight > 0 else None,
@@ -183,12 +196,10 @@ def train_registration(
         train.num_labels,
         config.batch_size,
         SpatialAugmentation() if config.augment else None,
-        # Another order after an interruption than before it.
-        seed=config.seed + done,
+        seed=config.seed,
+        start=progress.steps,
     )
     images, labels, names = _arrays(validation, config)
-    labelled = validation.num_labels > 1
-    monitor = "val_label_dice" if labelled else None
     claim_folder(out, claim)
     fit_in_folder(
         network,
@@ -197,8 +208,9 @@ def train_registration(
         out,
         [KeepBest(out / REGISTRATION_FILE, out / HISTORY_FILE, monitor)],
         verbose,
+        progress,
         validation_data=validation_pairs(
-            images, labels if labelled else None, names, validation.num_labels, config.batch_size
+            images, labels if monitor else None, names, validation.num_labels, config.batch_size
         ),
     )
     return load_registration(out)
@@ -232,8 +244,11 @@ def pair_data(
     batch_size: int,
     augmentation=None,
     seed: int = 0,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """Endless batches of random ordered pairs of different subjects, for ``fit``.
+
+    A batch depends on its number and the seed only, so that a training can go on anywhere.
 
     Args:
         images: float32 (n, *spatial, 1), intensities in [0, 1], as many of every subject; image i
@@ -243,7 +258,8 @@ def pair_data(
         num_labels: labels, the background 0 included.
         batch_size: pairs per batch.
         augmentation: a ``SpatialAugmentation`` for both images of a pair alike, or None.
-        seed: of the order.
+        seed: of order and augmentation.
+        start: number of the first batch, to go on where an earlier run ended.
 
     Returns:
         Elements ``((moving, fixed),)``, or with labels, one-hot, ``((moving, fixed),
@@ -256,15 +272,16 @@ def pair_data(
     offsets = range(1, len(positions))
     pairs = tf.constant(np.concatenate([_moved_onto(positions, offset) for offset in offsets]))
 
+    gather = _gather(images, labels, num_labels, augmentation)
+
     def draw(step):
         chosen = tf.random.stateless_uniform(
-            [batch_size], [seed, step], maxval=len(pairs), dtype=tf.int64
+            [batch_size], key_of(seed, 0, step), maxval=len(pairs), dtype=tf.int64
         )
-        return tf.gather(pairs, chosen)
+        return gather(tf.gather(pairs, chosen), key_of(seed, 1, step))
 
-    data = tf.data.Dataset.range(np.iinfo(np.int64).max).map(draw)
-    gather = _gather(images, labels, num_labels, augmentation)
-    return data.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    data = tf.data.Dataset.counter(start)
+    return data.map(draw, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def validation_pairs(
@@ -322,11 +339,11 @@ def _moved_onto(positions, offset):
 
 
 def _gather(images, labels, num_labels, augmentation):
-    """The function from positions (batch, 2) to an element of a dataset."""
+    """The function from positions (batch, 2), and a seed, to an element of a dataset."""
     images = tf.constant(images)
     labels = None if labels is None else tf.constant(labels)
 
-    def gather(pairs):
+    def gather(pairs, seed=None):
         # One beside the other as channels, so that both are deformed alike.
         moving, fixed = tf.unstack(pairs, axis=1)
         both = tf.concat([tf.gather(images, moving), tf.gather(images, fixed)], axis=-1)
@@ -335,7 +352,7 @@ def _gather(images, labels, num_labels, augmentation):
         if labels is not None:
             maps = tf.concat([tf.gather(labels, moving), tf.gather(labels, fixed)], axis=-1)
         if augmentation is not None:
-            both, maps = augmentation(both, maps)
+            both, maps = augmentation(both, maps, seed=seed)
         moving_and_fixed = tuple(tf.split(both, 2, axis=-1))
         if labels is None:
             return (moving_and_fixed,)

@@ -3,15 +3,17 @@
 import contextlib
 import io
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from cifl_tf._compat import keras, ne
-from cifl_tf.augmentation import RandomPatch
 from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.layers import CropTo, PadToMultiple
+from cifl_tf.patches import RandomPatch
+from cifl_tf.random_keys import key_of
 
 
 def build_segmenter(
@@ -166,8 +168,11 @@ def training_data(
     seed: int = 0,
     render=None,
     patch: int | None = None,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches for ``fit``.
+
+    A batch depends on its number and the seed only, so that a training can go on anywhere.
 
     Args:
         images: (n, *spatial, 1), intensities in [0, 1], or features (n, *spatial, C).
@@ -175,12 +180,13 @@ def training_data(
         batch_size: images per batch.
         augmentation: a ``SpatialAugmentation``, or None.
         look: an ``IntensityAugmentation`` after it, or None.
-        seed: of the order.
-        render: gives the images from the augmented label maps in place of those given, for training
-            on synthetic images (Billot et al., SynthSeg, Medical Image Analysis 2023); such as
-            ``PairSynthesizer.render``.
+        seed: of order and augmentation.
+        render: gives the images from the augmented label maps and a seed in place of those given,
+            for training on synthetic images (Billot et al., SynthSeg, Medical Image Analysis 2023);
+            such as ``PairSynthesizer.render``.
         patch: size in voxels of random patches in place of whole images, see ``RandomPatch``; only
             patches are deformed then.
+        start: number of the first batch, to go on where an earlier run ended.
 
     Returns:
         Elements (images in float32, labels).
@@ -189,20 +195,39 @@ def training_data(
         ValueError: the images are smaller than a patch.
     """
     count, images, labels = len(images), tf.constant(images), tf.constant(labels)
-    # Shuffled by their positions: a buffer of images would fill the memory twice.
-    data = tf.data.Dataset.range(count).shuffle(count, seed=seed).repeat().batch(batch_size)
-    data = data.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen)))
     changes = [augmentation, look]
+    cut = None
     if patch is not None:
         cut = RandomPatch(patch) if augmentation else RandomPatch(patch, margin=0)
+        cut.check_fits(images.shape[1:-1])
         # The look first: it scales by the highest intensity of the whole image.
-        changes = [look, cut, augmentation, cut.trimmed]
-    for change in changes:
+        changes = [look, cut, augmentation]
+
+    def choose(index):
+        # Every image once before any comes again, in an order of its own each time.
+        order = key_of(seed, 0, index // count)
+        return tf.random.experimental.stateless_shuffle(tf.range(count), order)[index % count]
+
+    def load(step, chosen):
+        return step, tf.gather(images, chosen), tf.gather(labels, chosen)
+
+    def changed(change, stream, step, images, labels):
+        return step, *change(images, labels, seed=key_of(seed, stream, step))
+
+    def finished(step, images, labels):
+        if cut is not None:
+            images, labels = cut.trimmed(images, labels)
+        if render is not None:
+            images = render(labels, seed=key_of(seed, 1 + len(changes), step))
+        return tf.cast(images, tf.float32), labels
+
+    data = tf.data.Dataset.counter(start * batch_size).map(choose).batch(batch_size)
+    data = data.enumerate(start).map(load)
+    for stream, change in enumerate(changes, start=1):
         if change is not None:
+            change = partial(changed, change, stream)
             data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)
-    if render is not None:
-        data = data.map(lambda _, labels: (render(labels), labels))
-    return data.map(lambda images, labels: (tf.cast(images, tf.float32), labels)).prefetch(2)
+    return data.map(finished).prefetch(2)
 
 
 def encode_once(

@@ -11,7 +11,8 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.augmentation import SpatialAugmentation, intensity_augmentation
 from cifl_tf.averaging import average_over_copies, checked_zoom_factors
-from cifl_tf.callbacks import KeepBest, epochs_since_best, read_history
+from cifl_tf.callbacks import KeepBest
+from cifl_tf.checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
@@ -31,16 +32,15 @@ from cifl_tf.segmentation import (
 )
 from cifl_tf.synthesis import Appearance, PairSynthesizer
 from cifl_tf.training_folder import (
-    HISTORY_FILE,
     check_folder,
     claim_folder,
     cosine_adam,
     fit_in_folder,
     read_config,
-    require_positive,
-    steps_done,
+    require_memory,
 )
-from cifl_tf.volumes import slice_axis, to_original
+from cifl_tf.training_progress import HISTORY_FILE, Goal, read_progress
+from cifl_tf.volumes import PLANES, slice_axis, to_original
 
 SEGMENTER_FILE = "segmenter.keras"
 MONITOR = "val_dice"
@@ -87,8 +87,8 @@ class SegmentationConfig:
 
     Raises:
         ValueError: the ensemble names what there is not, or something twice, ``remapped`` is no
-            share, zoom factors are out of range, there are no copies, or another number is not
-            positive.
+            share, zoom factors are out of range, there is no such plane or axis, or another number
+            is not positive, finite or whole.
     """
 
     model: str
@@ -118,14 +118,17 @@ class SegmentationConfig:
         object.__setattr__(self, "ensemble", checked_ensemble(self.ensemble))
         object.__setattr__(self, "zoom_factors", checked_zoom_factors(self.zoom_factors))
         intensity_augmentation(self.vary_intensity, self.remapped)  # refuses what is no share
+        check_fields(self, ndim=NDIM)
+        check_choice("plane", self.plane, [*PLANES])
+        check_choice("flip_axis", self.flip_axis, [None, *range(self.ndim)])
         if self.batch_size == 0:
             whole_volumes = self.ndim == 3 and self.patch is None
             object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
         if self.batch_norm is None:
             object.__setattr__(self, "batch_norm", self.ndim == 3)
-        require_positive(self, "steps", "batch_size", "learning_rate", "num_filters", "patience")
-        if self.copies is not None and self.copies < 1:
-            raise ValueError(f"copies is {self.copies}; give at least 1, or None")
+        counts = dict.fromkeys(("steps", "batch_size", "num_filters", "patience"), COUNT)
+        check_fields(self, learning_rate=POSITIVE, seed=SEED, **counts)
+        check_given(self, voxel_size=POSITIVE, num_slices=COUNT, copies=COUNT, patch=COUNT)
 
 
 def cohort_arrays(
@@ -161,7 +164,8 @@ def train_segmenter(
         verbose: as in ``keras.Model.fit``.
 
     Raises:
-        ValueError: the folder holds something else, or the cohorts do not fit the configuration.
+        ValueError: the folder holds something else or damaged files; the cohorts do not fit the
+            configuration, or the images not into memory; or the loss is no finite number.
     """
     out = Path(out)
     claim = {
@@ -173,12 +177,12 @@ def train_segmenter(
         "label_values": train.label_values,
     }
     check_folder(out, claim)
+    goal = Goal(SEGMENTER_FILE, config.steps, MONITOR, config.patience, SEGMENTER)
+    progress = read_progress(out, goal)
+    if progress.network is not None:
+        return as_segmenter(progress.network, out)
     if config.voxel_size is not None:
         train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
-    done = steps_done(out, config.steps)
-    scores = [float(row[MONITOR]) for row in read_history(out / HISTORY_FILE)]
-    if done >= config.steps or epochs_since_best(scores) >= config.patience:
-        return load_segmenter(out)
     encoder = load_features(config.model)
     keras.utils.set_random_seed(config.seed)
     segmenter = build_segmenter(
@@ -191,31 +195,37 @@ def train_segmenter(
     )
     images, labels = cohort_arrays(train, config.contrast, config)
     held_out = cohort_arrays(validation, config.contrast, config)
-    whole = config.patch is None or config.copies is not None
-    shape = images.shape[1:-1] if whole else (config.patch,) * config.ndim
+    shape = images.shape[1:-1]
+    fitted_shape = shape if config.patch is None else (config.patch,) * config.ndim
     look = intensity_augmentation(config.vary_intensity, config.remapped)
-    # Another order after an interruption than before it.
-    seed = config.seed + done
+    num_features = segmenter.get_layer("features").num_features
+    # Of neurite's U-Net at full resolution, two convolutions on the way down and two up.
+    require_memory(config.batch_size, fitted_shape, num_features + 4 * config.num_filters)
+    # Copies are encoded whole, and patches cut from their features.
+    painted = shape if config.copies is not None else fitted_shape
     vary = partial(
         training_data,
         images,
         labels,
         augmentation=SpatialAugmentation(flip_axis=config.flip_axis),
         look=None if config.synthetic else look,
-        seed=seed,
-        render=_painter(shape, train.num_labels) if config.synthetic else None,
+        seed=config.seed,
+        render=_painter(painted, train.num_labels) if config.synthetic else None,
     )
     if config.copies is None:
-        fitted, data = segmenter, vary(config.batch_size, patch=config.patch)
+        fitted = segmenter
+        data = vary(config.batch_size, patch=config.patch, start=progress.steps)
     else:
+        require_memory(config.copies * len(images), shape, num_features, itemsize=2)
         fitted = without_features(segmenter)
         encode = partial(encode_once, segmenter.get_layer("features"), quiet=verbose == 0)
         # Not named, so that the arrays are freed when the dataset has its own copy.
         data = training_data(
             *encode(vary(batch_size=1), config.copies * len(images)),
             config.batch_size,
-            seed=seed,
+            seed=config.seed,
             patch=config.patch,
+            start=progress.steps,
         )
         held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
     fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
@@ -236,6 +246,7 @@ def train_segmenter(
         out,
         [keep],
         verbose,
+        progress,
         validation_data=held_out,
         # Whole volumes, also where training sees patches.
         validation_batch_size=1 if config.ndim == 3 else config.batch_size,
@@ -267,10 +278,22 @@ def load_segmenter(folder) -> Segmenter:
     """
     path = Path(folder)
     file = path if path.is_file() else path / SEGMENTER_FILE
-    network = load_network(file, SEGMENTER)
+    return as_segmenter(load_network(file, SEGMENTER), file.parent)
+
+
+def as_segmenter(network: keras.Model, folder) -> Segmenter:
+    """A network of a training folder as a segmenter, which it is but for those of before 0.2.
+
+    Args:
+        network: from ``segmenter.keras``.
+        folder: with the ``config.json`` of an older one.
+
+    Raises:
+        ValueError: there is none.
+    """
     if isinstance(network, Segmenter):
         return network
-    config = read_config(file.parent)
+    config = read_config(folder)
     plane = config["plane"] if config["ndim"] == 2 else None
     preprocessing = Preprocessing(plane=plane, scaling=BEFORE_0_2)
     return Segmenter(network, preprocessing, config["label_names"], config["label_values"])

@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras, ne, vxm
+from cifl_tf.appearance import Appearance, Range, draw_thickness
+from cifl_tf.checks import POSITIVE, SEED, check_fields, checked_range
+from cifl_tf.random_keys import as_key, key_of, split_key
 from cifl_tf.smooth_fields import (
     channels_first,
     channels_last,
@@ -20,58 +23,6 @@ from cifl_tf.smooth_fields import (
     gaussian_blur,
     interpolate,
 )
-
-Range = tuple[float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Appearance:
-    """Ranges of everything that gives a label map its contrast, each drawn anew per image.
-
-    Attributes:
-        mean: lowest and highest mean intensity of a label, of 255.
-        noise_std: lowest and highest SD of the noise within a label, of 255.
-        zero_background: probability that label 0 is black.
-        blur_std: lowest and highest SD of the Gaussian blur, in voxels.
-        thickness_std: highest SD in voxels of a further blur along one axis, as of thick slices, in
-            half of the images.
-        bias_std: lowest and highest SD of the logarithm of the bias field.
-        bias_scale: distance between the independent points of the bias field, in voxels.
-        gamma_std: SD of the logarithm of the exponent applied to intensities in [0, 1].
-    """
-
-    mean: Range = (0.0, 255.0)
-    noise_std: Range = (0.0, 20.0)
-    zero_background: float = 0.2
-    blur_std: Range = (0.0, 1.5)
-    thickness_std: float = 3.0
-    bias_std: Range = (0.0, 0.3)
-    bias_scale: float = 40.0
-    gamma_std: float = 0.25
-
-    def __post_init__(self):
-        for name in ("mean", "noise_std", "blur_std", "bias_std"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise ValueError(
-                    f"{name} is ({low}, {high}); give (lowest, highest) with 0 <= lowest <= highest"
-                )
-            object.__setattr__(self, name, (float(low), float(high)))
-        if not 0 <= self.zero_background <= 1:
-            raise ValueError(f"zero_background is {self.zero_background}; give a probability")
-        if self.bias_scale <= 0 or min(self.gamma_std, self.thickness_std) < 0:
-            raise ValueError(
-                f"bias_scale is {self.bias_scale}, gamma_std {self.gamma_std} and thickness_std "
-                f"{self.thickness_std}; give a positive scale in voxels and SDs of at least 0"
-            )
-
-
-def draw_thickness(batch_size, ndim: int, highest: float) -> tf.Tensor:
-    """SD (batch, ndim) in voxels of a blur along one axis at random, or along none in a half."""
-    std = tf.random.uniform([batch_size], 0, highest)
-    std *= tf.cast(tf.random.uniform([batch_size]) < 0.5, tf.float32)
-    axis = tf.random.uniform([batch_size], 0, ndim, tf.int32)
-    return std[:, None] * tf.one_hot(axis, ndim)
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -113,30 +64,30 @@ def shape_maps(
         Dataset of int32 tensors (*shape, 1) with values in 0..num_labels-1.
 
     Raises:
-        ValueError: a size, scale or number of labels that is too small.
+        ValueError: a size, scale or number of labels that is too small, or not finite.
     """
     shape, num_labels = _checked_shape(shape), _checked_num_labels(num_labels)
-    if not scales or min(scales) < 2 or warp_std < 0:
+    fits = all(2 <= scale < math.inf for scale in scales) and 0 <= warp_std < math.inf
+    if not scales or not fits:
         raise ValueError(
             f"scales is {tuple(scales)} and warp_std {warp_std}; give at least one scale of at "
             "least 2 voxels and an SD of at least 0 voxels"
         )
+    SEED.check("seed", seed)
     # Noise and warp are smooth, so half the resolution carries them.
     half = tuple((size + 1) // 2 for size in shape)
 
     def draw_map(index):
-        seeds = tf.random.split(
-            tf.random.fold_in(tf.constant([seed, 0], tf.int64), index), len(scales) + 1
-        )
+        warp_key, *keys = split_key(key_of(seed, 0, index), len(scales) + 1)
         noise = tf.add_n(
             interpolate(
                 tf.random.stateless_normal((1, num_labels, *coarse_shape(shape, scale)), key), half
             )
-            for scale, key in zip(scales, tf.unstack(seeds)[1:], strict=True)
+            for scale, key in zip(scales, keys, strict=True)
         )
         if warp_std:
             coarse = coarse_shape(shape, min(scales))
-            warp = tf.random.stateless_normal((1, len(shape), *coarse), seeds[0])
+            warp = tf.random.stateless_normal((1, len(shape), *coarse), warp_key)
             warp = interpolate(warp * warp_std / 2, half)
             moved = vxm.utils.transform(channels_last(noise)[0], channels_last(warp)[0])
             noise = channels_first(moved[None])
@@ -152,7 +103,8 @@ class PairSynthesizer(keras.layers.Layer):
 
     The label maps are warped once by a random diffeomorphism and rendered twice by neurite's
     ``labels_to_image``. One neurite call renders both views, as separate samples of its batch: its
-    ``num_chan=2`` would give both views the same noise. Blur and bias field are drawn here, because
+    ``num_chan=2`` would give both views the same noise. Its random numbers are drawn here, without
+    a state, so that a seed gives the same views again. Blur and bias field are added here, because
     neurite 0.2 draws one blur per batch and always the strongest bias.
 
     Args:
@@ -164,6 +116,7 @@ class PairSynthesizer(keras.layers.Layer):
 
     Call arguments:
         label_maps: integers (batch, *shape, 1).
+        seed: see ``as_key``; None draws anew in every call.
 
     Returns:
         view_1, view_2: float32 (batch, *shape, 1) in [0, 1].
@@ -184,13 +137,9 @@ class PairSynthesizer(keras.layers.Layer):
         super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
         self.shape = _checked_shape(shape)
         self.num_labels = _checked_num_labels(num_labels)
-        self.warp_std = tuple(float(std) for std in warp_std)
+        self.warp_std = checked_range("warp_std", warp_std)
         self.warp_scale = float(warp_scale)
-        if not 0 <= self.warp_std[0] <= self.warp_std[1] or self.warp_scale <= 0:
-            raise ValueError(
-                f"warp_std is {warp_std} and warp_scale {warp_scale}; give (lowest, highest) "
-                "with 0 <= lowest <= highest, and a positive scale in voxels"
-            )
+        check_fields(self, warp_scale=POSITIVE)
         if not isinstance(appearance, Appearance):
             appearance = Appearance(**(appearance or {}))
         self.appearance = appearance
@@ -200,72 +149,115 @@ class PairSynthesizer(keras.layers.Layer):
         self._paint = self._build_painter().__call__
 
     def _build_painter(self):
-        """neurite's model of means, noise and background, with a batch of both views."""
+        """neurite's model of means, noise and background, with a batch of both views.
+
+        From label maps, means and SDs (batch, 1, num_labels), standard normal noise, and, where
+        the background may be black, a uniform number per image that decides.
+        """
+        look, labels = self.appearance, self.num_labels
+        draws = {"mean": 0, "std": 1, "noise": 2, "background": 3}
         policy = keras.mixed_precision.global_policy()
         keras.mixed_precision.set_global_policy("float32")
         try:
-            return ne.models.labels_to_image(
+            model = ne.models.labels_to_image(
                 self.shape,
-                np.arange(self.num_labels),
-                mean_min=[self.appearance.mean[0]] * self.num_labels,
-                mean_max=[self.appearance.mean[1]] * self.num_labels,
-                std_min=[self.appearance.noise_std[0]] * self.num_labels,
-                std_max=[self.appearance.noise_std[1]] * self.num_labels,
-                zero_background=self.appearance.zero_background,
+                np.arange(labels),
+                mean_min=[look.mean[0]] * labels,
+                mean_max=[look.mean[1]] * labels,
+                std_min=[look.noise_std[0]] * labels,
+                std_max=[look.noise_std[1]] * labels,
+                zero_background=look.zero_background,
                 warp_std=0,
                 blur_std=0,
                 bias_std=0,
                 normalize=False,
                 gamma_std=0,
                 one_hot=False,
+                seeds=draws,
             )
+            # neurite draws with a state. Its draws, known by their seeds, become inputs instead.
+            calls = {
+                layer.inbound_nodes[0].call_kwargs.get("seed"): layer.output
+                for layer in model.layers
+            }
+            inputs = [calls[seed] for seed in draws.values() if seed in calls]
+            return keras.Model([model.input, *inputs], model.outputs[0])
         finally:
             keras.mixed_precision.set_global_policy(policy)
 
-    def _smooth_field(self, batch_size, channels, scale, std_range, shape):
+    def _smooth_field(self, batch_size, channels, scale, std_range, shape, key):
         """Random smooth fields (batch, *shape, channels), each with its own SD from the range."""
-        std = tf.random.uniform([batch_size] + [1] * (len(shape) + 1), *std_range)
-        coarse = coarse_shape(self.shape, scale)
-        noise = std * tf.random.normal([batch_size, channels, *coarse])
-        return interpolate(noise, shape)
+        std_key, noise_key = split_key(key, 2)
+        single = [batch_size] + [1] * (len(shape) + 1)
+        std = tf.random.stateless_uniform(single, std_key, *std_range)
+        coarse = [batch_size, channels, *coarse_shape(self.shape, scale)]
+        return interpolate(std * tf.random.stateless_normal(coarse, noise_key), shape)
 
-    def warp(self, label_maps: tf.Tensor) -> tf.Tensor:
-        """Label maps moved by a random diffeomorphism each; edges continue outwards."""
+    def warp(self, label_maps: tf.Tensor, seed=None) -> tf.Tensor:
+        """Label maps moved by a random diffeomorphism each; edges continue outwards.
+
+        Args:
+            label_maps: integers (batch, *shape, 1).
+            seed: see ``as_key``.
+        """
         if self.warp_std[1] == 0:
             return label_maps
         ndim = len(self.shape)
         half = tuple((size + 1) // 2 for size in self.shape)
         velocity = self._smooth_field(
-            tf.shape(label_maps)[0], ndim, self.warp_scale, self.warp_std, half
+            tf.shape(label_maps)[0], ndim, self.warp_scale, self.warp_std, half, as_key(seed)
         )
         displacement = self._integrate(channels_last(velocity / 2))
         displacement = 2 * interpolate(channels_first(displacement), self.shape)
         moved = self._transform([tf.cast(label_maps, tf.float32), channels_last(displacement)])
         return tf.cast(moved, tf.int32)
 
-    def render(self, label_maps: tf.Tensor) -> tf.Tensor:
-        """One image (batch, *shape, 1) in [0, 1] per label map, each with its own contrast."""
-        look = self.appearance
-        batch_size = tf.shape(label_maps)[0]
-        image, _ = self._paint(label_maps)
+    def render(self, label_maps: tf.Tensor, seed=None) -> tf.Tensor:
+        """One image (batch, *shape, 1) in [0, 1] per label map, each with its own contrast.
+
+        Args:
+            label_maps: integers (batch, *shape, 1).
+            seed: see ``as_key``.
+        """
+        look, batch_size = self.appearance, tf.shape(label_maps)[0]
+        paint_key, blur_key, thickness_key, bias_key, gamma_key = split_key(seed, 5)
+        image = self._paint([label_maps, *self._draw_paint(batch_size, paint_key)])
         strongest = math.hypot(look.blur_std[1], look.thickness_std)
         if strongest > 0:
             # One Gaussian after another is one whose variance is the sum of theirs.
-            blur = tf.random.uniform([batch_size, 1], *look.blur_std)
-            thickness = draw_thickness(batch_size, len(self.shape), look.thickness_std)
+            blur = tf.random.stateless_uniform([batch_size, 1], blur_key, *look.blur_std)
+            thickness = draw_thickness(
+                batch_size, len(self.shape), look.thickness_std, thickness_key
+            )
             image = gaussian_blur(image, tf.sqrt(blur**2 + thickness**2), strongest)
         if look.bias_std[1] > 0:
-            bias = self._smooth_field(batch_size, 1, look.bias_scale, look.bias_std, self.shape)
+            bias = self._smooth_field(
+                batch_size, 1, look.bias_scale, look.bias_std, self.shape, bias_key
+            )
             image *= tf.exp(channels_last(bias))
         axes = list(range(1, image.shape.rank))
         image -= tf.reduce_min(image, axes, keepdims=True)
         image = tf.math.divide_no_nan(image, tf.reduce_max(image, axes, keepdims=True))
         if look.gamma_std > 0:
-            exponent = tf.random.normal([batch_size] + [1] * len(axes), stddev=look.gamma_std)
+            exponent = tf.random.stateless_normal(
+                [batch_size] + [1] * len(axes), gamma_key, stddev=look.gamma_std
+            )
             image = tf.pow(image, tf.exp(exponent))
         return image
 
-    def call(self, label_maps):
+    def _draw_paint(self, batch_size, key):
+        """What the painter takes besides label maps."""
+        look, ones = self.appearance, [1] * len(self.shape)
+        keys = split_key(key, 4)
+        means, stds = (
+            tf.random.stateless_uniform([batch_size, 1, self.num_labels], key, *values)
+            for key, values in zip(keys[:2], (look.mean, look.noise_std), strict=True)
+        )
+        noise = tf.random.stateless_normal([batch_size, *self.shape, 1], keys[2])
+        background = tf.random.stateless_uniform([batch_size, *ones, 1], keys[3])
+        return [means, stds, noise, background][: 4 if look.zero_background > 0 else 3]
+
+    def call(self, label_maps, seed=None):
         """Two views of each label map; see the class."""
         expected = (None, *self.shape, 1)
         if not label_maps.shape.is_compatible_with(expected):
@@ -273,8 +265,9 @@ class PairSynthesizer(keras.layers.Layer):
                 f"label maps have shape {tuple(label_maps.shape)}, but this synthesizer was built "
                 f"for (batch, {', '.join(map(str, self.shape))}, 1)"
             )
-        warped = self.warp(tf.ensure_shape(label_maps, expected))
-        return tf.split(self.render(tf.concat([warped, warped], axis=0)), 2)
+        warp_key, render_key = split_key(seed, 2)
+        warped = self.warp(tf.ensure_shape(label_maps, expected), warp_key)
+        return tf.split(self.render(tf.concat([warped, warped], axis=0), render_key), 2)
 
     def get_config(self):
         """Arguments that build this layer again."""

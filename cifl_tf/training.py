@@ -1,6 +1,7 @@
 """Train an encoder in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -8,14 +9,32 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.callbacks import FeaturePictures, SaveEncoder
+from cifl_tf.checks import (
+    COUNT,
+    NDIM,
+    POSITIVE,
+    SEED,
+    VOXELS,
+    Number,
+    check_choice,
+    check_fields,
+    checked_range,
+)
 from cifl_tf.datasets import segmentation_maps
-from cifl_tf.encoder import build_encoder, receptive_radius, start_from
+from cifl_tf.encoder import (
+    ARCHITECTURES,
+    NUM_CONVOLUTIONS,
+    build_encoder,
+    receptive_radius,
+    start_from,
+)
 from cifl_tf.inference import ENCODER_FILE
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
 from cifl_tf.model_files import load_network
 from cifl_tf.precision import precision_policy
 from cifl_tf.pretrained import load_encoder
+from cifl_tf.random_keys import key_of
 from cifl_tf.synthesis import Appearance, PairSynthesizer, Range, shape_maps
 from cifl_tf.training_folder import (
     LOG_FOLDER,
@@ -23,9 +42,9 @@ from cifl_tf.training_folder import (
     claim_folder,
     cosine_adam,
     fit_in_folder,
-    require_positive,
-    steps_done,
+    require_memory,
 )
+from cifl_tf.training_progress import Goal, read_progress
 
 Precision = Literal["float32", "mixed_bfloat16"]
 
@@ -58,6 +77,9 @@ class TrainingConfig:
         labels: folder of segmentations to take instead of random shapes, or None.
         initial: encoder to start from, see ``load_encoder`` and ``start_from``; None for random
             weights.
+
+    Raises:
+        ValueError: a number is not finite or out of its range, or a name is none of the choices.
     """
 
     ndim: int = 2
@@ -85,27 +107,45 @@ class TrainingConfig:
     initial: str | None = None
 
     def __post_init__(self):
-        if self.ndim not in (2, 3):
-            raise ValueError(f"ndim is {self.ndim}; give 2 or 3")
+        counts = ("num_filters", "steps", "batch_size")
+        positive = ("tau_alpha", "tau_beta", "tau_gamma", "learning_rate")
+        check_fields(
+            self,
+            ndim=NDIM,
+            num_features=Number("at least 2, as the loss compares channels", 2, whole=True),
+            window=VOXELS,
+            seed=SEED,
+            **dict.fromkeys(counts, COUNT),
+            **dict.fromkeys(positive, POSITIVE),
+        )
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_choice("precision", self.precision, get_args(Precision))
+        VOXELS.check("crop", self.loss_crop)
+        object.__setattr__(self, "shape", self._checked_shape())
+        # A blur of the whole image leaves nothing; shapes that much larger leave one label.
+        longest = max(self.shape)
+        if not self.scales:
+            raise ValueError("scales is (); give at least one size in voxels")
+        for scale in self.scales:
+            Number(f"sizes from 2 to {4 * longest} voxels", 2, 4 * longest).check("scales", scale)
+        check_fields(self, thickness_std=Number(f"an SD from 0 to {longest} voxels", 0, longest))
+        checked_range("blur_std", self.blur_std, highest=longest)
+        for name in ("noise_std", "blur_std", "bias_std"):
+            object.__setattr__(self, name, getattr(self.appearance, name))
+
+    def _checked_shape(self):
         shape = tuple(self.shape or ((96, 96) if self.ndim == 2 else (40, 40, 40)))
         if len(shape) != self.ndim:
             raise ValueError(f"shape is {shape}, but ndim is {self.ndim}; give one size per axis")
-        object.__setattr__(self, "shape", shape)
-        for name, voxels in (("crop", self.loss_crop), ("window", self.window)):
-            if voxels < 0:
-                raise ValueError(f"{name} is {voxels}; give a number of voxels from 0")
+        for size in shape:
+            COUNT.check("shape", size)
         smallest = max(8, 2 * self.loss_crop + 4)  # 8 as in shape_maps
         if min(shape) < smallest:
             raise ValueError(
                 f"shape is {shape}; give at least {smallest} voxels along each axis, of which the "
-                f"loss leaves out {self.loss_crop} at every border"
+                f"loss leaves out {self.loss_crop} at every border (crop)"
             )
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision is {self.precision!r}; choose from {get_args(Precision)}")
-        temperatures = ("tau_alpha", "tau_beta", "tau_gamma")
-        require_positive(self, "steps", "batch_size", "learning_rate", *temperatures)
-        for name in ("noise_std", "blur_std", "bias_std"):
-            object.__setattr__(self, name, getattr(self.appearance, name))
+        return shape
 
     @property
     def loss_crop(self) -> int:
@@ -123,13 +163,20 @@ class TrainingConfig:
             thickness_std=self.thickness_std,
         )
 
+    @property
+    def full_resolution_channels(self) -> int:
+        """Channels of all convolutions at full resolution, counted in float32."""
+        hidden = NUM_CONVOLUTIONS - 1 if self.architecture == "plain" else 3
+        channels = hidden * self.num_filters + self.num_features
+        return channels if self.precision == "float32" else channels // 2
+
 
 def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
     """Train an encoder in a folder, or go on with it, or load it when it is complete.
 
     The folder holds ``config.json``, ``encoder.keras``, ``history.csv``, ``checkpoints`` (of model,
     optimizer and epoch) and ``logs`` (TensorBoard). After a kill at any moment, the same call goes
-    on from the last complete epoch and ends with the same number of steps.
+    on from the last complete epoch and ends with the weights of a training that was not killed.
 
     Args:
         out: the folder; new, empty, or of the same configuration.
@@ -140,34 +187,37 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         The trained encoder.
 
     Raises:
-        ValueError: the folder holds something else, or was made with another configuration.
+        ValueError: the folder holds something else or damaged files, or was made with another
+            configuration; the images do not fit into memory; or the loss is no finite number.
     """
     out = Path(out)
     claim = dataclasses.asdict(config)
     check_folder(out, claim)
-    done = steps_done(out, config.steps)
-    if done >= config.steps:
-        return load_network(out / ENCODER_FILE)
+    progress = read_progress(out, Goal(ENCODER_FILE, config.steps))
+    if progress.network is not None:
+        return progress.network
+    require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)
     keras.utils.set_random_seed(config.seed)
-    seen = done * config.batch_size
-    maps, num_labels = _label_maps(config, start=seen)
+    maps, num_labels = _label_maps(config, start=progress.steps * config.batch_size)
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)
-    fixed_pair = tf.concat(synthesizer(next(iter(fixed_maps.batch(1)))), 0)
+    fixed_pair = synthesizer(next(iter(fixed_maps.batch(1))), seed=config.seed)
     model = build_model(config, synthesizer)
-    if config.initial is not None and not seen:
+    if config.initial is not None and not progress.steps:
         start_from(model.encoder, load_encoder(config.initial))
+    keys = tf.data.Dataset.counter(progress.steps).map(partial(key_of, config.seed, 1))
     claim_folder(out, claim)
     fit_in_folder(
         model,
-        maps.batch(config.batch_size).prefetch(2),
+        tf.data.Dataset.zip((maps.batch(config.batch_size), keys)).prefetch(2),
         config.steps,
         out,
         [
             SaveEncoder(out / ENCODER_FILE),
-            FeaturePictures(out / LOG_FOLDER / "pictures", fixed_pair),
+            FeaturePictures(out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
         ],
         verbose,
+        progress,
     )
     return load_network(out / ENCODER_FILE)
 

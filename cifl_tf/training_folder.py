@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,31 +11,35 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf._version import __version__
-from cifl_tf.callbacks import HistoryCSV, StopAtStep, read_history
-from cifl_tf.files import written_whole
+from cifl_tf.callbacks import Checkpoints, HistoryCSV, SaveNetwork, StopAtStep, StopUnlessFinite
+from cifl_tf.files import clear_leftovers, written_whole
+from cifl_tf.memory import available_memory, size_text
+from cifl_tf.training_progress import BACKUP_FOLDER, HISTORY_FILE, Progress
 
-CONFIG_FILE, HISTORY_FILE, BACKUP_FOLDER, LOG_FOLDER = (
-    "config.json",
-    "history.csv",
-    "checkpoints",
-    "logs",
-)
+CONFIG_FILE, LOG_FOLDER = "config.json", "logs"
 MAX_STEPS_PER_EPOCH = 100
 
 
-def require_positive(config, *names: str) -> None:
-    """Refuse a configuration of which a number is not above 0.
+def require_memory(count: int, shape: Sequence[int], channels: int, itemsize: int = 4) -> None:
+    """Refuse arrays that cannot fit into memory together.
 
     Args:
-        config: any object.
-        names: of its numbers.
+        count: of images at a time.
+        shape: of an image in voxels.
+        channels: of all arrays of an image together. Of a network, those at full resolution that
+            the gradient needs: the least it can do with, so what passes may still be too large.
+        itemsize: bytes per number.
 
     Raises:
-        ValueError: one is 0 or below.
+        ValueError: says what is needed and what is available.
     """
-    for name in names:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"{name} is {getattr(config, name)}; give a positive number")
+    needed, available = itemsize * count * math.prod(shape) * channels, available_memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"{count} images of shape {tuple(shape)} with {channels} channels need at least "
+            f"{size_text(needed)}, but {size_text(available)} of memory are available; give "
+            "smaller or fewer images at a time (shape, patch, batch size, copies), or fewer filters"
+        )
 
 
 def check_folder(out, config: Mapping) -> None:
@@ -72,8 +77,8 @@ def check_folder(out, config: Mapping) -> None:
 def claim_folder(out, config: Mapping) -> None:
     """Write the configuration to a new folder, or compare it with the one that is there.
 
-    To be called once nothing of the configuration can be wrong any more: a folder that is claimed
-    takes no other.
+    Temporary files that a killed run left there are removed. To be called once nothing of the
+    configuration can be wrong any more: a folder that is claimed takes no other.
 
     Args:
         out: the folder; new, empty, or of the same configuration.
@@ -88,6 +93,7 @@ def claim_folder(out, config: Mapping) -> None:
         with written_whole(file) as temporary:
             text = json.dumps({"version": __version__, **config}, indent=2)
             temporary.write_text(text + "\n")
+    clear_leftovers(out)
 
 
 def read_config(out) -> dict:
@@ -98,7 +104,10 @@ def read_config(out) -> dict:
     """
     file = Path(out) / CONFIG_FILE
     try:
-        return json.loads(file.read_text())
+        config = json.loads(file.read_text())
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds a {type(config).__name__} instead of names and values")
+        return config
     except OSError as error:
         raise ValueError(f"{out} holds no {CONFIG_FILE}; give a folder of a training") from error
     except ValueError as error:
@@ -117,12 +126,6 @@ def split_steps(steps: int) -> tuple[int, int]:
     return epochs, math.ceil(steps / epochs)
 
 
-def steps_done(out, steps: int) -> int:
-    """Steps of the epochs in the history of a folder: where the data go on."""
-    _, steps_per_epoch = split_steps(steps)
-    return len(read_history(Path(out) / HISTORY_FILE)) * steps_per_epoch
-
-
 def fit_in_folder(
     model: keras.Model,
     data: tf.data.Dataset,
@@ -130,37 +133,48 @@ def fit_in_folder(
     out,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
+    progress: Progress | None = None,
     **fit_arguments,
 ) -> None:
     """Fit a compiled model to a number of optimisation steps over all calls.
 
     The folder gets ``history.csv``, ``checkpoints`` (of model, optimizer and epoch) and ``logs``
-    (TensorBoard). After a kill at any moment, the same call goes on from the last complete epoch.
+    (TensorBoard). After a kill at any moment, the same call goes on from the last complete epoch,
+    and ends with the weights of a training that was not killed.
 
     Args:
         model: compiled; built the same way in every call.
-        data: endless batches.
+        data: endless batches, from the step ``progress.steps`` on.
         steps: optimisation steps in all.
         out: a folder that was claimed.
         callbacks: run before the epoch enters the history, so that their files are complete.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+        progress: of the folder; None for a new one.
         fit_arguments: further arguments of ``keras.Model.fit``.
+
+    Raises:
+        ValueError: the loss or a weight is no finite number, or the checkpoint does not fit.
     """
-    out = Path(out)
+    out, progress = Path(out), progress or Progress()
     epochs, steps_per_epoch = split_steps(steps)
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
+    if not progress.steps:
+        # What a kill left of the first checkpoint is not to be restored.
+        shutil.rmtree(out / BACKUP_FOLDER, ignore_errors=True)
+    savers = [one for one in callbacks if isinstance(one, SaveNetwork)]
     model.fit(
         data,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         verbose=verbose,
         callbacks=[
+            StopUnlessFinite(out),
             StopAtStep(steps),
             *callbacks,
             HistoryCSV(out / HISTORY_FILE),
             keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False),
-            keras.callbacks.BackupAndRestore(out / BACKUP_FOLDER, delete_checkpoint=False),
+            Checkpoints(out / BACKUP_FOLDER, savers if progress.lost else ()),
         ],
         **fit_arguments,
     )

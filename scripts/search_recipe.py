@@ -40,9 +40,11 @@ from cifl_tf.evaluation_report import (
 )
 from cifl_tf.evaluation_summary import summary
 from cifl_tf.files import written_whole
+from cifl_tf.inference import ENCODER_FILE
 from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
 from cifl_tf.training import Precision, TrainingConfig, train
-from cifl_tf.training_folder import claim_folder, steps_done
+from cifl_tf.training_folder import claim_folder
+from cifl_tf.training_progress import Goal, read_progress
 
 BASE = "base"
 NUM_SLICES = 9
@@ -142,7 +144,8 @@ class Search:
     def encoder(self, variant: Variant):
         """The trained encoder, and minutes of its training."""
         folder, steps = self.out / "encoders" / variant.encoder, variant.config.steps
-        done, start = steps_done(folder, steps), time.monotonic()
+        done = read_progress(folder, Goal(ENCODER_FILE, steps)).steps
+        start = time.monotonic()
         encoder = train(folder, variant.config)
         file = folder / "minutes.json"
         if not file.exists():

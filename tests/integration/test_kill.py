@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
 import cifl_tf
 from cifl_tf.callbacks import read_history
 
@@ -34,4 +36,13 @@ def test_training_survives_kills_at_random_moments(tmp_path):
     steps = [int(row["step"]) for row in rows]
     assert steps == sorted(set(steps))
     assert steps[-1] == STEPS
-    cifl_tf.load_encoder(folder)
+    undisturbed = tmp_path / "undisturbed"
+    subprocess.run(
+        [str(undisturbed) if part == str(folder) else part for part in command],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    weights = [cifl_tf.load_encoder(one).get_weights() for one in (folder, undisturbed)]
+    for killed, whole in zip(*weights, strict=True):
+        np.testing.assert_array_equal(killed, whole)
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]

@@ -7,10 +7,10 @@ import tensorflow as tf
 from cifl_tf.augmentation import (
     NUM_LEVELS,
     IntensityAugmentation,
-    RandomPatch,
     SpatialAugmentation,
     remap,
 )
+from cifl_tf.patches import RandomPatch
 
 STILL = IntensityAugmentation(gamma_std=0, bias_std=0, thickness_std=0, noise_std=0)
 KNOTS = np.linspace(0, 1, NUM_LEVELS)

@@ -9,8 +9,9 @@ PACKAGE = Path(cifl_tf.__file__).parent
 # A module may import from earlier lines only. A new module fails the tests until it is listed.
 LAYERS = (
     {"_version", "_compat", "files", "intensity", "memory", "notes", "smooth_fields", "device"},
-    {"image_claims", "image_model", "metrics", "cli_errors", "volume_table", "model_order"},
-    {"image_files", "model_archive", "model_config"},
+    {"checks", "random_keys", "image_claims", "image_model", "cli_errors", "volume_table"},
+    {"model_order"},
+    {"metrics", "appearance", "patches", "image_files", "model_archive", "model_config"},
     {"grid", "model_files"},
     {"volumes", "figures", "evaluation_summary"},
     {"datasets", "warps"},  # these and all above know nothing of networks
@@ -19,6 +20,7 @@ LAYERS = (
     {"model", "frozen_features"},
     {"inference", "export"},
     {"pretrained", "callbacks"},
+    {"training_progress"},
     {"training_folder"},
     {"demo", "training", "segmentation", "registration", "instance", "evaluation"},
     {"evaluation_report", "segmentation_training", "registration_training", "registration_methods"},

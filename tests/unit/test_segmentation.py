@@ -119,7 +119,7 @@ def test_training_on_rendered_labels_sees_no_image():
     images = np.full((4, 8, 8, 1), np.nan, np.float32)
     labels = np.arange(4).reshape(4, 1, 1, 1) * np.ones((1, 8, 8, 1), int)
     data = training_data(
-        images, labels, batch_size=4, render=lambda maps: tf.cast(maps, tf.float32) / 10
+        images, labels, batch_size=4, render=lambda maps, seed: tf.cast(maps, tf.float32) / 10
     )
     rendered, truth = next(iter(data))
     np.testing.assert_allclose(rendered, truth / 10, atol=1e-6)

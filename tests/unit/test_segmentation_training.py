@@ -135,6 +135,8 @@ def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkey
 
     monkeypatch.setattr(segmentation_training, "fit_in_folder", fit)
     monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
+    monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
+    monkeypatch.setattr("cifl_tf.training_progress.load_network", lambda file: "whole")
     for _ in range(4):  # cut off once, then out of patience
         train_segmenter(folder, config, train, validation, verbose=0)
     assert fits == [0, 1]
@@ -165,7 +167,7 @@ def test_encoded_copies_are_features_of_the_augmented_images(tiny_encoder, rng):
     images = rng.random((3, 9, 10, 1)).astype(np.float32)
     labels = rng.integers(0, 4, images.shape).astype(np.uint8)
 
-    def brighter(images, labels):
+    def brighter(images, labels, seed):
         return images + 1, labels
 
     data = training_data(images, labels, 1, look=brighter, seed=1)
@@ -244,7 +246,7 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
     config = dataclasses.replace(config, **{"remapped": 0.25, **changes})
     seen = {}
 
-    def data(images, labels, batch_size, *, augmentation, look, seed, render, patch):
+    def data(images, labels, batch_size, *, augmentation, look, seed, render, patch, start):
         seen.update(look=look, render=render)
         assert patch is None
         assert isinstance(augmentation, SpatialAugmentation)

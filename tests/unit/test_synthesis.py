@@ -432,8 +432,8 @@ def test_synthesizer_config_round_trip():
         ({"bias_std": (-0.2, -0.1)}, r"bias_std is \(-0.2, -0.1\)"),
         ({"zero_background": 1.5}, "zero_background is 1.5; give a probability"),
         ({"bias_scale": 0}, "bias_scale is 0"),
-        ({"gamma_std": -1}, "gamma_std -1"),
-        ({"thickness_std": -1}, "thickness_std -1"),
+        ({"gamma_std": -1}, "gamma_std is -1"),
+        ({"thickness_std": -1}, "thickness_std is -1"),
     ],
 )
 def test_appearance_refuses(fields, message):
@@ -450,7 +450,7 @@ def test_appearance_refuses(fields, message):
         ({"num_labels": 0}, "num_labels is 0"),
         ({"warp_std": (3, 1)}, r"warp_std is \(3, 1\)"),
         ({"warp_std": (-1, 1)}, r"warp_std is \(-1, 1\)"),
-        ({"warp_scale": 0}, "warp_scale 0"),
+        ({"warp_scale": 0}, "warp_scale is 0"),
     ],
 )
 def test_synthesizer_refuses(arguments, message):
