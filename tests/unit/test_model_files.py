@@ -196,3 +196,10 @@ def test_the_file_that_was_checked_is_the_one_that_is_loaded(good, tmp_path, mon
     monkeypatch.setattr(keras.models, "load_model", exchanged)
     assert load_network(file).output_shape == (None, None, None, 2)
     assert not (tmp_path / "RAN").exists()
+
+
+def test_nothing_else_of_the_package_loads_models():
+    package = Path(cifl_tf.__file__).parent
+    loading = re.compile(r"load_model|saved_model\.load|load_weights|pickle|marshal")
+    found = {file.name for file in package.rglob("*.py") if loading.search(file.read_text())}
+    assert found == {"model_files.py"}
