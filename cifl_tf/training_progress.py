@@ -26,7 +26,6 @@ class Goal(NamedTuple):
         steps: optimisation steps in all.
         monitor: see ``KeepBest``; None where the last network is the one to keep.
         patience: epochs without a better value after which training stops; None never stops.
-        kind: of the network.
     """
 
     file: str
@@ -34,7 +33,6 @@ class Goal(NamedTuple):
     steps: int
     monitor: str | None = None
     patience: int | None = None
-    kind: Kind = ENCODER
 
 
 @dataclasses.dataclass(frozen=True)
