@@ -34,11 +34,21 @@ class Preprocessing:
         plane: "sagittal", "coronal" or "axial", for a network for slices that were cut in training;
             None for other networks.
         scaling: of the intensities.
+
+    Raises:
+        ValueError: the voxel sizes are not three pairs of positive numbers, the smaller first.
     """
 
     voxel_range: VoxelRange | None = None
     plane: str | None = None
     scaling: IntensityScaling = dataclasses.field(default_factory=IntensityScaling)
+
+    def __post_init__(self):
+        pairs = np.array(self.voxel_range or [(1, 1)] * 3, np.float64)
+        if pairs.shape != (3, 2) or not np.isfinite(pairs).all() or (pairs <= 0).any():
+            raise ValueError(f"voxel_range is {self.voxel_range}; give a pair of mm for each axis")
+        if (pairs[:, 0] > pairs[:, 1]).any():
+            raise ValueError(f"voxel_range is {self.voxel_range}; give the smaller size first")
 
     def accepts(self, sizes: Sequence[float], across: int | None = None) -> bool:
         """Whether the network takes images of these voxel sizes; yes, where it does not know.

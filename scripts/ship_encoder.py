@@ -4,9 +4,9 @@
     python scripts/ship_encoder.py my_model shapes-2d
     python scripts/ship_encoder.py --checksums
 
-Takes what ``load_pretrained`` and the model card need, draws the training curve, and renews the
-checksums. The card, ``cifl_tf/weights/NAME/README.md``, is written by hand; the second command
-renews the checksums after that.
+Takes what ``load_pretrained`` and the model card need, states the voxel sizes in the encoder, draws
+the training curve, and renews the checksums. The card, ``cifl_tf/weights/NAME/README.md``, is
+written by hand; the second command renews the checksums after that.
 """
 
 import argparse
@@ -15,19 +15,39 @@ import shutil
 from pathlib import Path
 
 from cifl_tf.callbacks import read_history
+from cifl_tf.encoder import build_encoder, start_from
 from cifl_tf.figures import curve_figure, save_figure
 from cifl_tf.files import written_whole
+from cifl_tf.image_model import Encoder, Preprocessing
 from cifl_tf.inference import ENCODER_FILE
-from cifl_tf.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS
-from cifl_tf.training_folder import CONFIG_FILE, HISTORY_FILE
+from cifl_tf.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS, load_encoder
+from cifl_tf.training_folder import CONFIG_FILE, HISTORY_FILE, read_config
 
+VOXEL_RANGE = (0.8, 2.5)  # around the 1 and 2 mm of the images that encoders were measured at
 SHOWN = ("loss", "pair_similarity", "channel_similarity", "unrelated_similarity")
 
 
-def ship(folder: Path, name: str) -> None:
-    """Copy the encoder of a training folder under a name, and renew the checksums."""
+def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
+    """The encoder of a training folder, as this version builds it, with its voxel sizes.
+
+    Args:
+        folder: of `cifl train`, or one that ships.
+        voxel_range: smallest and largest voxel size in mm that it was measured at.
+    """
+    config = read_config(folder)
+    kind = {key: config[key] for key in ("ndim", "num_features", "num_filters", "architecture")}
+    encoder = build_encoder(**kind)
+    start_from(encoder, load_encoder(folder))
+    return Encoder(encoder, Preprocessing((voxel_range,) * 3))
+
+
+def ship(folder: Path, name: str, voxel_range: tuple[float, float]) -> None:
+    """Write the encoder of a training folder under a name, and renew the checksums."""
     target = WEIGHTS / name
-    for file in (ENCODER_FILE, CONFIG_FILE, HISTORY_FILE):
+    encoder = described(folder, voxel_range)
+    with written_whole(target / ENCODER_FILE) as temporary:
+        encoder.save(temporary)
+    for file in (CONFIG_FILE, HISTORY_FILE):
         with written_whole(target / file) as temporary:
             shutil.copyfile(folder / file, temporary)
     rows = read_history(target / HISTORY_FILE)
@@ -53,6 +73,14 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="folder of `cifl train`")
     parser.add_argument("name", nargs="?", help="such as shapes-2d")
+    parser.add_argument(
+        "--voxel-range",
+        type=float,
+        nargs=2,
+        default=VOXEL_RANGE,
+        metavar=("SMALLEST", "LARGEST"),
+        help="voxel sizes in mm that it was measured at (%(default)s)",
+    )
     parser.add_argument("--checksums", action="store_true", help="renew the checksums only")
     args = parser.parse_args(argv)
     if args.checksums == (args.name is not None):
@@ -60,7 +88,7 @@ def main(argv=None):
     if args.checksums:
         renew_checksums()
         return
-    ship(args.folder, args.name)
+    ship(args.folder, args.name, tuple(args.voxel_range))
     card = WEIGHTS / args.name / CARD_FILE
     print(f"Now write {card}, then renew the checksums: python scripts/ship_encoder.py --checksums")
 

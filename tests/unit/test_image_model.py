@@ -121,3 +121,12 @@ def test_labels_that_do_not_fit():
         Segmenter(network, label_names=("background", "brain"))
     assert Segmenter(network).label_names == ("background", "1", "2")
     assert Segmenter(network).label_values == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "voxel_range",
+    [((1, 2),) * 2, ((2, 1),) * 3, ((0, 1),) * 3, ((np.nan, 1),) * 3, ((-1, -1),) * 3],
+)
+def test_voxel_sizes_that_are_none(voxel_range):
+    with pytest.raises(ValueError, match="voxel_range is .*; give"):
+        Preprocessing(voxel_range)
