@@ -20,7 +20,8 @@ from cifl_tf.figures import curve_figure, save_figure
 from cifl_tf.files import written_whole
 from cifl_tf.image_model import Encoder, Preprocessing
 from cifl_tf.inference import ENCODER_FILE
-from cifl_tf.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS, load_encoder
+from cifl_tf.model_files import load_network
+from cifl_tf.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS
 from cifl_tf.training_folder import CONFIG_FILE, HISTORY_FILE, read_config
 
 VOXEL_RANGE = (0.8, 2.5)  # around the 1 and 2 mm of the images that encoders were measured at
@@ -37,11 +38,11 @@ def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
     config = read_config(folder)
     kind = {key: config[key] for key in ("ndim", "num_features", "num_filters", "architecture")}
     encoder = build_encoder(**kind)
-    start_from(encoder, load_encoder(folder))
+    start_from(encoder, load_network(folder / ENCODER_FILE))
     return Encoder(encoder, Preprocessing((voxel_range,) * 3))
 
 
-def ship(folder: Path, name: str, voxel_range: tuple[float, float]) -> None:
+def ship(folder: Path, name: str, voxel_range: tuple[float, float] = VOXEL_RANGE) -> None:
     """Write the encoder of a training folder under a name, and renew the checksums."""
     target = WEIGHTS / name
     encoder = described(folder, voxel_range)

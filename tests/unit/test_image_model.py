@@ -123,10 +123,10 @@ def test_labels_that_do_not_fit():
     assert Segmenter(network).label_values == (0, 1, 2)
 
 
-@pytest.mark.parametrize(
-    "voxel_range",
-    [((1, 2),) * 2, ((2, 1),) * 3, ((0, 1),) * 3, ((np.nan, 1),) * 3, ((-1, -1),) * 3],
-)
-def test_voxel_sizes_that_are_none(voxel_range):
-    with pytest.raises(ValueError, match="voxel_range is .*; give"):
-        Preprocessing(voxel_range)
+WRONG_RANGES = [(1, 2), (2, 1), (0, 1), (np.nan, 1), (-1, -1), (1, 2, 3)]
+
+
+@pytest.mark.parametrize("pair", WRONG_RANGES, ids=str)
+def test_voxel_sizes_that_are_none(pair):
+    with pytest.raises(ValueError, match=r"voxel_range is .*; give"):
+        Preprocessing((pair,) * (2 if pair == (1, 2) else 3))
