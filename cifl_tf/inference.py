@@ -115,12 +115,12 @@ def apply_network(
     if isinstance(image, str | os.PathLike) or hasattr(image, "dataobj"):
         volume = read_volume(image, frame=frame)
         axis = slice_axis(volume.data.shape, plane or natural_plane(volume.affine))
+        volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
         if ndim == 3 and min(volume.data.shape) == 1:
             raise ValueError(
                 f"{_name(image)} is a single slice, but the network is for volumes; "
                 "give a volume, or a network for slices"
             )
-        volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
         array = scaling(volume.data)
         return _run(array, network, ndim, axis, batch_size, progress), volume
     if voxel_size is not None or frame is not None:

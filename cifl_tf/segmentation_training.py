@@ -294,7 +294,7 @@ def as_segmenter(network: keras.Model, folder) -> Segmenter:
     if isinstance(network, Segmenter):
         return network
     config = read_config(folder)
-    plane = config["plane"] if config["ndim"] == 2 else None
+    plane = config["plane"] if len(network.input_shape) == 4 else None
     preprocessing = Preprocessing(plane=plane, scaling=BEFORE_0_2)
     return Segmenter(network, preprocessing, config["label_names"], config["label_values"])
 

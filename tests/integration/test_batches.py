@@ -144,7 +144,7 @@ def test_no_error_costs_the_other_images(faked, tmp_path):
     assert run["command"] == "features"
     assert run["arguments"][0] == "features"
     assert run["options"]["model"] == str(tmp_path / "encoder.keras")
-    assert run["options"]["plane"] == "coronal"
+    assert run["options"]["plane"] is None  # coronal, or that of thick slices
     assert {"cifl_tf", "python", "tensorflow", "tf-keras", "numpy", "nibabel"} <= {*run["versions"]}
     assert run["device"].startswith(("CPU", "GPU"))
     assert run["seconds"] >= sum(entry["seconds"] for entry in run["inputs"]) - 0.01
@@ -237,7 +237,7 @@ def test_a_run_may_be_repeated_and_nothing_else_is_overwritten(
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith(refused)
     again = run_here("features", image, *options, "--plane", "axial")
-    assert "made with plane 'coronal', not 'axial'" in again.stderr
+    assert "made with plane None, not 'axial'" in again.stderr
     assert nibabel.load(result).shape == (9, 10, 11, 4)
     assert len(runs(out)) == 2
     before = np.asarray(nibabel.load(result).dataobj)
@@ -342,7 +342,7 @@ def registered(monkeypatch):
         image = nibabel.Nifti1Image(np.zeros((2, 2, 1), np.float32), np.eye(4))
         still = RegisteredSlice(*np.zeros((3, 8, 8)), np.zeros((8, 8, 2)))
         warped_labels = None if labels is None else image
-        return Registration(*[image] * 4, warped_labels, 0.0, {"axial": still})
+        return Registration(*[image] * 4, warped_labels, 0.0, 0.0, {"axial": still})
 
     monkeypatch.setattr(registration_cli, "register_images", register)
 
