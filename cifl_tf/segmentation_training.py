@@ -32,6 +32,7 @@ from cifl_tf.segmentation import (
 )
 from cifl_tf.synthesis import Appearance, PairSynthesizer
 from cifl_tf.training_folder import (
+    CONFIG_FILE,
     check_folder,
     claim_folder,
     cosine_adam,
@@ -294,6 +295,12 @@ def as_segmenter(network: keras.Model, folder) -> Segmenter:
     if isinstance(network, Segmenter):
         return network
     config = read_config(folder)
+    missing = [name for name in ("plane", "label_names", "label_values") if name not in config]
+    if missing:
+        raise ValueError(
+            f"{Path(folder) / CONFIG_FILE} lacks {missing}, which a segmenter of before version 0.2 "
+            "needs; give the whole folder of its training"
+        )
     plane = config["plane"] if len(network.input_shape) == 4 else None
     preprocessing = Preprocessing(plane=plane, scaling=BEFORE_0_2)
     return Segmenter(network, preprocessing, config["label_names"], config["label_values"])

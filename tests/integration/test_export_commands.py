@@ -8,7 +8,8 @@ from command_runner import run_here
 
 
 def test_segment_export(tmp_path):
-    claim_folder(tmp_path / "model", {"label_values": [5, 41, 8]})
+    labels = {"label_names": ["background", "a", "b"], "label_values": [5, 41, 8]}
+    claim_folder(tmp_path / "model", {"plane": "coronal", **labels})
     cifl_tf.build_segmenter(None, 3, 2, 2, 2).save(tmp_path / "model" / SEGMENTER_FILE)
     arguments = ["segment", "export", "--model", tmp_path / "model", "--out", tmp_path / "out"]
     done = run_here(*arguments)
