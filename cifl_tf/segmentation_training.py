@@ -298,8 +298,8 @@ def as_segmenter(network: keras.Model, folder) -> Segmenter:
     missing = [name for name in ("plane", "label_names", "label_values") if name not in config]
     if missing:
         raise ValueError(
-            f"{Path(folder) / CONFIG_FILE} lacks {missing}, which a segmenter of before version 0.2 "
-            "needs; give the whole folder of its training"
+            f"{Path(folder) / CONFIG_FILE} lacks {missing}, which a segmenter of before version "
+            "0.2 needs; give the whole folder of its training"
         )
     plane = config["plane"] if len(network.input_shape) == 4 else None
     preprocessing = Preprocessing(plane=plane, scaling=BEFORE_0_2)
