@@ -241,7 +241,7 @@ NONSENSE = {
     ),
     "endless passes": (
         own("RegistrationNetwork", encoder=None, shape=[9, 9], passes=10**9),
-        "passes is 1000000000; give a positive number, at most 100",
+        "passes is 1000000000; give 1 to 100",
     ),
     "no layers": (layer("Sequential", "keras", name="a", layers=[]), "does not hold an encoder"),
     "layers that were never built": (
@@ -273,7 +273,7 @@ NONSENSE = {
     ),
     "endless squarings": (
         own("RegistrationNetwork", encoder=None, shape=[9, 9], int_steps=10**9),
-        "int_steps is 1000000000; give a whole number from 0 to 30",
+        "int_steps is 1000000000; give 0 to 30",
     ),
     "weights that are not there": (chain(convolution()), "layer_0|variables"),
 }
