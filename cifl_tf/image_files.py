@@ -6,12 +6,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 
 from cifl_tf.files import expanded
 from cifl_tf.image_claims import (
     SPARE,
     check_file_size,
     check_memory,
+    check_voxel_size,
     compressed_size,
     is_compressed,
     read_claim,
@@ -109,7 +111,8 @@ def load_image(path):
         claim = read_claim(path)
     if claim is not None:
         _check_claim(path, claim)
-    with _explained(path):
+    # What nibabel writes to standard error of a header, the error says too.
+    with _explained(path), LoggingOutputSuppressor():
         return nibabel.load(path)
 
 
@@ -117,6 +120,7 @@ def _check_claim(path, claim):
     """Raise ValueError if the claim of a header is untrue or too large for this machine."""
     check_file_size(claim)
     check_memory(claim.shape, claim.dtype.itemsize, path, claim.offset)
+    check_voxel_size(claim)
     if not is_compressed(path):
         return
     with _explained(path):
