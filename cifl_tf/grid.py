@@ -139,7 +139,8 @@ def resized(affine, shape, voxel_size) -> tuple[np.ndarray, tuple[int, int, int]
         voxel_size: in mm, one number or three, of which None keeps that of the axis.
 
     Raises:
-        ValueError: ``voxel_size`` is none of these, or makes more voxels than memory holds.
+        ValueError: ``voxel_size`` is none of these, makes more voxels than memory holds, or is
+            larger than the whole image.
     """
     try:
         wanted = np.broadcast_to(np.array(voxel_size, np.float64), 3)
@@ -150,6 +151,12 @@ def resized(affine, shape, voxel_size) -> tuple[np.ndarray, tuple[int, int, int]
     if not (kept | (np.isfinite(wanted) & (wanted > 0))).all():
         raise ValueError(f"voxel_size is {voxel_size!r}: give one or three positive numbers, in mm")
     old = np.array(shape)
+    extent = (old * voxel_sizes(affine)).max()
+    if (wanted > extent).any():  # NaN is not
+        raise ValueError(
+            f"voxel_size is {voxel_size!r}, but the image is {extent:.3g} mm long at most: give a "
+            "smaller one, in mm"
+        )
     factor = np.where(kept | (old == 1), 1.0, wanted / voxel_sizes(affine))
     new = np.maximum(1, np.rint(old / factor)).astype(int)
     matrix = affine[:3, :3] * factor
