@@ -1,6 +1,6 @@
 """Values of options that no command may accept.
 
-In the values ``{image}``, ``{encoder}`` and the like stand for files of the test, see its ``world``.
+In the values ``{image}``, ``{encoder}`` and the like stand for files of its ``world``.
 """
 
 HELPERS = ("{file}", "{broken}", "{file}/inside")

@@ -5,17 +5,17 @@ Each is refused in one line that the user understands, without a traceback, and 
 
 import json
 import shlex
+import shutil
 from functools import lru_cache
 
 import nibabel
 import pytest
-from bad_images import IMAGES, LABELS, nifti, packed, write_image, write_labels
-from bad_options import COMMANDS, OPTIONS
 
 import cifl_tf
+from bad_datasets import DATASETS
+from bad_images import IMAGES, LABELS, nifti, packed, write_image, write_labels
+from bad_options import COMMANDS, OPTIONS
 from cifl_tf import cli, registration_cli
-from cifl_tf.image_model import Preprocessing
-from cifl_tf.pretrained import load_features
 from cifl_tf.registration_training import REGISTRATION_FILE
 from cifl_tf.segmentation_training import SEGMENTER_FILE
 from command_runner import run_here
@@ -39,6 +39,10 @@ WARPED_LABELS = {
         "register optimise {image} {image} --labels {bad} --model intensity"
     ),
 }
+READERS = {
+    "segment train": "segment train --model intensity --contrast T1w --steps 1",
+    "evaluate": "evaluate --model {segmenter} --contrast T1w --subjects sub-1",
+}
 VALUES = [
     (command, option, value)
     for command, (_, options) in OPTIONS.items()
@@ -60,9 +64,10 @@ def world(tmp_path_factory, dataset):
     for name, ndim in (("encoder", 2), ("encoder_3d", 3)):
         names[name] = folder / f"{name}.keras"
         cifl_tf.build_encoder(ndim, 2, 2).save(names[name])
-    claim = {"plane": "coronal", "label_names": ["background", "WM"], "label_values": [0, 1]}
+    names_of_labels = ["background", "WM", "GM", "CSF", "THA"]  # of the dataset
+    claim = {"plane": "coronal", "label_names": names_of_labels, "label_values": [*range(5)]}
     for name, network, file in (
-        ("segmenter", cifl_tf.build_segmenter(None, 2, 2, 2, 2), SEGMENTER_FILE),
+        ("segmenter", cifl_tf.build_segmenter(None, 5, 2, 2, 2), SEGMENTER_FILE),
         (
             "registration",
             cifl_tf.RegistrationNetwork(None, (16, 12), num_filters=2),
@@ -135,10 +140,13 @@ def refuse(world, tmp_path, monkeypatch):
 
 
 def test_the_corpus_is_large():
-    files = len(IMAGES) * len({**LISTS, **PAIRS}) + len({**dict.fromkeys(IMAGES), **LABELS})
+    images = len(IMAGES) * len({**LISTS, **PAIRS}) + len(LABELS) * len(WARPED_LABELS)
+    datasets = len(DATASETS) * len(READERS)
+    values = len(VALUES) + len(COMMANDS)
     assert len(IMAGES) >= 70
-    assert len(VALUES) + len(COMMANDS) >= 120
-    assert files + len(VALUES) + len(COMMANDS) >= 400
+    assert values >= 120
+    assert images + datasets + values >= 400
+    print(images, datasets, values)
 
 
 @pytest.mark.parametrize("command", LISTS)
@@ -192,3 +200,12 @@ def test_bad_values(command, option, value, refuse):
 @pytest.mark.parametrize(("command", "message"), COMMANDS)
 def test_bad_commands(command, message, refuse):
     refuse(command, message)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("command", READERS)
+def test_damaged_datasets(command, name, tmp_path_factory, dataset, refuse):
+    damage, message = DATASETS[name]
+    folder = shutil.copytree(dataset, tmp_path_factory.mktemp("damaged") / "bids")
+    damage(folder)
+    refuse(f"{READERS[command]} --data {{bids}} --out {{out}}", message, bids=folder)
