@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel import imageglobals
 
 from cifl_tf.files import expanded
 from cifl_tf.image_claims import (
@@ -94,6 +94,16 @@ def _explained(name):
         ) from error
 
 
+@contextlib.contextmanager
+def _silent(logger):
+    """Keep nibabel from writing to standard error what its error says too."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def load_image(path):
     """Open an image file; its voxels are read later.
 
@@ -111,8 +121,7 @@ def load_image(path):
         claim = read_claim(path)
     if claim is not None:
         _check_claim(path, claim)
-    # What nibabel writes to standard error of a header, the error says too.
-    with _explained(path), LoggingOutputSuppressor():
+    with _explained(path), _silent(imageglobals.logger):
         return nibabel.load(path)
 
 

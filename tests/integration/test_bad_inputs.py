@@ -146,7 +146,6 @@ def test_the_corpus_is_large():
     assert len(IMAGES) >= 70
     assert values >= 120
     assert images + datasets + values >= 400
-    print(images, datasets, values)
 
 
 @pytest.mark.parametrize("command", LISTS)
