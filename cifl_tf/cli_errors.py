@@ -1,6 +1,7 @@
 """What ``cifl`` says of an error: one line where the user can mend it, else a traceback."""
 
 import dis
+import itertools
 import re
 import sysconfig
 from pathlib import Path
@@ -65,8 +66,17 @@ class OneLineErrors(typer.core.TyperGroup):
     """
 
     def parse_args(self, ctx, args):
-        """Keep the arguments as given, for the record of the run."""
+        """Keep the arguments as given, for the record of the run; refuse empty ones."""
         ctx.meta["arguments"] = list(args)
+        for before, argument in itertools.pairwise(["", *args]):
+            # Path("") is the folder of now, and many an empty text is as if nothing was given.
+            empty = argument == "" or (argument.startswith("--") and argument.endswith("="))
+            if empty:
+                name = argument.rstrip("=") or before
+                ctx.fail(
+                    f"Nothing is given after '{name}', perhaps by an empty variable of the shell; "
+                    "give a value, or leave the option out."
+                )
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx):

@@ -210,5 +210,5 @@ def record_export(ctx: typer.Context, folder: Path, export: Callable[[], None], 
 
 def _with_name(entry):
     """The error of an input, with its name: of an image or a subject."""
-    name = next(iter(entry.input.values()))
+    name = " ".join(next(iter(entry.input.values())).split())  # one line, as the error is
     return entry.error if os.path.basename(name) in entry.error else f"{name}: {entry.error}"

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from cifl_tf.checks import COUNT, NDIM
 from cifl_tf.cli_options import (
     DATASET,
     OutFolder,
@@ -125,6 +126,9 @@ def evaluate_command(
     overwrite: Overwrite = False,
 ):
     """Write scores per subject, and print means: Dice, distances and, of warps, folding."""
+    for name, number, expected in (("ndim", ndim, NDIM), ("num_slices", num_slices, COUNT)):
+        if number is not None:
+            expected.check(name, number)
     evaluated = _open(model, optimise, ndim)
     training = evaluated.training
     data = data or training.get("data") or "virtual"

@@ -18,6 +18,7 @@ SFORM = ("sform_code", "srow_x", "srow_y", "srow_z")
 QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 SPLINE_ORDERS = {"continuous": 3, "linear": 1, "nearest": 0}
 BYTES_PER_VOXEL = 12  # that resampling takes: the image, its splines in float64
+LARGEST_SIZE = 100  # of a voxel, in lengths of the image: the blur before takes as long
 LEAST_VARIANCE = 0.01  # of a blur that is worth its time, in voxels
 MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # codes of NIfTI for meters, millimeters, micrometers
 
@@ -139,7 +140,8 @@ def resized(affine, shape, voxel_size) -> tuple[np.ndarray, tuple[int, int, int]
         voxel_size: in mm, one number or three, of which None keeps that of the axis.
 
     Raises:
-        ValueError: ``voxel_size`` is none of these, or makes more voxels than memory holds.
+        ValueError: ``voxel_size`` is none of these, makes more voxels than memory holds, or is far
+            larger than the whole image.
     """
     try:
         wanted = np.broadcast_to(np.array(voxel_size, np.float64), 3)
@@ -150,6 +152,12 @@ def resized(affine, shape, voxel_size) -> tuple[np.ndarray, tuple[int, int, int]
     if not (kept | (np.isfinite(wanted) & (wanted > 0))).all():
         raise ValueError(f"voxel_size is {voxel_size!r}: give one or three positive numbers, in mm")
     old = np.array(shape)
+    extent = (old * voxel_sizes(affine)).max()
+    if (wanted > LARGEST_SIZE * extent).any():  # NaN is not
+        raise ValueError(
+            f"voxel_size is {voxel_size!r}, but the image is {extent:.3g} mm long at most: give a "
+            "smaller one, in mm"
+        )
     factor = np.where(kept | (old == 1), 1.0, wanted / voxel_sizes(affine))
     new = np.maximum(1, np.rint(old / factor)).astype(int)
     matrix = affine[:3, :3] * factor

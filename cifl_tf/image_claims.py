@@ -26,12 +26,14 @@ class Claim:
         shape: of all frames.
         dtype: of the voxels in the file.
         offset: bytes before the first voxel.
+        voxel_size: where nothing else in the header says how large voxels are; else empty.
     """
 
     file: Path
     shape: tuple[int, ...]
     dtype: np.dtype
     offset: int
+    voxel_size: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:
@@ -60,7 +62,27 @@ def read_claim(path) -> Claim | None:
         header = kind.header_class(stream.read(length).ljust(length, b"\0"), check=False)
     file = Path(files["image"].filename)
     shape = tuple(int(size) for size in header.get_data_shape())
-    return Claim(file, shape, header.get_data_dtype(), int(header.get_data_offset()))
+    offset = int(header.get_data_offset())
+    return Claim(file, shape, header.get_data_dtype(), offset, _voxel_size(header))
+
+
+def _voxel_size(header):
+    if not isinstance(header, nibabel.AnalyzeHeader) or header.get("sform_code", 0) > 0:
+        return ()
+    return tuple(header["pixdim"][1:4].tolist()[: int(header["dim"][0])])
+
+
+def check_voxel_size(claim: Claim) -> None:
+    """Refuse a voxel size of 0, which nibabel takes for 1 mm.
+
+    Raises:
+        ValueError: says the voxel size.
+    """
+    if 0 in claim.voxel_size:
+        raise ValueError(
+            f"the voxel size of {claim.file} is {claim.voxel_size} mm in its header, and no sform "
+            "says another: correct its pixdim, or convert it again"
+        )
 
 
 def check_file_size(claim: Claim, held: int | None = None) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel import imageglobals
 
 from cifl_tf.files import expanded
 from cifl_tf.image_claims import (
     SPARE,
     check_file_size,
     check_memory,
+    check_voxel_size,
     compressed_size,
     is_compressed,
     read_claim,
@@ -92,6 +94,16 @@ def _explained(name):
         ) from error
 
 
+@contextlib.contextmanager
+def _silent(logger):
+    """Keep nibabel from writing to standard error what its error says too."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def load_image(path):
     """Open an image file; its voxels are read later.
 
@@ -109,7 +121,7 @@ def load_image(path):
         claim = read_claim(path)
     if claim is not None:
         _check_claim(path, claim)
-    with _explained(path):
+    with _explained(path), _silent(imageglobals.logger):
         return nibabel.load(path)
 
 
@@ -117,6 +129,7 @@ def _check_claim(path, claim):
     """Raise ValueError if the claim of a header is untrue or too large for this machine."""
     check_file_size(claim)
     check_memory(claim.shape, claim.dtype.itemsize, path, claim.offset)
+    check_voxel_size(claim)
     if not is_compressed(path):
         return
     with _explained(path):

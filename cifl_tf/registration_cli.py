@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cifl_tf.checks import NDIM
 from cifl_tf.cli_options import (
     Around,
     Contrast,
@@ -241,13 +242,14 @@ def optimise_command(
     windows = _windows(moving_window, fixed_window)
     fixed_image = load_image(fixed)  # once: a look at its header reads a compressed file whole
     if model in (None, INTENSITY):
-        ndim = ndim or default_ndim(fixed_image)
+        ndim = default_ndim(fixed_image) if ndim is None else ndim
+        NDIM.check("ndim", ndim)
         used = chosen_model(model, ndim)
         encoder = load_features(used)
     else:
         used = absolute_model(model)
         encoder = load_encoder(model)
-        ndim = ndim or len(encoder.input_shape) - 2
+        ndim = len(encoder.input_shape) - 2 if ndim is None else ndim
     if ndim == 3 and voxel_size is None:
         voxel_size = optimisation_voxel_size(fixed_image)
         if voxel_size:

@@ -76,7 +76,7 @@ class InstanceMethod:
         settings: None for ``InstanceSettings()``.
 
     Raises:
-        ValueError: ``ndim`` is neither.
+        ValueError: ``ndim`` is neither, or not that of the encoder.
     """
 
     encoder: keras.Model | None
@@ -88,6 +88,11 @@ class InstanceMethod:
     def __post_init__(self):
         if self.ndim not in (2, 3):
             raise ValueError(f"ndim is {self.ndim!r}; give 2 for slices or 3 for volumes")
+        if self.encoder is not None and len(self.encoder.input_shape) - 2 != self.ndim:
+            raise ValueError(
+                f"ndim is {self.ndim}, but the encoder is for {len(self.encoder.input_shape) - 2}D "
+                "images; give an encoder of the same dimensions"
+            )
 
     @property
     def preprocessing(self) -> Preprocessing:

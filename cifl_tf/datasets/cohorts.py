@@ -9,6 +9,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
+from cifl_tf.checks import SEED
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.grid import resized
 from cifl_tf.intensity import is_air
@@ -132,10 +133,11 @@ class Cohort:
             Training, validation and test cohort, each in the order of this cohort.
 
         Raises:
-            ValueError: there are not three sizes, one is negative, or they ask for more subjects
-                than there are.
+            ValueError: there are not three sizes, one is negative, they ask for more subjects than
+                there are, or the seed is none.
         """
         sizes = tuple(sizes)
+        SEED.check("seed", seed)
         if len(sizes) != 3 or min(sizes) < 0 or sum(sizes) > len(self):
             raise ValueError(
                 f"sizes are {sizes}, of {len(self)} subjects: give three numbers from 0 that sum "

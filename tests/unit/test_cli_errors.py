@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cifl_tf._compat import keras
 from cifl_tf.cli_errors import REPORT, OneLineErrors, mendable, original_message
-from cifl_tf.volumes import rescale_intensity
+from cifl_tf.intensity import rescale_intensity
 
 
 def caught(function, *arguments):

@@ -1,4 +1,5 @@
 import gzip
+import io
 import os
 import tracemalloc
 
@@ -362,3 +363,30 @@ def test_affine(tmp_path, value):
 def test_no_affine():
     with pytest.raises(ValueError, match="affine of the image is singular or not finite"):
         read_volume(nibabel.Nifti1Image(make_image().get_fdata(), None))
+
+
+def test_voxel_size_of_0(tmp_path):
+    """nibabel would take 1 mm for it."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((3, 4, 5))
+    header.set_zooms((2, 2, 2))
+    image = nibabel.Nifti1Image(np.arange(60.0).reshape(3, 4, 5), None, header)
+    path = tmp_path / "image.nii"
+    content = bytearray(image.to_bytes())
+    content[80:84] = np.float32(0).tobytes()
+    path.write_bytes(content)
+    message = r"voxel size of .*image.nii is \(0.0, \d.0, 2.0\) mm"
+    with pytest.raises(ValueError, match=message):
+        load_image(path)
+
+
+def test_nibabel_adds_no_lines_to_an_error(tmp_path, monkeypatch):
+    (handler,) = nibabel.imageglobals.logger.handlers
+    stream = io.StringIO()
+    monkeypatch.setattr(handler, "stream", stream)
+    content = bytearray(make_image().to_bytes())
+    content[70:72] = np.int16(0).tobytes()  # the datatype
+    (tmp_path / "image.nii").write_bytes(content)
+    with pytest.raises(ValueError, match="data code 0 not supported"):
+        load_image(tmp_path / "image.nii")
+    assert stream.getvalue() == ""
