@@ -113,16 +113,15 @@ def apply_network(
     ndim = len(network.input_shape) - 2
     plane, scaling = preprocessing.plane, preprocessing.scaling
     if isinstance(image, str | os.PathLike) or hasattr(image, "dataobj"):
-        volume = read_volume(image, frame=frame)
-        axis = slice_axis(volume.data.shape, plane or natural_plane(volume.affine))
-        volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
-        if ndim == 3 and min(volume.data.shape) == 1:
-            raise ValueError(
-                f"{_name(image)} is a single slice, but the network is for volumes; "
-                "give a volume, or a network for slices"
-            )
-        array = scaling(volume.data)
-        return _run(array, network, ndim, axis, batch_size, progress), volume
+        return apply_to_volume(
+            read_volume(image, frame=frame),
+            network,
+            preprocessing,
+            voxel_size,
+            batch_size,
+            progress=progress,
+            name=image if isinstance(image, str | os.PathLike) else "the image",
+        )
     if voxel_size is not None or frame is not None:
         raise ValueError(
             "voxel_size and frame are for files; an array has no voxel size and one frame"
@@ -143,6 +142,38 @@ def apply_network(
         return _run(array[..., None], network, 2, 2, batch_size, progress)[..., 0, :], None
     axis = slice_axis(array.shape, plane or "coronal")
     return _run(array, network, ndim, axis, batch_size, progress), None
+
+
+def apply_to_volume(
+    volume: Volume,
+    network: keras.Model,
+    preprocessing: Preprocessing,
+    voxel_size=None,
+    batch_size: int = 8,
+    progress: bool = False,
+    name="the image",
+) -> tuple[np.ndarray, Volume]:
+    """``apply_network`` on an image that was read.
+
+    Args:
+        volume: of ``read_volume``, in its own voxel size.
+        network, preprocessing, voxel_size, batch_size, progress: see ``apply_network``.
+        name: of the image, for errors.
+
+    Returns:
+        The channels (x, y, z, C), and the volume as the network saw it, for ``to_original``.
+    """
+    ndim = len(network.input_shape) - 2
+    plane = preprocessing.plane or natural_plane(volume.affine)
+    axis = slice_axis(volume.data.shape, plane)
+    volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
+    if ndim == 3 and min(volume.data.shape) == 1:
+        raise ValueError(
+            f"{name} is a single slice, but the network is for volumes; give a volume, or a "
+            "network for slices"
+        )
+    array = preprocessing.scaling(volume.data)
+    return _run(array, network, ndim, axis, batch_size, progress), volume
 
 
 def fit_voxel_size(
@@ -169,10 +200,6 @@ def fit_voxel_size(
         found = " x ".join(f"{size:.3g}" for size in sizes)
         note(f"the voxels are {found} mm, but the model is for {preprocessing.voxel_text()}")
     return volume
-
-
-def _name(image):
-    return image if isinstance(image, str | os.PathLike) else "the image"
 
 
 def _run(array, network, ndim, axis, batch_size, progress):

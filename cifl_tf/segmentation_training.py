@@ -17,7 +17,7 @@ from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.image_model import Preprocessing, Segmenter
-from cifl_tf.inference import apply_network
+from cifl_tf.inference import apply_to_volume
 from cifl_tf.intensity import BEFORE_0_2, air_mask
 from cifl_tf.metrics import volumes_mm3
 from cifl_tf.model_files import SEGMENTER, load_network
@@ -41,7 +41,7 @@ from cifl_tf.training_folder import (
     require_memory,
 )
 from cifl_tf.training_progress import HISTORY_FILE, Goal, read_progress
-from cifl_tf.volumes import PLANES, slice_axis, to_original
+from cifl_tf.volumes import PLANES, read_volume, slice_axis, to_original
 
 SEGMENTER_FILE = "segmenter.keras"
 MONITOR = "val_dice"
@@ -355,11 +355,10 @@ def segment_image(
     if not isinstance(segmenter, Segmenter):
         segmenter = load_segmenter(folder)
     preprocessing = segmenter.preprocessing.with_choices(window=window)
-    probabilities, volume = apply_network(
-        image, segmenter, preprocessing, voxel_size=voxel_size, frame=frame, progress=progress
+    original = read_volume(image, frame)
+    probabilities, volume = apply_to_volume(
+        original, segmenter, preprocessing, voxel_size, progress=progress, name=image
     )
-    if volume is None:
-        raise ValueError("got an array; give a file or a nibabel image, or call the model itself")
     beyond = 0
     if len(segmenter.input_shape) == 4:
         axis = slice_axis(volume.data.shape, preprocessing.plane or "coronal")
@@ -377,7 +376,7 @@ def segment_image(
     voxel = abs(np.linalg.det(grid.affine[:3, :3]))
     volumes = voxel * volumes_mm3(indices, range(1, len(values)), (1, 1, 1))
     return Segmentation(
-        image=to_original(volume.data, volume),
+        image=to_original(original.data, original),
         labels=grid.image(values[indices].reshape(grid.shape)),
         probabilities=on_grid,
         volumes=dict(zip(segmenter.label_names[1:], volumes.tolist(), strict=True)),
