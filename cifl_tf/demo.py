@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +10,7 @@ from tqdm import tqdm
 from cifl_tf._compat import keras
 from cifl_tf.datasets import REMAPPINGS, mni152_slice, remap_contrast
 from cifl_tf.figures import feature_figure, save_figure, synthesis_figure
+from cifl_tf.files import expanded
 from cifl_tf.inference import features_of
 from cifl_tf.metrics import between_channel_correlation, same_channel_correlation
 from cifl_tf.synthesis import PairSynthesizer, shape_maps
@@ -108,7 +108,7 @@ def run_demo(encoder: keras.Model, out) -> str:
     """
     if len(encoder.input_shape) != 4:
         raise ValueError("the demo shows a slice; give an encoder trained with --ndim 2")
-    out = Path(out)
+    out = expanded(out)
     images, mask = brain_contrasts()
     keras.utils.set_random_seed(0)
     before, _ = measure(keras.models.clone_model(encoder), images, mask)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from cifl_tf._version import __version__
 from cifl_tf.evaluation_summary import compare, summary
-from cifl_tf.files import written_whole
+from cifl_tf.files import expanded, written_whole
 from cifl_tf.metrics import Comparison, format_mean_sd
 
 CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
@@ -48,7 +48,7 @@ def write_report(
     Raises:
         ValueError: no rows, or the earlier run is of other subjects or contrasts.
     """
-    out = Path(out)
+    out = expanded(out)
     comparison = compare(rows, against["rows"], _compared(rows)) if against else {}
     text = _markdown(rows, comparison, about.get("data"))
     report = {

@@ -7,13 +7,12 @@ whole volume. The voxel size is that of the training: nothing is resampled.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf.files import written_whole
+from cifl_tf.files import expanded, written_whole
 from cifl_tf.image_model import preprocessing_of
 from cifl_tf.layers import RescaleIntensity
 from cifl_tf.transforms import warp_batch
@@ -107,7 +106,7 @@ def _save(
     function: Callable, network: keras.Model, shapes: dict[str, tuple[int | None, ...]], path
 ):
     """Write a function of float32 tensors of these names and shapes that runs a network."""
-    path = Path(path)
+    path = expanded(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not empty; give a new folder")
     signature = [tf.TensorSpec(shape, tf.float32, name) for name, shape in shapes.items()]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifl_tf._compat import keras
+from cifl_tf.files import expanded
 from cifl_tf.inference import ENCODER_FILE
 from cifl_tf.model_files import load_network
 
@@ -90,7 +91,7 @@ def load_encoder(model) -> keras.Model:
     """
     if str(model) in pretrained_encoders():
         return load_pretrained(str(model))
-    path = Path(model)
+    path = expanded(model)
     if not path.exists():
         raise ValueError(
             f"{model} does not exist; give the folder of a training, a .keras file, or one of "

@@ -1,7 +1,6 @@
 """Train a registration network in a folder, on pairs of subjects that share a contrast."""
 
 import dataclasses
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +13,7 @@ from cifl_tf.callbacks import KeepBest
 from cifl_tf.checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.datasets import Cohort, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.files import expanded
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.model_files import REGISTRATION, load_network
 from cifl_tf.notes import note
@@ -140,7 +140,7 @@ def train_registration(
         ValueError: the folder holds something else or damaged files; the cohorts do not fit the
             configuration, or the images not into memory; or the loss is no finite number.
     """
-    out = Path(out)
+    out = expanded(out)
     for name, cohort in (("training", train), ("validation", validation)):
         if len(cohort) < 2:
             raise ValueError(
@@ -226,7 +226,7 @@ def load_registration(folder) -> RegistrationNetwork:
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    path = Path(folder)
+    path = expanded(folder)
     file = path if path.is_file() else path / REGISTRATION_FILE
     network = load_network(file, REGISTRATION)
     unknown = len(network.shape) == 2 and network.preprocessing.plane is None

@@ -15,6 +15,7 @@ from cifl_tf.callbacks import KeepBest
 from cifl_tf.checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.files import expanded
 from cifl_tf.frozen_features import checked_ensemble
 from cifl_tf.image_model import Preprocessing, Segmenter
 from cifl_tf.inference import apply_to_volume
@@ -168,7 +169,7 @@ def train_segmenter(
         ValueError: the folder holds something else or damaged files; the cohorts do not fit the
             configuration, or the images not into memory; or the loss is no finite number.
     """
-    out = Path(out)
+    out = expanded(out)
     claim = {
         **dataclasses.asdict(config),
         "data": train.source,
@@ -277,7 +278,7 @@ def load_segmenter(folder) -> Segmenter:
     Raises:
         ValueError: there is none yet, or the file is damaged.
     """
-    path = Path(folder)
+    path = expanded(folder)
     file = path if path.is_file() else path / SEGMENTER_FILE
     return as_segmenter(load_network(file, SEGMENTER), file.parent)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Literal, get_args
 
 import tensorflow as tf
@@ -28,6 +27,7 @@ from cifl_tf.encoder import (
     receptive_radius,
     start_from,
 )
+from cifl_tf.files import expanded
 from cifl_tf.inference import ENCODER_FILE
 from cifl_tf.losses import ContrastiveLoss
 from cifl_tf.model import CIFL
@@ -190,7 +190,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         ValueError: the folder holds something else or damaged files, or was made with another
             configuration; the images do not fit into memory; or the loss is no finite number.
     """
-    out = Path(out)
+    out = expanded(out)
     claim = dataclasses.asdict(config)
     check_folder(out, claim)
     progress = read_progress(out, Goal(ENCODER_FILE, ENCODER, config.steps))

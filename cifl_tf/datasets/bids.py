@@ -15,6 +15,7 @@ from cifl_tf.datasets.bids_names import (
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import ImageSource, Subject
 from cifl_tf.datasets.tables import occurring_rows, occurring_values, read_bids_table
+from cifl_tf.files import expanded
 from cifl_tf.image_files import is_leftover, missing_content
 from cifl_tf.notes import listed, note, note_left_out
 
@@ -81,7 +82,7 @@ def read_bids(
     Source: BIDS 1.10, https://bids-specification.readthedocs.io. pybids is not used: it would bring
     fourteen packages, an SQL database among them, for what is a glob here.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     wanted = dict(entities or {})
     places = _places(folder, session)
     if contrasts is None:

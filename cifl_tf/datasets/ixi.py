@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import ImageSource, Subject
+from cifl_tf.files import expanded
 from cifl_tf.grid import resample
 from cifl_tf.image_files import missing_content
 from cifl_tf.notes import note_left_out
@@ -44,7 +45,7 @@ def read_ixi(
 
     Source: https://brain-development.org/ixi-dataset (CC BY-SA 3.0).
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     unknown = [contrast for contrast in contrasts if contrast not in SUFFIXES]
     if unknown or not contrasts:
         raise ValueError(f"contrasts are {contrasts!r}: choose from {list(SUFFIXES)}")

@@ -1,10 +1,9 @@
 """The neurite-OASIS release: 414 subjects of OASIS-1 with labels, in 3D and as one slice each."""
 
-from pathlib import Path
-
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.datasets.tables import occurring_rows, read_freesurfer_table
+from cifl_tf.files import expanded
 from cifl_tf.image_files import missing_content
 from cifl_tf.notes import note_left_out
 
@@ -57,7 +56,7 @@ def read_oasis(
     Source: https://github.com/adalca/medical-datasets/blob/master/neurite-oasis.md; Hoopes et al.,
     HyperMorph, IPMI 2021; Marcus et al., OASIS, J. Cognitive Neuroscience 2007.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     if ndim not in SEGMENTATIONS:
         raise ValueError(f"ndim is {ndim!r}: give 2 for the slices or 3 for the volumes")
     if segmentation not in SEGMENTATIONS[ndim]:

@@ -11,6 +11,7 @@ from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.datasets.ixi import read_ixi
 from cifl_tf.datasets.oasis import read_oasis
 from cifl_tf.datasets.virtual import virtual_cohort
+from cifl_tf.files import expanded
 
 
 def open_cohort(
@@ -84,7 +85,7 @@ def _entities(data: str) -> tuple[Path, dict[str, str | None]]:
     """Folder and BIDS entities of "FOLDER:ses-01,space-MNI152Lin"."""
     folder, _, text = data.rpartition(":")
     pairs = [pair.partition("-") for pair in text.split(",")]
-    chosen = folder and not Path(data).is_dir()
+    chosen = folder and not expanded(data).is_dir()
     if chosen and all(key.isalnum() and dash for key, dash, _ in pairs):
-        return Path(folder), {key: value or None for key, _, value in pairs}
-    return Path(data), {}
+        return expanded(folder), {key: value or None for key, _, value in pairs}
+    return expanded(data), {}

@@ -1,10 +1,9 @@
 """Label maps of a user's segmentations, to train on in place of random shapes."""
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
+from cifl_tf.files import expanded
 from cifl_tf.image_files import READABLE, is_leftover, suffix_of
 from cifl_tf.volumes import read_labels, slice_axis
 
@@ -35,7 +34,7 @@ def segmentation_maps(
         ValueError: no segmentation is there, one is not of whole numbers, or only one label occurs.
     """
     shape = tuple(shape)
-    folder = Path(folder)
+    folder = expanded(folder)
     files = sorted(
         path
         for path in folder.rglob("*")

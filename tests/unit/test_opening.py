@@ -85,3 +85,11 @@ def test_errors(tmp_path):
     (tmp_path / "subjects.txt").write_text("OASIS_OAS1_0001_MR1\n")
     with pytest.raises(FileNotFoundError, match="OASIS_OAS1_0001_MR1"):
         open_cohort(tmp_path)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, rng, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "data" / "sub-1" / "anat" / "sub-1_T1w.nii.gz"
+    path.parent.mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(rng.random((8, 8, 8)), np.eye(4)), path)
+    assert open_cohort("~/data", segmentation="none").source == str(tmp_path / "data")
