@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from cifl_tf.image_model import Preprocessing
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.registration import RegistrationNetwork, register
-from cifl_tf.registration_files import register_images, save_registration
+from cifl_tf.registration_files import inversion_residual, register_images, save_registration
 from cifl_tf.registration_methods import InstanceMethod, NetworkMethod, register_volumes
 from cifl_tf.smooth_fields import interpolate
 from cifl_tf.transforms import invert_displacement
@@ -222,6 +222,38 @@ def test_a_known_warp_is_recovered_across_grids(tmp_path, rng):
     np.testing.assert_allclose(*points, atol=1)
     assert np.linalg.norm(points[1] - centre) > 2
     assert found.folded == 0
+
+
+@pytest.mark.parametrize(("dtype", "slope"), [(np.uint8, 2.0), (np.int16, 1.0), (np.float32, 1.0)])
+def test_warped_labels_are_whole_in_the_file_too(tmp_path, rng, dtype, slope):
+    image = nibabel.Nifti1Image(smooth(rng, (12, 14, 13), 1.0, 8, 1)[..., 0], PERMUTED)
+    stored = rng.integers(0, 255, image.shape).astype(dtype)
+    labels = nibabel.Nifti1Image(stored, PERMUTED)
+    labels.header.set_slope_inter(slope, 0)  # nibabel drops it on the way to a file
+    path = tmp_path / "labels.nii"
+    nibabel.save(labels, path)
+    with path.open("r+b") as file:
+        file.seek(112)
+        file.write(np.float32(slope).tobytes())
+    assert np.asarray(nibabel.load(path).dataobj).max() == slope * stored.max() > 250
+    found = register_images(image, image, Given(rng), path)
+    nibabel.save(found.labels, tmp_path / "warped.nii.gz")
+    again = np.asarray(nibabel.load(tmp_path / "warped.nii.gz").dataobj)
+    np.testing.assert_array_equal(again, np.asarray(found.labels.dataobj))
+    assert set(np.unique(again)) <= set(np.unique(slope * stored))
+    assert again.dtype.kind in "iu"
+
+
+def test_an_inverse_that_does_not_exist_is_reported_in_mm(rng):
+    image = nibabel.Nifti1Image(smooth(rng, (12, 14, 13), 1.0, 8, 1)[..., 0], PERMUTED)
+    assert register_images(image, image, Given(rng)).inverse_residual < 0.5
+    torn = np.zeros((30, 8, 8, 3), np.float32)
+    torn[..., 0] = 3 * rng.standard_normal((30, 8, 8))
+    inverse = invert_displacement(torn)
+    in_voxels = inversion_residual(torn, inverse, np.eye(4))
+    assert in_voxels > 0.5
+    sizes = np.diag([2.5, 1, 1, 1])
+    assert inversion_residual(torn, inverse, sizes) == pytest.approx(2.5 * in_voxels, rel=1e-5)
 
 
 def test_jacobian_and_folding(rng):
