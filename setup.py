@@ -29,7 +29,10 @@ setup(
     license="MIT",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
-    package_data={"cifl_tf": ["py.typed", "weights/SHA256SUMS", "weights/*/*"]},
+    package_data={
+        "cifl_tf": ["py.typed", "**/*.pyi"],
+        "cifl_tf.features": ["weights/SHA256SUMS", "weights/*/*"],
+    },
     install_requires=[
         "tensorflow>=2.16,<2.22; python_version < '3.12'",
         "tf-keras>=2.16,<2.22; python_version < '3.12'",
@@ -40,6 +43,7 @@ setup(
         "neurite==0.2",
         "voxelmorph==0.2",
         "filelock>=4",
+        "lazy-loader>=0.5",
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",
@@ -59,7 +63,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]"],
         "syn": ["antspyx>=0.5"],
     },
-    entry_points={"console_scripts": ["cifl = cifl_tf.cli:main"]},
+    entry_points={"console_scripts": ["cifl = cifl_tf.cli.main:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3.11",

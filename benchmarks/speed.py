@@ -5,7 +5,7 @@ Prints, for this machine:
     graph, each call with a warp of its own, as in voxelmorph's SynthMorph training script;
 (b) the share of synthesis, shapes included, in the default training step;
 (c) inference of the default encoder against the same eight convolutions as bare tf.nn calls;
-(d) optimise_instance of T1w to T2w slices against SyN with mutual information, where ANTsPy is
+(d) optimize_instance of T1w to T2w slices against SyN with mutual information, where ANTsPy is
     installed.
 
 Both sides of a ratio run in turn, so that a change of the machine's speed meets both; the ratio is
@@ -26,9 +26,10 @@ import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
 from cifl_tf._compat import ne
 from cifl_tf.datasets import stack_cohort, virtual_cohort
-from cifl_tf.encoder import NUM_CONVOLUTIONS
-from cifl_tf.syn import register_syn
-from cifl_tf.training import TrainingConfig, build_model
+from cifl_tf.features.config import TrainingConfig
+from cifl_tf.features.encoder import NUM_CONVOLUTIONS
+from cifl_tf.features.training import build_model
+from cifl_tf.registration.syn import register_syn
 
 IMAGE_2D, IMAGE_3D = (8, 160, 192, 1), (1, 80, 96, 80, 1)
 
@@ -132,7 +133,7 @@ def benchmark_encoder(turns):
 
 
 def benchmark_registration(turns):
-    """(d): the optimised warps of pairs of slices against those of ANTs."""
+    """(d): the optimized warps of pairs of slices against those of ANTs."""
     if importlib.util.find_spec("ants") is None:
         print("(d) is left out: ANTsPy is not installed (pip install antspyx)")
         return
@@ -143,7 +144,7 @@ def benchmark_registration(turns):
     ]
     encoder = cifl.load_pretrained("shapes-2d")
     times = in_turns(
-        lambda: cifl.optimise_instance(*pair, encoder), lambda: register_syn(*pair), turns
+        lambda: cifl.optimize_instance(*pair, encoder), lambda: register_syn(*pair), turns
     )
     count, size = len(pair[0]), "x".join(map(str, pair[0].shape[1:-1]))
     seconds = np.median(times, axis=1) / count

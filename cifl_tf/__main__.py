@@ -1,5 +1,5 @@
 """``python -m cifl_tf`` is the ``cifl`` command."""
 
-from cifl_tf.cli import main
+from cifl_tf.cli.main import main
 
 main()

@@ -6,7 +6,6 @@ package imports ``keras``, ``ne`` and ``vxm`` from here.
 """
 
 import contextlib
-import importlib.metadata
 import inspect
 import os
 import sys
@@ -14,59 +13,19 @@ import tempfile
 import warnings
 from collections import namedtuple
 
-LAST_TENSORFLOW_RELEASE = {"neurite": "0.2", "voxelmorph": "0.2"}
-INSTALL_HINT = 'python -m pip install "neurite==0.2" "voxelmorph==0.2"'
+from cifl_tf._environment import KERAS_HINT, KERAS_VARIABLE, prepare
 
 
-def _require_tensorflow_releases():
-    """Raise ImportError unless the TensorFlow releases of neurite and voxelmorph are installed."""
-    for name, expected in LAST_TENSORFLOW_RELEASE.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            raise ImportError(
-                f"cifl_tf needs {name}=={expected}, which is not installed. Run: {INSTALL_HINT}"
-            ) from None
-        if found != expected:
-            raise ImportError(
-                f"cifl_tf needs {name}=={expected}, the last release for TensorFlow, but found "
-                f"{name} {found}, which is for PyTorch. (voxelmorph 0.2 asks for neurite>=0.2, so "
-                f"an unpinned install ends here.) Run: {INSTALL_HINT}"
-            )
-    for variable in ("NEURITE_BACKEND", "VXM_BACKEND"):
-        if os.environ.get(variable, "tensorflow") != "tensorflow":
-            raise ImportError(
-                f"cifl_tf needs the TensorFlow backend, but the environment variable {variable} is "
-                f"{os.environ[variable]!r}. Unset it, or set it to 'tensorflow'."
-            )
-
-
-def _set_tensorflow_defaults():
-    """Choose what TensorFlow reads from the environment on import, where the user has not."""
-    # TensorFlow logs a missing GPU as an error, so 3; real errors reach Python as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow turns these convolutions on by itself only for processors with AVX-512 VNNI or AMX.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
-def _select_legacy_keras():
-    """Make ``tf.keras`` Keras 2, or raise ImportError if TensorFlow already chose Keras 3."""
-    hint = (
-        "cifl_tf needs Keras 2 (tf-keras): import cifl_tf before tensorflow, or set the "
-        "environment variable TF_USE_LEGACY_KERAS=1 before Python starts"
-    )
-    chosen = os.environ.get("TF_USE_LEGACY_KERAS")
-    if chosen is not None and chosen not in ("1", "true", "True"):
-        raise ImportError(f"TF_USE_LEGACY_KERAS is {chosen!r}. {hint}.")
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+def _require_legacy_keras():
+    """Raise ImportError if TensorFlow was imported with Keras 3."""
     with _silent_stderr():
         # Not tf.keras: that reads the variable now, these the one TensorFlow was imported with.
         from tensorflow.keras.layers import Layer
 
     if not Layer.__module__.startswith("tf_keras"):
-        if chosen is None:
-            del os.environ["TF_USE_LEGACY_KERAS"]
-        raise ImportError(f"TensorFlow was imported with Keras 3. {hint}.")
+        if not prepare():
+            del os.environ[KERAS_VARIABLE]
+        raise ImportError(f"TensorFlow was imported with Keras 3. {KERAS_HINT}.")
 
 
 @contextlib.contextmanager
@@ -106,9 +65,7 @@ def _getargspec():
         delattr(inspect, "getargspec")
 
 
-_require_tensorflow_releases()
-_set_tensorflow_defaults()
-_select_legacy_keras()
+_require_legacy_keras()
 with _silent_stderr(), _getargspec(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import neurite as ne

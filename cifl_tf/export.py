@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf.files import expanded, written_whole
-from cifl_tf.image_model import preprocessing_of
-from cifl_tf.layers import RescaleIntensity
-from cifl_tf.transforms import warp_batch
+from cifl_tf.features.layers import RescaleIntensity
+from cifl_tf.images.atomic import atomic_path, expanded
+from cifl_tf.models.image_model import preprocessing_of
+from cifl_tf.registration.displacements import warp_batch
 
 
 def export_saved_model(encoder: keras.Model, path) -> None:
@@ -123,5 +123,5 @@ def _save(
             return function(*images)
 
     module = Exported()
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         tf.saved_model.save(module, temporary, signatures=module.__call__)

@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cifl_tf.datasets import remap_contrast
-from cifl_tf.demo import example_pairs
-from cifl_tf.figures import feature_figure, synthesis_figure
+from cifl_tf.cli.demo_images import example_pairs
+from cifl_tf.figures.features import feature_figure, synthesis_figure
 from cifl_tf.metrics import same_channel_correlation
 from tensorflow import keras
 
@@ -63,7 +63,8 @@ def mean_correlation(one, other):
 
 
 averaged = {
-    name: cifl.features_of(image, encoder, ensemble=("inverted",)) for name, image in images.items()
+    name: cifl.features_of(image, encoder, remappings=("inverted",))
+    for name, image in images.items()
 }
 intensities = {name: image[..., None] for name, image in images.items()}
 

@@ -27,9 +27,10 @@ import cifl_tf as cifl  # before tensorflow: it selects Keras 2
 import matplotlib.pyplot as plt
 import pandas as pd
 from cifl_tf.datasets import stack_cohort, virtual_cohort
-from cifl_tf.evaluation import segmentation_scores
-from cifl_tf.evaluation_summary import summary
-from cifl_tf.figures import RegisteredSlice, registration_figure, segmentation_figure
+from cifl_tf.evaluation.scores import segmentation_scores
+from cifl_tf.evaluation.summary import summary
+from cifl_tf.figures.registration import RegisteredSlice, registration_figure
+from cifl_tf.figures.segmentation import segmentation_figure
 from cifl_tf.metrics import dice
 
 plt.rcParams["figure.dpi"] = 72
@@ -89,7 +90,7 @@ segmentation_figure(images, truth, predictions)
 #
 # ## Register T1w to an inverted T1w
 #
-# Without any training: the warp of this pair alone is optimised, so that the features of the
+# Without any training: the warp of this pair alone is optimized, so that the features of the
 # warped image agree with those of the fixed one. `cifl.train_registration` trains a VoxelMorph
 # network instead, which registers in one pass.
 
@@ -102,7 +103,7 @@ for name, encoder in {
     "intensities": None,
     "CIFL features": cifl.load_pretrained("shapes-2d"),
 }.items():
-    warp = cifl.optimise_instance(moving, fixed, encoder, settings=settings)
+    warp = cifl.optimize_instance(moving, fixed, encoder, settings=settings)
     registered[name] = RegisteredSlice(fixed, moving, cifl.warp(moving, warp), warp)
 registration_figure(registered)
 

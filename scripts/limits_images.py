@@ -12,7 +12,7 @@ from cifl_tf.datasets import REMAPPINGS, mni152_tissues, remap_contrast
 from cifl_tf.datasets.virtual import MEANS
 
 T1 = "T1"
-LESION_CENTRE, LESION_RADIUS = (74, 125), 5.0  # voxels of 1 mm: deep in the white matter
+LESION_CENTER, LESION_RADIUS = (74, 125), 5.0  # voxels of 1 mm: deep in the white matter
 # Simulated layers around the brain, from the inside: thickness in mm, and intensity.
 FLUID, SKULL, SCALP_WIDTH = (3, 0.3), (7, 0.05), 6
 GROUPS = {
@@ -52,7 +52,7 @@ def block_means(image, size: Sequence[int]) -> np.ndarray:
 
 
 def interpolated(blocks, size: Sequence[int], shape) -> np.ndarray:
-    """Linear interpolation between the centres of blocks, back to single voxels."""
+    """Linear interpolation between the centers of blocks, back to single voxels."""
     positions = [
         (index + 0.5) / block - 0.5 for index, block in zip(np.indices(shape), size, strict=True)
     ]
@@ -79,7 +79,7 @@ def shaded(image, mask, ratio: float) -> np.ndarray:
 def lesion_mask(shape) -> np.ndarray:
     """Where the lesion is, booleans (x, y)."""
     x, y = np.indices(shape)
-    return np.hypot(x - LESION_CENTRE[0], y - LESION_CENTRE[1]) <= LESION_RADIUS
+    return np.hypot(x - LESION_CENTER[0], y - LESION_CENTER[1]) <= LESION_RADIUS
 
 
 def with_lesion(image, level: float) -> np.ndarray:
@@ -117,7 +117,7 @@ def variants() -> tuple[dict[str, Variant], np.ndarray]:
         f"T1, {name}": Variant("contrast", remap_contrast(t1, mask, name)) for name in REMAPPINGS
     }
     images |= {f"{name}-like": Variant("contrast", rendered(MEANS[name])) for name in MEANS}
-    images["grey matter like white"] = Variant(
+    images["gray matter like white"] = Variant(
         "contrast", rendered((0.6, 0.6, 0.2, 0.6)), picture="lesion"
     )
     bright, dark = with_lesion(flair, 0.95), with_lesion(t1, 0.3)
@@ -156,7 +156,7 @@ def variants() -> tuple[dict[str, Variant], np.ndarray]:
         ),
         "stripped 3 mm too tight": (t1 * (distance_transform_edt(mask) > 3), T1, False),
         "noise in the air, SNR 20": (noisy(t1, white / 20), T1, True),
-        "grey background": (np.where(mask, t1, 0.5), T1, False),
+        "gray background": (np.where(mask, t1, 0.5), T1, False),
         "white background": (np.where(mask, t1, 1), T1, True),
     }
     images |= {

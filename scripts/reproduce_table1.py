@@ -2,7 +2,7 @@
 
 Networks see one contrast in training, T1w, and are tested on it, on its inversion, and on the other
 contrasts of the dataset. Beside the paper's baseline on intensities stand training on images
-synthesised from the label maps (SynthSeg style), MIND-SSC features in place of CIFL features, and,
+synthesized from the label maps (SynthSeg style), MIND-SSC features in place of CIFL features, and,
 where ANTsPy is installed, SyN with mutual information.
 
     python scripts/reproduce_table1.py --data virtual --out table1
@@ -24,21 +24,17 @@ from pathlib import Path
 from typing import get_args
 
 import cifl_tf as cifl
+from cifl_tf.cli.demo_images import example_pairs
 from cifl_tf.datasets import stack_cohort
-from cifl_tf.demo import example_pairs
-from cifl_tf.evaluation_report import write_study
-from cifl_tf.evaluation_summary import compare, summary
-from cifl_tf.figures import (
-    RegisteredSlice,
-    feature_figure,
-    registration_figure,
-    save_figure,
-    segmentation_figure,
-    synthesis_figure,
-)
+from cifl_tf.evaluation.report import write_study
+from cifl_tf.evaluation.summary import compare, summary
+from cifl_tf.features.config import Precision
+from cifl_tf.figures.features import feature_figure, synthesis_figure
+from cifl_tf.figures.panels import save_figure
+from cifl_tf.figures.registration import RegisteredSlice, registration_figure
+from cifl_tf.figures.segmentation import segmentation_figure
 from cifl_tf.metrics import format_mean_sd
-from cifl_tf.training import Precision
-from cifl_tf.training_folder import claim_folder
+from cifl_tf.training.folder import claim_folder
 from table1_study import FULL, QUICK, REGISTRATION, SEGMENTATION, Study, say
 
 # Chua & Dalca, Table 1: mean and SD of the Dice, by what the network sees.

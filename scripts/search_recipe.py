@@ -26,26 +26,28 @@ from tensorflow import keras  # isort: skip
 
 from cifl_tf.datasets import (
     Cohort,
-    open_cohort,
+    load_cohort,
     split_study,
     study_contrasts,
     study_view,
 )
-from cifl_tf.evaluation import feature_scores, segmentation_scores
-from cifl_tf.evaluation_report import (
+from cifl_tf.evaluation.report import (
     JSON_FILE,
     read_report,
     write_report,
     write_study,
 )
-from cifl_tf.evaluation_summary import summary
-from cifl_tf.files import written_whole
-from cifl_tf.inference import ENCODER_FILE
-from cifl_tf.model_files import ENCODER
-from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
-from cifl_tf.training import Precision, TrainingConfig, train
-from cifl_tf.training_folder import claim_folder
-from cifl_tf.training_progress import Goal, read_progress
+from cifl_tf.evaluation.scores import feature_scores, segmentation_scores
+from cifl_tf.evaluation.summary import summary
+from cifl_tf.features.config import Precision, TrainingConfig
+from cifl_tf.features.inference import ENCODER_FILE
+from cifl_tf.features.training import train
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.models.files import ENCODER
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.training import train_segmenter
+from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.progress import Goal, read_progress
 
 BASE = "base"
 NUM_SLICES = 9
@@ -61,18 +63,18 @@ class Variant:
         group: what it varies.
         name: of its line, and of its folders.
         config: of the encoder.
-        ensemble: of the features that the U-Net gets.
+        remappings: of the features that the U-Net gets.
     """
 
     group: str
     name: str
     config: TrainingConfig
-    ensemble: tuple[str, ...] = ENSEMBLE
+    remappings: tuple[str, ...] = ENSEMBLE
 
     @property
     def encoder(self) -> str:
         """Name of the encoder's folder."""
-        return BASE if self.ensemble != ENSEMBLE else self.name
+        return BASE if self.remappings != ENSEMBLE else self.name
 
 
 def variants(base: TrainingConfig) -> list[Variant]:
@@ -130,14 +132,14 @@ class Search:
 
     def __init__(self, data: str, out: Path, base: TrainingConfig, segmentation_steps: int):
         self.out, self.variants = out, variants(base)
-        cohort = open_cohort(data)
+        cohort = load_cohort(data)
         self.train, self.validation, test = split_study(cohort, base.seed)
         self.num_kept = len(test)
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, NUM_SLICES)
         self.segmentation = {
             "steps": segmentation_steps,
-            "copies": COPIES,
+            "cached_copies": COPIES,
             "seed": base.seed,
             **self.view,
         }
@@ -153,7 +155,7 @@ class Search:
             # After an interruption, those of the steps that were left, for all steps.
             share = (steps - done) / steps
             minutes = (time.monotonic() - start) / 60 / share if share > 0 else None
-            with written_whole(file) as temporary:
+            with atomic_path(file) as temporary:
                 temporary.write_text(json.dumps(minutes))
         return encoder, json.loads(file.read_text())
 
@@ -166,7 +168,7 @@ class Search:
         keras.backend.clear_session()  # or some thirty variants fill the memory
         encoder, minutes = self.encoder(variant)
         model = str(self.out / "encoders" / variant.encoder)
-        config = SegmentationConfig(model, ensemble=variant.ensemble, **self.segmentation)
+        config = SegmentationConfig(model, remappings=variant.remappings, **self.segmentation)
         segmenter = train_segmenter(
             self.out / "segmenters" / variant.name, config, self.train, self.validation
         )

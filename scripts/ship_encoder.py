@@ -14,15 +14,15 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from cifl_tf.callbacks import read_history
-from cifl_tf.encoder import build_encoder, start_from
-from cifl_tf.figures import curve_figure, save_figure
-from cifl_tf.files import written_whole
-from cifl_tf.image_model import Encoder, Preprocessing
-from cifl_tf.inference import ENCODER_FILE
-from cifl_tf.model_files import load_network
-from cifl_tf.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS
-from cifl_tf.training_folder import CONFIG_FILE, HISTORY_FILE, read_config
+from cifl_tf.features.encoder import build_encoder, transfer_weights
+from cifl_tf.features.inference import ENCODER_FILE
+from cifl_tf.features.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS
+from cifl_tf.figures.panels import curve_figure, save_figure
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.models.files import load_network
+from cifl_tf.models.image_model import Encoder, Preprocessing
+from cifl_tf.training.callbacks import read_history
+from cifl_tf.training.folder import CONFIG_FILE, HISTORY_FILE, read_config
 
 VOXEL_RANGE = (0.8, 2.5)  # around the 1 and 2 mm of the images that encoders were measured at
 SHOWN = ("loss", "pair_similarity", "channel_similarity", "unrelated_similarity")
@@ -38,7 +38,7 @@ def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
     config = read_config(folder)
     kind = {key: config[key] for key in ("ndim", "num_features", "num_filters", "architecture")}
     encoder = build_encoder(**kind)
-    start_from(encoder, load_network(folder / ENCODER_FILE))
+    transfer_weights(encoder, load_network(folder / ENCODER_FILE))
     return Encoder(encoder, Preprocessing((voxel_range,) * 3))
 
 
@@ -46,10 +46,10 @@ def ship(folder: Path, name: str, voxel_range: tuple[float, float] = VOXEL_RANGE
     """Write the encoder of a training folder under a name, and renew the checksums."""
     target = WEIGHTS / name
     encoder = described(folder, voxel_range)
-    with written_whole(target / ENCODER_FILE) as temporary:
+    with atomic_path(target / ENCODER_FILE) as temporary:
         encoder.save(temporary)
     for file in (CONFIG_FILE, HISTORY_FILE):
-        with written_whole(target / file) as temporary:
+        with atomic_path(target / file) as temporary:
             shutil.copyfile(folder / file, temporary)
     rows = read_history(target / HISTORY_FILE)
     curves = {key: [float(row[key]) for row in rows] for key in SHOWN}
@@ -65,7 +65,7 @@ def renew_checksums() -> None:
         f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(WEIGHTS).as_posix()}\n"
         for file in files
     ]
-    with written_whole(WEIGHTS / SUMS_FILE) as temporary:
+    with atomic_path(WEIGHTS / SUMS_FILE) as temporary:
         temporary.write_text("".join(lines), newline="\n")
 
 

@@ -27,19 +27,20 @@ from scipy.ndimage import (
 from scipy.spatial import cKDTree
 
 from cifl_tf.datasets import (
-    open_cohort,
+    load_cohort,
     split_study,
     stack_cohort,
     study_contrasts,
     study_view,
 )
-from cifl_tf.figures import feature_figure, figure_pixels
-from cifl_tf.files import written_whole
+from cifl_tf.figures.features import feature_figure
+from cifl_tf.figures.panels import figure_pixels
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.volumes import read_label_volume
 from cifl_tf.metrics import same_channel_correlation
-from cifl_tf.volumes import read_label_volume
 from limits_images import (
     GROUPS,
-    LESION_CENTRE,
+    LESION_CENTER,
     T1,
     Variant,
     block_means,
@@ -52,7 +53,7 @@ ENSEMBLES: dict[str, tuple[str, ...]] = {"features": (), "averaged": ("inverted"
 REACH = 8  # voxels that a feature sees far
 NUM_SLICES = 9  # of a real head
 NUM_CHANNELS, DPI = 4, 96  # of the pictures
-MARGIN, ZOOM = 18, 34  # mm around the brain that most show; around the lesion's centre, of one
+MARGIN, ZOOM = 18, 34  # mm around the brain that most show; around the lesion's center, of one
 COLUMNS = {
     "intensities": "intensities",
     "features": "features",
@@ -64,12 +65,12 @@ COLUMNS = {
 }
 
 
-def features_at(image, encoder, spacing: int, ensemble) -> np.ndarray:
+def features_at(image, encoder, spacing: int, remappings) -> np.ndarray:
     """Features (x, y, C) on the grid of the image, computed on voxels of so many of its own."""
     if spacing == 1:
-        return cifl.features_of(image, encoder, ensemble=ensemble)
+        return cifl.features_of(image, encoder, remappings=remappings)
     size = (spacing, spacing)
-    features = cifl.features_of(block_means(image, size), encoder, ensemble=ensemble)
+    features = cifl.features_of(block_means(image, size), encoder, remappings=remappings)
     channels = np.moveaxis(features, -1, 0)
     return np.stack([interpolated(each, size, image.shape) for each in channels], -1)
 
@@ -102,10 +103,10 @@ def measure(images: Mapping[str, Variant], mask, encoder) -> tuple[list[dict], d
     """One row for each image, and the features (x, y, C) of each, not averaged."""
     features = {
         kind: {
-            name: features_at(variant.image, encoder, variant.spacing, ensemble)
+            name: features_at(variant.image, encoder, variant.spacing, remappings)
             for name, variant in images.items()
         }
-        for kind, ensemble in ENSEMBLES.items()
+        for kind, remappings in ENSEMBLES.items()
     }
     near = {
         "lesion": distance_transform_edt(~lesion_mask(mask.shape)) <= REACH,
@@ -127,7 +128,7 @@ def draw(images: Mapping[str, Variant], features: Mapping[str, np.ndarray], mask
     brain = tuple(
         slice(max(0, found.min() - MARGIN), found.max() + MARGIN) for found in np.nonzero(mask)
     )
-    lesion = tuple(slice(centre - ZOOM, centre + ZOOM) for centre in LESION_CENTRE)
+    lesion = tuple(slice(center - ZOOM, center + ZOOM) for center in LESION_CENTER)
     for picture in sorted({variant.picture for variant in images.values()} - {""}):
         window = lesion if picture == "lesion" else brain
         names = [T1, *(name for name, each in images.items() if each.picture == picture)]
@@ -139,12 +140,12 @@ def draw(images: Mapping[str, Variant], features: Mapping[str, np.ndarray], mask
             dict(zip(labels, shown, strict=True)),
             NUM_CHANNELS,
         )
-        with written_whole(Path(out) / f"{picture}.png") as temporary:
+        with atomic_path(Path(out) / f"{picture}.png") as temporary:
             indexed(figure_pixels(figure, DPI)).save(temporary, format="PNG", optimize=True)
 
 
 def indexed(pixels) -> Image.Image:
-    """Pixels in 64 greys and 64 colors of features, which makes files a third as large."""
+    """Pixels in 64 grays and 64 colors of features, which makes files a third as large."""
     shades = [colormaps[name](np.linspace(0, 1, 64))[:, :3] for name in ("gray", "RdBu_r")]
     colors = np.rint(255 * np.concatenate(shades)).astype(np.uint8)
     _, index = cKDTree(colors).query(pixels[..., :3])
@@ -157,26 +158,26 @@ def measure_subjects(data, encoder, seed: int = 0) -> tuple[list[dict], int]:
     """Rows on the middle slice of real subjects, mean and SD over them, and their number.
 
     Every contrast is compared with the T1w of the same subject; so is the T1w of another, half the
-    list further on, as neighbours in a list may be scans of one person.
+    list further on, as neighbors in a list may be scans of one person.
     """
-    cohort = open_cohort(data)
+    cohort = load_cohort(data)
     train, validation, _ = split_study(cohort, seed)
     cohort = cohort.select((*train.names, *validation.names))
-    around = study_view(cohort, 1)["around"]
+    center_label = study_view(cohort, 1)["center_label"]
     rows = []
     for plane in ("coronal", "axial"):
         stacks = {
-            contrast: stack_cohort(cohort, contrast, 2, plane, 1, around)
+            contrast: stack_cohort(cohort, contrast, 2, plane, 1, center_label)
             for contrast in study_contrasts(cohort)
         }
         masks = stacks["T1w"][1][..., 0] > 0
         pictures = {name: images[..., 0] for name, (images, _, _) in stacks.items()}
         values = {
             kind: {
-                name: [cifl.features_of(image, encoder, ensemble=ensemble) for image in images]
+                name: [cifl.features_of(image, encoder, remappings=remappings) for image in images]
                 for name, images in pictures.items()
             }
-            for kind, ensemble in ENSEMBLES.items()
+            for kind, remappings in ENSEMBLES.items()
         }
         values["intensities"] = {name: stacks[name][0] for name in pictures}
         count = len(masks)
@@ -221,10 +222,10 @@ def measure_head(t1, flair, labels, encoder) -> list[dict]:
     images |= {f"{name} brain": np.where(brain, volume, 0)[cut] for name, volume in volumes.items()}
     values = {
         kind: {
-            name: cifl.features_of(image, encoder, ensemble=ensemble)
+            name: cifl.features_of(image, encoder, remappings=remappings)
             for name, image in images.items()
         }
-        for kind, ensemble in ENSEMBLES.items()
+        for kind, remappings in ENSEMBLES.items()
     }
     values["intensities"] = {name: image[..., None] for name, image in images.items()}
     # Within slices: no feature sees the next one.
@@ -265,7 +266,7 @@ def table(rows: Sequence[Mapping], first: Mapping[str, str]) -> str:
 def write_csv(path: Path, rows: Sequence[Mapping]) -> None:
     """Write rows, numbers with four decimals, empty where a row has none."""
     names = list(dict.fromkeys(key for row in rows for key in row))
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="") as stream:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         for row in rows:
@@ -284,7 +285,7 @@ def replace_part(page: Path, name: str, text: str) -> None:
     _, found_end, after = rest.partition(end)
     if not (found_begin and found_end):
         raise ValueError(f"{page} has no lines {begin!r} and {end!r}; add them where it belongs")
-    with written_whole(page) as temporary:
+    with atomic_path(page) as temporary:
         temporary.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 

@@ -10,16 +10,19 @@ import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import numpy as np  # isort: skip
 
-from cifl_tf.datasets import open_cohort, split_study, study_contrasts, study_view
-from cifl_tf.evaluation import registration_scores, segmentation_scores
-from cifl_tf.evaluation_report import JSON_FILE, read_report, write_report
-from cifl_tf.files import written_whole
-from cifl_tf.mind import build_mind_ssc
-from cifl_tf.registration_methods import NetworkMethod
-from cifl_tf.registration_training import RegistrationConfig, train_registration
-from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
-from cifl_tf.syn import MISSING, has_ants, register_syn
-from cifl_tf.training import Precision, TrainingConfig, train
+from cifl_tf.datasets import load_cohort, split_study, study_contrasts, study_view
+from cifl_tf.evaluation.report import JSON_FILE, read_report, write_report
+from cifl_tf.evaluation.scores import registration_scores, segmentation_scores
+from cifl_tf.features.config import Precision, TrainingConfig
+from cifl_tf.features.mind import build_mind_ssc
+from cifl_tf.features.training import train
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.registration.config import RegistrationConfig
+from cifl_tf.registration.methods import NetworkMethod
+from cifl_tf.registration.syn import MISSING, has_ants, register_syn
+from cifl_tf.registration.training import train_registration
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.training import train_segmenter
 
 SHIPPED = "shapes-2d"  # the encoder in the package, of the default temperature
 SHIPPED_TAU = TrainingConfig().tau_gamma
@@ -42,7 +45,7 @@ class Plan:
     Attributes:
         temperatures: τγ of the encoders.
         main: the one of them that takes part in what the paper does not compare.
-        encoder_steps: optimisation steps of each encoder; 0 takes the one that ships with the
+        encoder_steps: optimization steps of each encoder; 0 takes the one that ships with the
             package, for the temperature ``SHIPPED_TAU``.
         coarse_steps: of one more encoder for registration, of ``COARSE`` shapes; 0 leaves it out.
         segmentation_steps: of each segmenter, at most.
@@ -51,7 +54,7 @@ class Plan:
             too; 0 leaves them out, here and in segmentation.
         num_slices: coronal slices per subject, around the thalamus where it is labelled.
         num_test: test subjects, at most; registration takes all their ordered pairs. None for all.
-        instance: how each pair's own warp is optimised; None for the defaults.
+        instance: how each pair's own warp is optimized; None for the defaults.
         others: also what the paper does not have: MIND-SSC and SyN.
     """
 
@@ -107,7 +110,7 @@ class Study:
         precision: Precision = "float32",
     ):
         self.out, self.plan, self.seed = out, plan, seed
-        cohort = open_cohort(data)
+        cohort = load_cohort(data)
         self.train, self.validation, test = split_study(cohort, seed)
         self.test = test.select(test.names[: plan.num_test])
         self.contrasts = study_contrasts(cohort)
@@ -139,7 +142,7 @@ class Study:
     def trained_encoder(self, model: str) -> str:
         """The same encoder, trained or made unless it is there."""
         if model == self.mind and not Path(model).exists():
-            with written_whole(model) as temporary:
+            with atomic_path(model) as temporary:
                 build_mind_ssc().save(temporary)
         if model in self.untrained:
             say(f"encoder, {Path(model).name}")
@@ -154,15 +157,15 @@ class Study:
         configs |= {name: configure(model) for name, model in self.encoders.items()}
         configs["synthetic images (SynthSeg style)"] = configure("intensity", synthetic=True)
         if self.plan.others:
-            configs["MIND-SSC"] = configure(self.mind, ensemble=())
+            configs["MIND-SSC"] = configure(self.mind, remappings=())
         if self.plan.remapped_steps:
-            remapped = partial(configure, remapped=REMAPPED)
-            configs[f"intensity, {REMAPPED_NAME}"] = remapped("intensity")
-            main = remapped(self.encoders[self.main_name])
+            random_contrast = partial(configure, random_contrast=REMAPPED)
+            configs[f"intensity, {REMAPPED_NAME}"] = random_contrast("intensity")
+            main = random_contrast(self.encoders[self.main_name])
             configs[f"{self.main_name}, {REMAPPED_NAME}"] = main
 
         def trained(name, config):
-            self.trained_encoder(config.model)
+            self.trained_encoder(config.encoder)
             folder = self.out / "training" / SEGMENTATION / slug(name)
             return train_segmenter(folder, config, self.train, self.validation)
 
@@ -181,41 +184,41 @@ class Study:
             supervised, added = partial(configure, label_weight=1.0, smoothness=0.01), "with labels"
             if self.plan.remapped_steps:
                 steps, added = self.plan.remapped_steps, f"{added}, {REMAPPED_NAME}"
-                supervised = partial(supervised, remapped=REMAPPED, steps=steps)
+                supervised = partial(supervised, random_contrast=REMAPPED, steps=steps)
             best = f"{COARSE_NAME}, {added}"
             configs[f"intensity, {added}"] = supervised("intensity")
             configs[best] = supervised(self.coarse)
         if self.plan.others:
-            configs["MIND-SSC"] = configure(self.mind, ensemble=())
+            configs["MIND-SSC"] = configure(self.mind, remappings=())
 
         def trained(name, config, refine=None):
-            self.trained_encoder(config.model)
+            self.trained_encoder(config.encoder)
             folder = self.out / "training" / REGISTRATION / slug(name)
             network = train_registration(folder, config, self.train, self.validation)
             return NetworkMethod(network, refine=refine).displace
 
-        optimise = partial(cifl.optimise_instance, settings=self.plan.instance)
+        optimize = partial(cifl.optimize_instance, settings=self.plan.instance)
         methods: dict[str, Callable] = {ZERO: lambda: stay}
         methods |= {name: partial(trained, name, config) for name, config in configs.items()}
         if self.plan.others and has_ants():
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
             say(f"left out: {MISSING}")
-        optimised = {self.main_name: self.encoders[self.main_name]}
+        optimized = {self.main_name: self.encoders[self.main_name]}
         if self.plan.coarse_steps:
-            optimised[COARSE_NAME] = self.coarse
+            optimized[COARSE_NAME] = self.coarse
             settings = self.plan.instance or cifl.InstanceSettings()
             methods[f"{best}, refined"] = partial(trained, best, configs[best], settings)
 
-        def optimised_with(model):
-            return partial(optimise, encoder=cifl.load_encoder(self.trained_encoder(model)))
+        def optimized_with(model):
+            return partial(optimize, encoder=cifl.load_encoder(self.trained_encoder(model)))
 
         methods |= {
-            f"optimised, {name}": partial(optimised_with, model)
-            for name, model in optimised.items()
+            f"optimized, {name}": partial(optimized_with, model)
+            for name, model in optimized.items()
         }
         if self.plan.others:
-            methods["optimised, intensity"] = lambda: partial(optimise, encoder=None)
+            methods["optimized, intensity"] = lambda: partial(optimize, encoder=None)
         return methods
 
     def scores(self, task: str, name: str) -> list[dict] | None:

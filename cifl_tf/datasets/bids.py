@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from cifl_tf._notes import listed, note, note_left_out
 from cifl_tf.datasets.bids_names import (
     BidsImage,
     images_in,
@@ -13,11 +14,10 @@ from cifl_tf.datasets.bids_names import (
     telling_apart,
 )
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
+from cifl_tf.datasets.label_tables import occurring_rows, occurring_values, read_bids_table
 from cifl_tf.datasets.subjects import ImageSource, Subject
-from cifl_tf.datasets.tables import occurring_rows, occurring_values, read_bids_table
-from cifl_tf.files import expanded
-from cifl_tf.image_files import is_leftover, missing_content
-from cifl_tf.notes import listed, note, note_left_out
+from cifl_tf.images.atomic import expanded
+from cifl_tf.images.nifti import is_leftover, missing_content
 
 # Suffixes of images, not of masks and segmentations; those listed first come first.
 SUFFIXES = (

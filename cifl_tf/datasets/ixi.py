@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from cifl_tf._notes import note_left_out
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import ImageSource, Subject
-from cifl_tf.files import expanded
-from cifl_tf.grid import resample
-from cifl_tf.image_files import missing_content
-from cifl_tf.notes import note_left_out
-from cifl_tf.volumes import Volume, read_volume
+from cifl_tf.images.atomic import expanded
+from cifl_tf.images.grid import resample
+from cifl_tf.images.nifti import missing_content
+from cifl_tf.images.volumes import Volume, read_volume
 
 SUFFIXES = {"T1w": "T1", "T2w": "T2", "PDw": "PD"}
 NAME = re.compile(r"(IXI\d+-\w+-\d+)-(T1|T2|PD)\.nii(?:\.gz)?")

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifl_tf.intensity import rescale_intensity
-from cifl_tf.volumes import plane_axis
+from cifl_tf.images.intensity import rescale_intensity
+from cifl_tf.images.volumes import plane_axis
 
 # Spheroids, one per side, in mm of MNI152 space: x is that of the right side.
-THALAMUS_CENTRE = (12.5, -18.0, 7.0)
+THALAMUS_CENTER = (12.5, -18.0, 7.0)
 THALAMUS_AXIS = (-0.4, 0.87, 0.28)  # the long one, from the pulvinar forwards and to the midline
 THALAMUS_HALF_LENGTH, THALAMUS_RADIUS = 15.5, 9.0
 THALAMUS_EDGE = 2.0  # mm over which its probability falls from 0.73 to 0.27
@@ -19,7 +19,7 @@ class TissueMaps(NamedTuple):
     """Tissue probabilities on one grid.
 
     Attributes:
-        probabilities: float32 (4, x, y, z), white matter, grey matter, cerebrospinal fluid and
+        probabilities: float32 (4, x, y, z), white matter, gray matter, cerebrospinal fluid and
             thalamus. Their sum is 1 inside the brain and 0 outside.
         affine: (4, 4), voxels to mm.
     """
@@ -49,12 +49,12 @@ def mni152_slice(plane: str = "coronal") -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=2)
 def mni152_tissues(resolution: int = 2) -> TissueMaps:
-    """Probabilities of white matter, grey matter, cerebrospinal fluid and thalamus.
+    """Probabilities of white matter, gray matter, cerebrospinal fluid and thalamus.
 
-    White and grey matter are the ICBM 152 (2009) templates in nilearn; what they leave of the brain
+    White and gray matter are the ICBM 152 (2009) templates in nilearn; what they leave of the brain
     mask is cerebrospinal fluid. nilearn has no map of the thalamus: it is **approximated** by a
-    spheroid per side, half axes 15.5, 9 and 9 mm, centre 12.5 mm from the midline, with an edge
-    2 mm wide, that takes its share of the white and grey matter there but no fluid. It has the
+    spheroid per side, half axes 15.5, 9 and 9 mm, center 12.5 mm from the midline, with an edge
+    2 mm wide, that takes its share of the white and gray matter there but no fluid. It has the
     place and the size of a thalamus (about 5 cm³ a side), not its form.
 
     Args:
@@ -63,15 +63,15 @@ def mni152_tissues(resolution: int = 2) -> TissueMaps:
     from nilearn import datasets  # slow to import
 
     image = datasets.load_mni152_gm_template(resolution=resolution)
-    grey = image.get_fdata().clip(0, 1)
+    gray = image.get_fdata().clip(0, 1)
     white = datasets.load_mni152_wm_template(resolution=resolution).get_fdata().clip(0, 1)
     brain = datasets.load_mni152_brain_mask(resolution=resolution).get_fdata() > 0
     # The two templates reach a little beyond the mask, and in places their sum beyond 1.
-    excess = np.maximum(grey + white, 1)
-    grey, white = brain * grey / excess, brain * white / excess
-    fluid = brain - grey - white
+    excess = np.maximum(gray + white, 1)
+    gray, white = brain * gray / excess, brain * white / excess
+    fluid = brain - gray - white
     thalamus = _thalamus(image.shape, image.affine)
-    maps = (white * (1 - thalamus), grey * (1 - thalamus), fluid, (white + grey) * thalamus)
+    maps = (white * (1 - thalamus), gray * (1 - thalamus), fluid, (white + gray) * thalamus)
     probabilities = np.stack(maps).astype(np.float32).clip(0, 1)
     probabilities.setflags(write=False)
     return TissueMaps(probabilities, image.affine)
@@ -82,7 +82,7 @@ def _thalamus(shape, affine):
     voxels = np.moveaxis(np.indices(shape), 0, -1)
     offset = voxels @ affine[:3, :3].T + affine[:3, 3]
     offset[..., 0] = np.abs(offset[..., 0])
-    offset -= THALAMUS_CENTRE
+    offset -= THALAMUS_CENTER
     along = offset @ np.divide(THALAMUS_AXIS, np.linalg.norm(THALAMUS_AXIS))
     across = (offset**2).sum(-1) - along**2
     radius = np.sqrt((along / THALAMUS_HALF_LENGTH) ** 2 + across / THALAMUS_RADIUS**2)

@@ -1,11 +1,11 @@
 """The neurite-OASIS release: 414 subjects of OASIS-1 with labels, in 3D and as one slice each."""
 
+from cifl_tf._notes import note_left_out
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
+from cifl_tf.datasets.label_tables import occurring_rows, read_freesurfer_table
 from cifl_tf.datasets.subjects import Subject
-from cifl_tf.datasets.tables import occurring_rows, read_freesurfer_table
-from cifl_tf.files import expanded
-from cifl_tf.image_files import missing_content
-from cifl_tf.notes import note_left_out
+from cifl_tf.images.atomic import expanded
+from cifl_tf.images.nifti import missing_content
 
 # The release's own seg4_labels.txt and seg35_labels.txt go before these.
 SEG4 = {1: "Cortex", 2: "Subcortical-Gray-Matter", 3: "White-Matter", 4: "CSF"}
@@ -36,7 +36,7 @@ def read_oasis(
     brain mask is where the image is not zero: the labels leave out fluid around the brain.
 
     Names come from ``seg4_labels.txt``, ``seg24_labels.txt`` or ``seg35_labels.txt`` in the
-    folder, as far as they occur in any subject. Without the file, seg4 is cortex, subcortical grey
+    folder, as far as they occur in any subject. Without the file, seg4 is cortex, subcortical gray
     matter, white matter and CSF, and seg35 the 35 FreeSurfer structures in FreeSurfer's order.
 
     Args:

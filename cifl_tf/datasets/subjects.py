@@ -11,8 +11,8 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 
 from cifl_tf.datasets.contrasts import remap_contrast
-from cifl_tf.intensity import is_air, rescale_intensity
-from cifl_tf.volumes import (
+from cifl_tf.images.intensity import is_air, rescale_intensity
+from cifl_tf.images.volumes import (
     Volume,
     fit_shape,
     read_label_volume,

@@ -8,7 +8,9 @@ import nibabel
 import numpy as np
 
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
-from cifl_tf.datasets.diffeomorphisms import (
+from cifl_tf.datasets.mni152 import mni152_tissues
+from cifl_tf.datasets.subjects import ImageSource, Subject
+from cifl_tf.datasets.virtual_fields import (
     integrate,
     random_velocity,
     resize,
@@ -16,12 +18,10 @@ from cifl_tf.datasets.diffeomorphisms import (
     smooth_noise,
     warp,
 )
-from cifl_tf.datasets.mni152 import mni152_tissues
-from cifl_tf.datasets.subjects import ImageSource, Subject
-from cifl_tf.volumes import read_volume
+from cifl_tf.images.volumes import read_volume
 
 TABLE = {1: "WM", 2: "GM", 3: "CSF", 4: "THA"}
-# Mean intensity of white matter, grey matter, fluid and thalamus, by contrast.
+# Mean intensity of white matter, gray matter, fluid and thalamus, by contrast.
 MEANS: dict[str, tuple[float, float, float, float]] = {
     "T1w": (0.85, 0.60, 0.22, 0.74),
     "T2w": (0.42, 0.56, 0.95, 0.48),
@@ -65,7 +65,7 @@ def virtual_cohort(
     """Subjects made from the tissue maps of the MNI152 brain that nilearn carries; no download.
 
     Each has the tissue maps under a random diffeomorphism of its own, further individual where
-    the template is blurred, and labels white matter WM, grey matter GM, cerebrospinal fluid CSF and
+    the template is blurred, and labels white matter WM, gray matter GM, cerebrospinal fluid CSF and
     thalamus THA: the likeliest tissue at each voxel. The thalamus is an approximation, see
     ``mni152_tissues``. Images are skull-stripped T1w, T2w, FLAIR and PDw: mean intensities of the
     tissues in their known order, mixed by the probabilities (partial volume), times a bias field,

@@ -7,7 +7,7 @@ SMALLEST_DETERMINANT = 1e-9
 
 
 def jacobian_determinant(displacement) -> np.ndarray:
-    """How many times larger a warp makes the neighbourhood of each voxel, det(I + ∇u).
+    """How many times larger a warp makes the neighborhood of each voxel, det(I + ∇u).
 
     Derivatives are central differences, one-sided at the border (`numpy.gradient`). 1 where
     nothing is stretched, at most 0 where the warp folds. Component i points along axis i. In mm the

@@ -42,7 +42,7 @@ def hausdorff95(labels_1, labels_2, label_values, voxel_size) -> np.ndarray:
     a runs over the surface of A (the outline in 2D), and d(a, B) is its distance from the nearest
     point of the surface of B. Surface points are the corners where voxels inside and outside meet;
     P95 is the smallest distance that 95 % of the surface area (2D: outline length) does not exceed.
-    Other packages take voxel centres, or pool both directions; their numbers differ by up to about
+    Other packages take voxel centers, or pool both directions; their numbers differ by up to about
     a voxel. Give a slice as (x, y): the faces of a slab (x, y, 1) would count as surface.
 
     A label absent from both maps gives NaN, to be left out as in `dice`. One absent from only one

@@ -70,7 +70,7 @@ DATASETS: dict[str, tuple[Callable[[Path], object], str]] = {
         "same name for two",
     ),
     "table of one value twice": (_table(b"index\tname\n1\tWM\n1\tGM\n"), "1"),
-    "table without names": (_table(b"index\tcolour\n1\tred\n"), "dseg.tsv"),
+    "table without names": (_table(b"index\tcolor\n1\tred\n"), "dseg.tsv"),
     "table of words": (_table(b"index\tname\none\tWM\n"), "one"),
     "bytes for a table": (_table(bytes(range(256))), "dseg.tsv"),
 }

@@ -67,7 +67,7 @@ def with_qform(**fields) -> bytes:
     return nifti(sform_code=0, qform_code=1, **fields)
 
 
-def colours() -> np.ndarray:
+def colors() -> np.ndarray:
     """An image of red, green and blue."""
     kind = np.dtype([(name, np.uint8) for name in "RGB"])
     return np.zeros(SHAPE, kind)
@@ -142,7 +142,7 @@ CONTENTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "datatype of bits": (NII, lambda: nifti(datatype=1, bitpix=1), "damaged"),
     "no datatype": (NII, lambda: nifti(datatype=0), "damaged"),
     "complex": (NII, lambda: nifti(brain().astype(np.complex64)), "one real number"),
-    "colours": (NII, lambda: nifti(colours()), "colours (RGB)"),
+    "colors": (NII, lambda: nifti(colors()), "colors (RGB)"),
     "no axis": (NII, lambda: nifti(dim=dims(0, 14, 16, 12)), "has 1 axes"),
     "one axis": (NII, lambda: nifti(dim=dims(1, 14)), "axes"),
     "nine axes": (NII, lambda: nifti(dim=dims(9, 14, 16, 12)), "damaged"),
@@ -288,7 +288,7 @@ LABELS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
     "too large": (lambda: np.full(SHAPE, 2.0**40), "NaN, infinite or not below"),
     "frames": (lambda: np.zeros((*SHAPE, 3), np.uint8), "has 3 frames"),
     "complex": (lambda: np.zeros(SHAPE, np.complex64), "one real number"),
-    "colours": (colours, "colours (RGB)"),
+    "colors": (colors, "colors (RGB)"),
 }
 
 

@@ -117,7 +117,7 @@ OPTIONS: dict[str, tuple[str, dict[str, list[str]]]] = {
             "--out": OUT,
         },
     ),
-    "register optimise": (
+    "register optimize": (
         "{image} {image} --model intensity --out {out}",
         {
             "--model": ["{segmenter}", "{registration}", *MODEL],
@@ -169,12 +169,12 @@ COMMANDS: list[tuple[str, str]] = [
     ("features {image} {image} --model {encoder} --out {out}", "would both become"),
     ("segment apply {image} --out {out}", "Missing option"),
     ("register apply {image} --model {registration} --out {out}", "Missing argument"),
-    ("register optimise {image} {image} {image} --out {out}", "unexpected extra argument"),
+    ("register optimize {image} {image} {image} --out {out}", "unexpected extra argument"),
     (
-        "register optimise {image} {image} --model shapes-2d --ndim 3 --out {out}",
+        "register optimize {image} {image} --model shapes-2d --ndim 3 --out {out}",
         "ndim",
     ),
-    ("register optimise {image} {image} --model shapes-3d --ndim 2 --out {out}", "ndim"),
+    ("register optimize {image} {image} --model shapes-3d --ndim 2 --out {out}", "ndim"),
     ("demo --train --model {encoder} --out {out}", "--train trains an encoder"),
     (
         "segment train --model intensity --data {data} --flip --plane sagittal --out {out}",
@@ -195,12 +195,12 @@ COMMANDS: list[tuple[str, str]] = [
     ),
     ("segment train --model intensity --data {data} --segmentation none --out {out}", "label"),
     (
-        "evaluate --model syn --optimise --contrast T1w --data {data} --out {out}",
-        "leave --optimise out",
+        "evaluate --model syn --optimize --contrast T1w --data {data} --out {out}",
+        "leave --optimize out",
     ),
     (
-        "evaluate --model {segmenter} --optimise --contrast T1w --data {data} --out {out}",
-        "--optimise is for registrations",
+        "evaluate --model {segmenter} --optimize --contrast T1w --data {data} --out {out}",
+        "--optimize is for registrations",
     ),
     (
         "evaluate --model {segmenter} --moving-contrast T1w --contrast T1w --data {data} "

@@ -2,7 +2,7 @@
 
 from typer.testing import CliRunner
 
-from cifl_tf.cli import app
+from cifl_tf.cli.main import app
 
 
 def run_here(*arguments):

@@ -15,9 +15,10 @@ import cifl_tf
 from bad_datasets import DATASETS
 from bad_images import IMAGES, LABELS, nifti, packed, write_image, write_labels
 from bad_options import COMMANDS, OPTIONS
-from cifl_tf import cli, registration_cli
-from cifl_tf.registration_training import REGISTRATION_FILE
-from cifl_tf.segmentation_training import SEGMENTER_FILE
+from cifl_tf.cli import main as cli
+from cifl_tf.cli import register as registration_cli
+from cifl_tf.registration.loading import REGISTRATION_FILE
+from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from command_runner import run_here
 
 LISTS = {
@@ -28,15 +29,15 @@ LISTS = {
 PAIRS = {
     "register apply, moving": "register apply {bad} {image} --model {registration}",
     "register apply, fixed": "register apply {image} {bad} --model {registration}",
-    "register optimise, moving": "register optimise {bad} {image} --model intensity",
-    "register optimise, fixed": "register optimise {image} {bad} --model intensity",
+    "register optimize, moving": "register optimize {bad} {image} --model intensity",
+    "register optimize, fixed": "register optimize {image} {bad} --model intensity",
 }
 WARPED_LABELS = {
     "register apply, labels": (
         "register apply {image} {image} --labels {bad} --model {registration}"
     ),
-    "register optimise, labels": (
-        "register optimise {image} {image} --labels {bad} --model intensity"
+    "register optimize, labels": (
+        "register optimize {image} {image} --labels {bad} --model intensity"
     ),
 }
 READERS = {
@@ -99,7 +100,7 @@ def no_work(monkeypatch):
     """No training and no registration begins; models are loaded once."""
     for module in ("training", "segmentation_training", "registration_training"):
         monkeypatch.setattr(f"cifl_tf.{module}.fit_in_folder", accepted)
-    monkeypatch.setattr("cifl_tf.registration_files.register_volumes", accepted)
+    monkeypatch.setattr("cifl_tf.registration.images.register_volumes", accepted)
     monkeypatch.setattr(cli, "run_demo", accepted)
     monkeypatch.setattr(registration_cli, "load_registration", loaded_registration)
     monkeypatch.setenv("COLUMNS", "300")  # of the boxes that explain wrong options

@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
-from cifl_tf import cli, registration_cli
-from cifl_tf.figures import RegisteredSlice
-from cifl_tf.registration_files import Registration
-from cifl_tf.segmentation_training import SEGMENTER_FILE
-from cifl_tf.training_folder import claim_folder
+from cifl_tf.cli import main as cli
+from cifl_tf.cli import register as registration_cli
+from cifl_tf.figures.registration import RegisteredSlice
+from cifl_tf.registration.images import Registration
+from cifl_tf.segmentation.loading import SEGMENTER_FILE
+from cifl_tf.training.folder import claim_folder
 from command_runner import run_here
 
 THIN = [(20, 24, 3), (20, 24, 2), (20, 3, 24), (2, 24, 20), (20, 24, 1), (3, 2, 20)]
@@ -309,7 +310,7 @@ def test_home_folders_in_every_option(save, tmp_path, encoder_file, monkeypatch)
         ["segment", "export", "--model", "none"],
         ["register", "train"],
         ["register", "apply", "{image}", "{image}", "--model", "none"],
-        ["register", "optimise", "{image}", "{image}"],
+        ["register", "optimize", "{image}", "{image}"],
         ["register", "export", "--model", "none"],
         ["evaluate", "--model", "shapes-2d", "--contrast", "T1w,T2w"],
     ],
@@ -350,34 +351,34 @@ def registered(monkeypatch):
 @pytest.mark.usefixtures("registered")
 def test_registrations_overwrite_nothing(save, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    optimise = ["register", "optimise", save("a.nii.gz"), save("b.nii.gz"), "--model", "intensity"]
+    optimize = ["register", "optimize", save("a.nii.gz"), save("b.nii.gz"), "--model", "intensity"]
     labels = tmp_path / "labels.nii.gz"
     labels.write_text("of the user")
     for more in ([], ["--overwrite"]):
-        done = run_here(*optimise, "--out", ".", *more)
+        done = run_here(*optimize, "--out", ".", *more)
         assert done.stderr == "cifl: labels.nii.gz is in the way; move it, or give another --out\n"
     assert labels.read_text() == "of the user"
     labels.unlink()
-    optimise[2] = save("warped.nii.gz")
-    done = run_here(*optimise, "--out", ".")
+    optimize[2] = save("warped.nii.gz")
+    done = run_here(*optimize, "--out", ".")
     assert done.stderr == "cifl: warped.nii.gz is an input of this command; give another --out\n"
-    optimise[2] = tmp_path / "a.nii.gz"
-    done = run_here(*optimise, "--out", ".")
+    optimize[2] = tmp_path / "a.nii.gz"
+    done = run_here(*optimize, "--out", ".")
     assert done.stderr.startswith("cifl: warped.nii.gz (no run of cifl wrote it) is in the way;")
 
 
 @pytest.mark.usefixtures("registered")
 def test_labels_of_another_registration_do_not_stay_beside_the_next(save, tmp_path):
     out = tmp_path / "out"
-    optimise = ["register", "optimise", save("a.nii.gz"), save("b.nii.gz"), "--model", "intensity"]
-    optimise += ["--out", out]
+    optimize = ["register", "optimize", save("a.nii.gz"), save("b.nii.gz"), "--model", "intensity"]
+    optimize += ["--out", out]
     for _ in range(2):
-        done = run_here(*optimise, "--labels", save("truth.nii.gz"))
+        done = run_here(*optimize, "--labels", save("truth.nii.gz"))
         assert done.exit_code == 0, done.output
     assert "labels.nii.gz" in names(out)
-    done = run_here(*optimise)
+    done = run_here(*optimize)
     assert "and 3 more are in the way" in done.stderr
-    assert run_here(*optimise, "--overwrite").exit_code == 0
+    assert run_here(*optimize, "--overwrite").exit_code == 0
     assert "labels.nii.gz" not in names(out)
     assert [run["inputs"][0]["outcome"] for run in runs(out)] == ["done"] * 3
     assert set(runs(out)[0]["inputs"][0]["input"]) == {"moving", "fixed", "labels"}

@@ -10,7 +10,10 @@ import tensorflow as tf
 from matplotlib.image import imread
 
 import cifl_tf
-from cifl_tf import cli, pretrained, registration_cli, segmentation_cli
+from cifl_tf.cli import main as cli
+from cifl_tf.cli import register as registration_cli
+from cifl_tf.cli import segment as segmentation_cli
+from cifl_tf.features import pretrained
 from command_runner import run_here
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "raw"
@@ -52,10 +55,10 @@ def test_features_of_an_ensemble(model_folder, head, tmp_path):
     assert done.exit_code == 0
     written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
     encoder = cifl_tf.load_encoder(model_folder)
-    expected = cifl_tf.features_of(head, encoder, ensemble=("inverted", "gamma"))
+    expected = cifl_tf.features_of(head, encoder, remappings=("inverted", "gamma"))
     np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
     done = run_here("features", head, *options, "--ensemble", "t2")
-    assert_one_line_error(done, "ensemble is ['t2']; give names out of ['inverted',")
+    assert_one_line_error(done, "remappings are ['t2']; give names out of ['inverted',")
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="the real heads are not beside the repository")
@@ -228,10 +231,16 @@ def test_trainings_name_the_encoder_that_ships(
     for model in ("coarse-2d", "./coarse-2d", "my-2d", "intensity"):
         assert run_here(*options, *chosen, model).exit_code == 0
     default, *others = configs
-    assert (default.model, default.vary_intensity, default.remapped) == ("shapes-2d", True, 0)
+    assert (default.encoder, default.intensity_augmentation, default.random_contrast) == (
+        "shapes-2d",
+        True,
+        0,
+    )
     folders = [str(weights / "coarse-2d"), str(weights / "my-2d")]
-    assert [config.model for config in others] == ["coarse-2d", *folders, "intensity"]
-    assert {(config.vary_intensity, config.remapped) for config in others} == {(False, 0.5)}
+    assert [config.encoder for config in others] == ["coarse-2d", *folders, "intensity"]
+    assert {(config.intensity_augmentation, config.random_contrast) for config in others} == {
+        (False, 0.5)
+    }
 
     for wrong, message in (
         (["--ndim", 3], "no encoder for 3D images ships with the package; give --model"),

@@ -3,15 +3,18 @@
 import pytest
 
 from cifl_tf.datasets import virtual_cohort
-from cifl_tf.evaluation import registration_scores, segmentation_scores
-from cifl_tf.evaluation_summary import summary
-from cifl_tf.registration import register
-from cifl_tf.registration_training import RegistrationConfig, train_registration
-from cifl_tf.segmentation_training import SegmentationConfig, train_segmenter
-from cifl_tf.training import TrainingConfig, train
+from cifl_tf.evaluation.scores import registration_scores, segmentation_scores
+from cifl_tf.evaluation.summary import summary
+from cifl_tf.features.config import TrainingConfig
+from cifl_tf.features.training import train
+from cifl_tf.registration.arrays import register
+from cifl_tf.registration.config import RegistrationConfig
+from cifl_tf.registration.training import train_registration
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.training import train_segmenter
 
 CONTRASTS = ["T1w", "T1w:inverted"]
-VIEW = {"num_slices": 3, "around": "THA"}
+VIEW = {"num_slices": 3, "center_label": "THA"}
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ import pytest
 
 import cifl_tf
 from cifl_tf.datasets import read_bids
-from cifl_tf.evaluation import feature_scores, registration_scores, segmentation_scores
-from cifl_tf.evaluation_report import read_report
-from cifl_tf.registration_training import RegistrationConfig, train_registration
-from cifl_tf.segmentation_training import SegmentationConfig, load_segmenter, train_segmenter
-from cifl_tf.syn import register_syn
+from cifl_tf.evaluation.report import read_report
+from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
+from cifl_tf.registration.config import RegistrationConfig
+from cifl_tf.registration.syn import register_syn
+from cifl_tf.registration.training import train_registration
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.loading import load_segmenter
+from cifl_tf.segmentation.training import train_segmenter
 from command_runner import run_here
 
 VIEW = {"plane": "axial", "num_slices": 3}
@@ -113,9 +116,9 @@ def test_registration(dataset, registration_folder, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["intensity", "registration"])
-def test_optimised(model, dataset, registration_folder, tmp_path):
+def test_optimized(model, dataset, registration_folder, tmp_path):
     model = registration_folder if model == "registration" else model
-    options = "--optimise --contrast FLAIR --moving-contrast FLAIR --plane axial --num-slices 1"
+    options = "--optimize --contrast FLAIR --moving-contrast FLAIR --plane axial --num-slices 1"
     common = ["--model", model, "--data", dataset, "--subjects", "sub-1,sub-2", "--out", tmp_path]
     done = evaluate(*common, *options.split())
     assert done.exit_code == 0, done.output
@@ -140,12 +143,12 @@ def test_syn(dataset, cohort, tmp_path):
 
 
 def test_syn_without_ants_says_what_to_install(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("cifl_tf.evaluation_cli.has_ants", lambda: False)
+    monkeypatch.setattr("cifl_tf.cli.evaluate.has_ants", lambda: False)
     common = ["--data", dataset, "--out", tmp_path / "out", "--contrast", "T1w"]
     done = evaluate("--model", "syn", *common)
     assert done.exit_code == 1
     assert done.stderr.endswith("not installed: pip install antspyx\n")
-    assert "leave --optimise out" in evaluate("--model", "syn", "--optimise", *common).stderr
+    assert "leave --optimize out" in evaluate("--model", "syn", "--optimize", *common).stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -179,13 +182,13 @@ def test_errors_are_one_line(
         return line
 
     assert "the contrasts are ['T1w']; give one, and others" in message(encoder_file)
-    assert "'intensity' has no features to compare; add --optimise" in message("intensity")
+    assert "'intensity' has no features to compare; add --optimize" in message("intensity")
     assert "nowhere does not exist; give the folder of a training" in message("nowhere")
     assert "all 4 subjects" in message(registration_folder)
-    assert "holds a segmenter" in message(segmenter_folder, "--optimise")
+    assert "holds a segmenter" in message(segmenter_folder, "--optimize")
     assert "--moving-contrast is for reg" in message(segmenter_folder, "--moving-contrast", "T1w")
     assert "--ndim is 3" in message(segmenter_folder, "--ndim", 3)
-    assert "--ndim is 3" in message(encoder_file, "--optimise", "--ndim", 3)
+    assert "--ndim is 3" in message(encoder_file, "--optimize", "--ndim", 3)
     assert "there are no subjects ['9']" in message(segmenter_folder, "--subjects", "sub-3,9")
     assert "no contrast 'T2w'" in message(segmenter_folder, "--contrast", "T2w")
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)

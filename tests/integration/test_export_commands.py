@@ -1,9 +1,9 @@
 import tensorflow as tf
 
 import cifl_tf
-from cifl_tf.registration_training import REGISTRATION_FILE
-from cifl_tf.segmentation_training import SEGMENTER_FILE
-from cifl_tf.training_folder import claim_folder
+from cifl_tf.registration.loading import REGISTRATION_FILE
+from cifl_tf.segmentation.loading import SEGMENTER_FILE
+from cifl_tf.training.folder import claim_folder
 from command_runner import run_here
 
 

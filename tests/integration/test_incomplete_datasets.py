@@ -7,8 +7,8 @@ import pytest
 from command_runner import run_here
 
 TRAIN = {
-    "segment": "cifl_tf.segmentation_cli.train_segmenter",
-    "register": "cifl_tf.registration_cli.train_registration",
+    "segment": "cifl_tf.cli.segment.train_segmenter",
+    "register": "cifl_tf.cli.register.train_registration",
 }
 
 
@@ -51,14 +51,14 @@ def test_training_needs_its_own_contrast_only(
 def test_evaluation_needs_the_contrasts_that_are_compared(incomplete, tmp_path, monkeypatch):
     asked = []
 
-    def open_cohort(data, ndim, segmentation, skip_incomplete, needed):
+    def load_cohort(data, ndim, segmentation, skip_incomplete, needed):
         asked.append((skip_incomplete, needed))
         raise ValueError("enough")
 
-    monkeypatch.setattr("cifl_tf.evaluation_cli.open_cohort", open_cohort)
+    monkeypatch.setattr("cifl_tf.cli.evaluate.load_cohort", load_cohort)
     options = ["--data", incomplete, "--contrast", "FLAIR,T1w:inverted", "--out", tmp_path / "out"]
     run_here("evaluate", "--model", "shapes-2d", *options, "--skip-incomplete")
-    run_here("evaluate", "--model", "intensity", "--optimise", *options)
+    run_here("evaluate", "--model", "intensity", "--optimize", *options)
     assert asked == [
         (True, ["FLAIR", "T1w:inverted"]),
         (False, ["T1w", "FLAIR", "T1w:inverted"]),

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 import cifl_tf
-from cifl_tf.callbacks import read_history
+from cifl_tf.training.callbacks import read_history
 
 STEPS = 650
 OPTIONS = ["--steps", STEPS, "--shape", "24,24", "--num-features", "3", "--num-filters", "2"]

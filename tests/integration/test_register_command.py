@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cifl_tf.callbacks import read_history
 from cifl_tf.datasets import virtual_cohort
+from cifl_tf.training.callbacks import read_history
 from command_runner import run_here
 
 OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz", "run.json"}
@@ -63,7 +63,7 @@ def test_train_and_apply(tiny_encoder, dataset, files, tmp_path):
     assert imread(out / PICTURE).std() > 0.05
 
 
-def test_optimise_brings_two_images_together(run_cifl, files, tmp_path):
+def test_optimize_brings_two_images_together(run_cifl, files, tmp_path):
     images = [files["moving"], tmp_path / "deformed.nii.gz"]
     moving = nibabel.load(files["moving"])
     # Half a voxel to the left.
@@ -71,7 +71,7 @@ def test_optimise_brings_two_images_together(run_cifl, files, tmp_path):
     deformed = (data + np.roll(data, -1, axis=0)) / 2
     nibabel.save(nibabel.Nifti1Image(deformed, moving.affine), images[1])
     options = ["--model", "intensity", "--ndim", 2, "--plane", "axial", "--out", tmp_path / "out"]
-    done = run_cifl("register", "optimise", *images, *options)
+    done = run_cifl("register", "optimize", *images, *options)
     assert done.stdout.startswith("Every axial slice was registered alone;")
     assert "0.00% of the voxels are folded." in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*OUTPUTS, PICTURE}
@@ -100,7 +100,7 @@ def header(shape, voxel_size):
         (header((20, 22, 10), (1, 0.9, 3)), [], 16, 3, 0.9),
     ],
 )
-def test_volumes_are_optimised_in_three_dimensions(
+def test_volumes_are_optimized_in_three_dimensions(
     tmp_path, monkeypatch, fixed, options, features, ndim, voxel_size
 ):
     seen = []
@@ -109,9 +109,9 @@ def test_volumes_are_optimised_in_three_dimensions(
         seen.append((method, voxel_size))
         raise ValueError("seen")
 
-    monkeypatch.setattr("cifl_tf.registration_cli.register_images", register)
+    monkeypatch.setattr("cifl_tf.cli.register.register_images", register)
     nibabel.save(fixed, tmp_path / "fixed.nii")
-    arguments = ["optimise", "moving.nii", tmp_path / "fixed.nii", "--out", tmp_path / "out"]
+    arguments = ["optimize", "moving.nii", tmp_path / "fixed.nii", "--out", tmp_path / "out"]
     done = run(*arguments, *options)
     assert done.stderr == "cifl: seen\n"
     ((method, found),) = seen
@@ -133,18 +133,18 @@ def test_volumes_are_optimised_in_three_dimensions(
             ["apply", "{moving}", "{fixed}", "--model", "{tmp}/none"],
             "{tmp}/none/registration.keras does not exist; give",
         ),
-        (["optimise", "{tmp}/a.nii", "{fixed}", "--model", "intensity"], "{tmp}/a.nii does not"),
+        (["optimize", "{tmp}/a.nii", "{fixed}", "--model", "intensity"], "{tmp}/a.nii does not"),
         (
             ["train", "--model", "intensity", "--data", "{data}", "--validation-subjects", "sub-1"],
             "the validation subjects are ['sub-1'], but pairs are of different subjects",
         ),
         (
             ["train", "--model", "intensity", "--data", "{data}", "--ensemble", "inverted,t2"],
-            "ensemble is ['inverted', 't2']; give names out of ['inverted', 'gamma 0.4', 'folded'",
+            "remappings are ['inverted', 't2']; give names out of ['inverted', 'gamma 0.4', 'folded'",
         ),
         (
-            ["optimise", "{moving}", "{fixed}", "--model", "intensity", "--ensemble", "t2"],
-            "ensemble is ['t2']; give names",
+            ["optimize", "{moving}", "{fixed}", "--model", "intensity", "--ensemble", "t2"],
+            "remappings are ['t2']; give names",
         ),
     ],
 )

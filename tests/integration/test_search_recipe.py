@@ -5,7 +5,7 @@ import pytest
 
 import search_recipe
 from cifl_tf.datasets import virtual_cohort
-from cifl_tf.training import TrainingConfig
+from cifl_tf.features.config import TrainingConfig
 
 TESTED = ("virtual-007", "virtual-008")
 
@@ -28,7 +28,7 @@ def script(monkeypatch):
     )
     monkeypatch.setattr(search_recipe, "NUM_SLICES", 3)
     monkeypatch.setattr(
-        search_recipe, "open_cohort", lambda data: dataclasses.replace(cohort, subjects=subjects)
+        search_recipe, "load_cohort", lambda data: dataclasses.replace(cohort, subjects=subjects)
     )
     return search_recipe
 
@@ -47,7 +47,7 @@ def test_variants_are_scored_and_an_interrupted_run_goes_on(script, tmp_path, ca
         f"corr., {name}" for name in contrasts[1:]
     ]
     assert rows[0] == ["group", "variant", *headings, "minutes"]
-    names = [["orders", "both-orders"], ["ensemble", "ensemble-none"]]
+    names = [["orders", "both-orders"], ["remappings", "ensemble-none"]]
     assert [row[:2] for row in rows[2:]] == names
     for row in rows[2:]:
         assert all(0 <= float(value) <= 1 for value in row[2:7])
@@ -58,7 +58,10 @@ def test_variants_are_scored_and_an_interrupted_run_goes_on(script, tmp_path, ca
     orders, single = json.loads((out / "recipe.json").read_text())["variants"]
     assert min(orders["minutes"], single["minutes"]) > 0
     assert (orders["encoder"]["both_orders"], single["encoder"]["both_orders"]) == (True, False)
-    assert (orders["segmenter"]["ensemble"], single["segmenter"]["ensemble"]) == (["inverted"], [])
+    assert (orders["segmenter"]["remappings"], single["segmenter"]["remappings"]) == (
+        ["inverted"],
+        [],
+    )
     configs = [path.read_text() for path in out.rglob("config.json")]
     assert len(configs) == 5
     assert not any(name in config for config in configs for name in TESTED)
@@ -75,7 +78,7 @@ def test_variants_are_scored_and_an_interrupted_run_goes_on(script, tmp_path, ca
 def test_each_variant_is_another_recipe(script):
     base, *others = script.variants(TrainingConfig(steps=1000))
     assert base.name == "base"
-    recipes = [(variant.config, variant.ensemble) for variant in (base, *others)]
+    recipes = [(variant.config, variant.remappings) for variant in (base, *others)]
     assert all(recipes.count(recipe) == 1 for recipe in recipes)
     assert len({variant.name for variant in others}) == len(others)
     steps = [variant.config.steps for variant in others if variant.group == "training length"]

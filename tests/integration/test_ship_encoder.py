@@ -7,8 +7,8 @@ from matplotlib.image import imread
 
 import cifl_tf
 import ship_encoder
-from cifl_tf import pretrained
-from cifl_tf.callbacks import read_history
+from cifl_tf.features import pretrained
+from cifl_tf.training.callbacks import read_history
 
 
 @pytest.fixture

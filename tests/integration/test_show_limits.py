@@ -77,7 +77,7 @@ def test_real_subjects_are_those_that_do_not_test(tiny_encoder, monkeypatch):
         for subject in cohort
     )
     cohort = dataclasses.replace(cohort, subjects=subjects, contrasts=("T1w", "FLAIR"))
-    monkeypatch.setattr(show_limits, "open_cohort", lambda data: cohort)
+    monkeypatch.setattr(show_limits, "load_cohort", lambda data: cohort)
     monkeypatch.setattr(show_limits, "REACH", 1)  # at 8 mm, no voxel is deeper than 8
     rows, count = show_limits.measure_subjects("virtual", tiny_encoder)
     assert count == 6

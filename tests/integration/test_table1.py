@@ -9,8 +9,8 @@ import reproduce_table1
 import table1_study
 from cifl_tf import InstanceSettings
 from cifl_tf.datasets import virtual_cohort
-from cifl_tf.pretrained import WEIGHTS
-from cifl_tf.training_folder import CONFIG_FILE
+from cifl_tf.features.pretrained import WEIGHTS
+from cifl_tf.training.folder import CONFIG_FILE
 
 FIGURES = ["figure1_synthesis", "figure2_features", "segmentations", "registrations"]
 
@@ -30,7 +30,7 @@ def script(monkeypatch):
         instance=InstanceSettings(scales=(2,), steps=(1,)),
     )
     monkeypatch.setattr(reproduce_table1, "QUICK", plan)
-    monkeypatch.setattr(table1_study, "open_cohort", lambda data: virtual_cohort(8, resolution=8))
+    monkeypatch.setattr(table1_study, "load_cohort", lambda data: virtual_cohort(8, resolution=8))
     return reproduce_table1
 
 

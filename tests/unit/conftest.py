@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from crafted_models import EVIL, members_of, small_encoder
 
 CODE = """

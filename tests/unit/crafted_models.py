@@ -14,7 +14,7 @@ import pytest
 
 import cifl_tf
 from cifl_tf._compat import keras
-from cifl_tf.model_files import ENCODER, load_network
+from cifl_tf.models.files import ENCODER, load_network
 
 EVIL = "evil_model_module"  # a module whose import, and whose function run, leave a sentinel
 MOST_MEMORY = 300 * 1024  # KiB more than before

@@ -13,12 +13,13 @@ from cifl_tf import (
     SegmentationConfig,
     shape_maps,
 )
-from cifl_tf.appearance import Appearance
-from cifl_tf.augmentation import IntensityAugmentation, SpatialAugmentation
-from cifl_tf.checks import COUNT, POSITIVE, SHARE, Number, checked_range
-from cifl_tf.patches import RandomPatch
-from cifl_tf.training import TrainingConfig
-from cifl_tf.training_folder import require_memory
+from cifl_tf._checks import COUNT, POSITIVE, SHARE, Number, checked_range
+from cifl_tf.augmentation.intensity import IntensityAugmentation
+from cifl_tf.augmentation.patches import RandomPatch
+from cifl_tf.augmentation.spatial import SpatialAugmentation
+from cifl_tf.features.config import TrainingConfig
+from cifl_tf.synthesis.appearance import Appearance
+from cifl_tf.training.folder import require_memory
 
 NAN, INF = math.nan, math.inf
 NO_POSITIVE = [0, -1, NAN, INF, -INF, "3", None]
@@ -39,8 +40,8 @@ TRAINED_ON_COHORTS = {
     "voxel_size": [0, -1, NAN, INF],
     "num_slices": [each for each in NO_COUNT if each is not None],
     "plane": ["", "oblique", None],
-    "remapped": [-0.1, 1.1, NAN, INF],
-    "ensemble": [("t2",), ("gamma", "gamma")],
+    "random_contrast": [-0.1, 1.1, NAN, INF],
+    "remappings": [("t2",), ("gamma", "gamma")],
 }
 REFUSED = {
     TrainingConfig: {
@@ -75,12 +76,12 @@ REFUSED = {
         "label_weight": NO_WEIGHT,
         "int_steps": [-1, 0.5, NAN],
         "int_resolution": NO_COUNT,
-        "passes": NO_COUNT,
+        "num_cascades": NO_COUNT,
     },
     RegistrationNetwork: {
         "smoothness": NO_WEIGHT,
         "label_weight": NO_WEIGHT,
-        "passes": NO_COUNT,
+        "num_cascades": NO_COUNT,
         "similarity": ["labels"],
     },
     InstanceSettings: {
@@ -151,7 +152,7 @@ def test_accepted_numbers():
 
 
 def test_images_too_large_for_memory_are_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr("cifl_tf.training_folder.available_memory", lambda: 4 * 10**9)
+    monkeypatch.setattr("cifl_tf.training.folder.available_memory", lambda: 4 * 10**9)
     require_memory(2, (1000, 1000), 500)  # exactly as much as there is
     with pytest.raises(ValueError, match=r"need at least 4\.0 GB, but 4\.0 GB of memory"):
         require_memory(2, (1000, 1000), 501)

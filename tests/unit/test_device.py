@@ -1,7 +1,7 @@
 import pytest
 
-from cifl_tf import device
-from cifl_tf.device import describe_device
+from cifl_tf import _device as device
+from cifl_tf._device import describe_device
 
 
 @pytest.fixture

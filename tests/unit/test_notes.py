@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from cifl_tf.notes import Note, listed, note, note_left_out, printed_notes
+from cifl_tf._notes import Note, listed, note, note_left_out, printed_notes
 
 
 def test_few_names_of_many():

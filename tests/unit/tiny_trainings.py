@@ -5,21 +5,21 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from cifl_tf.datasets import virtual_cohort
-from cifl_tf.model_files import ENCODER, REGISTRATION, SEGMENTER
-from cifl_tf.registration_training import REGISTRATION_FILE, RegistrationConfig, train_registration
-from cifl_tf.segmentation_training import (
-    MONITOR,
-    SEGMENTER_FILE,
-    SegmentationConfig,
-    train_segmenter,
-)
-from cifl_tf.training import ENCODER_FILE, TrainingConfig, train
-from cifl_tf.training_progress import Goal
+from cifl_tf.features.config import TrainingConfig
+from cifl_tf.features.training import ENCODER_FILE, train
+from cifl_tf.models.files import ENCODER, REGISTRATION, SEGMENTER
+from cifl_tf.registration.config import RegistrationConfig
+from cifl_tf.registration.loading import REGISTRATION_FILE
+from cifl_tf.registration.training import train_registration
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.loading import SEGMENTER_FILE
+from cifl_tf.segmentation.training import MONITOR, train_segmenter
+from cifl_tf.training.progress import Goal
 
 STEPS, STEPS_PER_EPOCH = 6, 2
 TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
 SMALL = {"model": "intensity", "num_slices": 2, "num_filters": 2, "batch_size": 2}
-VARIED = {"remapped": 0.5, "learning_rate": 0.01}
+VARIED = {"random_contrast": 0.5, "learning_rate": 0.01}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +60,11 @@ TRAININGS = {
         lambda folder, config: train(folder, config, verbose=0),
     ),
     "segmenter": _segmentation(),
-    "segmenter of patches of copies": _segmentation(copies=2, patch=16),
+    "segmenter of patches of copies": _segmentation(cached_copies=2, patch=16),
     "registration": Tiny(
-        RegistrationConfig(**SMALL, **VARIED, steps=STEPS, int_steps=1, passes=1, label_weight=0.5),
+        RegistrationConfig(
+            **SMALL, **VARIED, steps=STEPS, int_steps=1, num_cascades=1, label_weight=0.5
+        ),
         Goal(REGISTRATION_FILE, REGISTRATION, STEPS, "val_label_dice"),
         lambda folder, config: train_registration(folder, config, *cohorts(), verbose=0),
     ),

@@ -1,0 +1,1 @@
+"""The ``cifl`` command."""

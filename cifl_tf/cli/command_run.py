@@ -1,0 +1,214 @@
+"""A command at work on its inputs: it keeps a record, and one failure does not cost the rest."""
+
+import contextlib
+import dataclasses
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+from tqdm import tqdm
+
+from cifl_tf.cli.errors import REPORT, mendable, said
+from cifl_tf.cli.output_folder import check_files
+from cifl_tf.cli.run_report import (
+    DONE,
+    FAILED,
+    PENDING,
+    RUN_FILE,
+    SKIPPED,
+    Entry,
+    digest,
+    read_runs,
+    report_of,
+    write_runs,
+)
+from cifl_tf.datasets import Cohort
+from cifl_tf.images.atomic import clear_leftovers, locked
+
+
+class CommandRun:
+    """A run of a command into a folder, from the claim of its files to the end of its record.
+
+    To be used in ``with``. ``run.json`` of the folder is true at every moment, also after a kill.
+    A run into a new folder that made nothing, by errors that the user can mend, leaves no folder.
+
+    Args:
+        ctx: of the command; its parameters are "overwrite", where it has this option, and those
+            that the record holds.
+        folder: of the results.
+        entries: the inputs.
+        resolved: values of options that differ from what was given.
+
+    Raises:
+        ValueError: a file is in the way, or ``run.json`` is damaged.
+    """
+
+    def __init__(self, ctx: typer.Context, folder, entries: list[Entry], **resolved):
+        self.folder = Path(folder)
+        self.report = report_of(ctx, entries, resolved)
+        self.overwrite = bool(ctx.params.get("overwrite"))
+        self.debug = bool(ctx.find_root().params.get("debug"))
+        self._start = time.monotonic()
+        parents = (self.folder, *self.folder.parents)
+        self._made = [path for path in parents if not path.exists()]
+
+    def __enter__(self):
+        clear_leftovers(self.folder)
+        with locked(self.folder):
+            runs = read_runs(self.folder)
+            check_files(self.folder, self.report, runs, self.overwrite)
+            write_runs(self.folder, [*runs, dataclasses.asdict(self.report)])
+        return self
+
+    def __exit__(self, kind, error, trace):
+        for entry in self.report.inputs:
+            if entry.outcome == PENDING:
+                entry.outcome = SKIPPED
+        self.report.seconds = round(time.monotonic() - self._start, 3)
+        self._store()
+        nothing = not any(entry.files or entry.traceback for entry in self.report.inputs)
+        if self._made and nothing:
+            self._withdraw()
+
+    @contextlib.contextmanager
+    def doing(self, entry: Entry):
+        """Record what becomes of an input in the block; errors pass."""
+        start, before = time.monotonic(), self._versions(entry)
+        try:
+            yield
+            entry.outcome = DONE
+        except Exception as error:
+            entry.outcome, entry.error = FAILED, said(error)
+            if mendable(error) is None or self.debug:
+                entry.traceback = "".join(traceback.format_exception(error))
+            raise
+        finally:
+            after = self._versions(entry)
+            written = [name for name in after if after[name] != before.get(name)]
+            entry.files = {name: digest(self.folder / name) for name in written}
+            entry.seconds = round(time.monotonic() - start, 3)
+            if entry.outcome != PENDING:
+                self._store()
+
+    def each(self, work: Callable[[Entry], None]) -> None:
+        """Do some work for every input, also when it fails for some.
+
+        The first planned file of every input that was done is printed.
+
+        Raises:
+            typer.Exit: with status 1, where some failed; standard error names them.
+        """
+        for entry in tqdm(self.report.inputs, unit="image", disable=None):
+            # The record holds the error.
+            with contextlib.suppress(Exception), self.doing(entry):
+                work(entry)
+            if entry.outcome == DONE:
+                tqdm.write(str(self.folder / entry.planned[0]))
+        self.end()
+
+    def end(self) -> None:
+        """Name on standard error what failed, if anything did.
+
+        Raises:
+            typer.Exit: with status 1, where some inputs failed.
+        """
+        failed = [entry for entry in self.report.inputs if entry.outcome == FAILED]
+        for entry in failed:
+            if entry.traceback:
+                typer.echo(entry.traceback, err=True, nl=False)
+        if any(entry.traceback for entry in failed) and not self.debug:
+            typer.echo(f"cifl: {REPORT}", err=True)
+        for entry in failed:
+            typer.echo(f"cifl: {_with_name(entry)}", err=True)
+        if failed:
+            raise typer.Exit(1)
+
+    def _versions(self, entry):
+        """What tells a file that was written again from the one before, by name."""
+        found = {}
+        for name in entry.planned:
+            with contextlib.suppress(FileNotFoundError):
+                status = (self.folder / name).stat()
+                found[name] = status.st_ino, status.st_mtime_ns
+        return found
+
+    def _store(self):
+        with locked(self.folder):
+            mine = dataclasses.asdict(self.report)
+            runs = [mine if run["id"] == mine["id"] else run for run in read_runs(self.folder)]
+            write_runs(self.folder, runs)
+
+    def _withdraw(self):
+        """Remove the record, and folders that were made for nothing."""
+        with locked(self.folder):
+            runs = [run for run in read_runs(self.folder) if run["id"] != self.report.id]
+            if runs:
+                write_runs(self.folder, runs)
+            else:
+                (self.folder / RUN_FILE).unlink()
+        for path in self._made:
+            with contextlib.suppress(OSError):  # another run writes there
+                path.rmdir()
+
+
+def score_subjects(
+    run: CommandRun, score: Callable[[Cohort], list], cohort: Cohort, entries: list[Entry]
+) -> list:
+    """What a function gives for every subject alone, also when it fails for some.
+
+    Args:
+        run: at work.
+        score: from a cohort of one subject to a list.
+        cohort: the subjects.
+        entries: of the run, one per subject.
+
+    Raises:
+        Exception: that of the first subject, where all failed in the same way.
+        typer.Exit: all failed, but not in the same way; standard error says how.
+    """
+    rows: list = []
+    errors: list[Exception] = []
+    ways: set[str] = set()
+    for entry, name in zip(tqdm(entries, unit="subject", disable=None), cohort.names, strict=True):
+        try:
+            with run.doing(entry):
+                rows += score(cohort.select([name]))
+        except Exception as error:
+            errors.append(error)
+            ways.add(str(error).replace(name, ""))
+    if len(errors) == len(entries):
+        if len(ways) == 1:
+            raise errors[0]
+        run.end()
+    return rows
+
+
+def record_export(ctx: typer.Context, folder: Path, export: Callable[[], None], **resolved) -> None:
+    """Make a SavedModel, a folder that must be new, and put the record of the run into it.
+
+    Args:
+        ctx: of the command.
+        folder: of the SavedModel.
+        export: makes it.
+        resolved: values of options that differ from what was given.
+    """
+    start = time.monotonic()
+    clear_leftovers(folder.parent)
+    export()
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    entry = Entry({"model": str(resolved["model"])}, names, outcome=DONE)
+    entry.files = dict(zip(names, map(digest, files), strict=True))
+    report = report_of(ctx, [entry], resolved)
+    report.seconds = entry.seconds = round(time.monotonic() - start, 3)
+    with locked(folder):
+        write_runs(folder, [dataclasses.asdict(report)])
+
+
+def _with_name(entry):
+    """The error of an input, with its name: of an image or a subject."""
+    name = " ".join(next(iter(entry.input.values())).split())  # one line, as the error is
+    return entry.error if os.path.basename(name) in entry.error else f"{name}: {entry.error}"

@@ -1,0 +1,145 @@
+"""Whether a run may write to a folder: nothing that another made is lost."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cifl_tf.cli.run_report import PENDING, Entry, RunReport, digest, settings
+from cifl_tf.images.atomic import expanded
+from cifl_tf.images.nifti import suffix_of
+
+MOST_NAMED = 3  # files, in one message
+
+
+def checked_out(folder) -> Path:
+    """The folder of ``--out``, with the home folder for ``~``, after a check that it can be used.
+
+    Raises:
+        ValueError: it is a file or a broken link, or nobody may write there.
+    """
+    folder = expanded(folder)
+    if folder.is_symlink() and not folder.exists():
+        raise ValueError(f"--out {folder} is a link to nowhere; give another folder")
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        what = "a file" if there.is_file() else "no folder"
+        raise ValueError(f"--out {folder} cannot be made, for {there} is {what}; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {folder} cannot be written to; give a folder that can be")
+    return folder
+
+
+def image_entries(images: Sequence[Path], out: Path, endings: Sequence[str]) -> list[Entry]:
+    """An entry for every image, which becomes files of these endings.
+
+    Raises:
+        ValueError: two images would become the same file.
+    """
+    entries: dict[str, Entry] = {}
+    for image in images:
+        stem = _stem(image)
+        if stem in entries:
+            raise ValueError(
+                f"{entries[stem].input['image']} and {image} would both become "
+                f"{out / (stem + endings[0])}; run them one by one with different --out"
+            )
+        planned = [stem + ending for ending in endings]
+        entries[stem] = Entry({"image": os.path.abspath(image)}, planned)
+    return list(entries.values())
+
+
+def check_files(folder, report: RunReport, runs: Iterable[Mapping], overwrite: bool) -> None:
+    """Refuse a run that would overwrite what it did not make.
+
+    A file may be replaced where the same command, with the same options, made it from the same
+    input, and nobody has changed it since.
+
+    Args:
+        folder: of the results.
+        report: of the run that begins.
+        runs: earlier ones into the folder.
+        overwrite: whether files of others may be replaced too.
+
+    Raises:
+        ValueError: names the files.
+    """
+    folder, runs = Path(folder), list(runs)
+    read = {os.path.realpath(path) for entry in report.inputs for path in entry.input.values()}
+    in_the_way = []
+    for entry in report.inputs:
+        for name in (*entry.planned, *entry.removed):
+            target = folder / name
+            if os.path.realpath(target) in read:
+                raise ValueError(f"{target} is an input of this command; give another --out")
+            if os.path.lexists(target):
+                owner = _owner(runs, name)
+                if target.is_dir() or (owner is None and name in entry.removed):
+                    raise ValueError(f"{target} is in the way; move it, or give another --out")
+                reason = _difference(target, report, entry, owner)
+            else:
+                reason = _claim(runs, name, entry)
+            if reason and not overwrite:
+                in_the_way.append(f"{target} ({reason})")
+    if in_the_way:
+        named = ", ".join(in_the_way[:MOST_NAMED])
+        if len(in_the_way) > MOST_NAMED:
+            named += f" and {len(in_the_way) - MOST_NAMED} more"
+        verb, object_ = ("is", "it") if len(in_the_way) == 1 else ("are", "them")
+        raise ValueError(
+            f"{named} {verb} in the way; give another --out, or --overwrite to replace {object_}"
+        )
+
+
+def _owner(runs, name):
+    """The last run that wrote a file, the input, and the digest; None where none did.
+
+    A run that was killed may have written a file and not its digest.
+    """
+    for run in reversed(runs):
+        for entry in run["inputs"]:
+            if name in entry["files"]:
+                return run, entry["input"], entry["files"][name]
+            if entry["outcome"] == PENDING and name in entry["planned"]:
+                return run, entry["input"], None
+    return None
+
+
+def _difference(target, report, entry, owner):
+    """Why a file is not one that this run would make again; None if it is."""
+    if owner is None:
+        return "no run of cifl wrote it"
+    run, source, written = owner
+    if source != entry.input:
+        return f"made from {_names(source)}"
+    if run["command"] != report.command:
+        return f"made by cifl {run['command']}"
+    mine, others = settings(report.options), settings(run["options"])
+    changed = [name for name in mine if name in others and mine[name] != others[name]]
+    if changed:
+        pairs = [f"{name} {others[name]!r}, not {mine[name]!r}" for name in changed]
+        return f"made with {', '.join(pairs)}"
+    if written is not None and written != digest(target):
+        return "changed since cifl wrote it"
+    return None
+
+
+def _claim(runs, name, entry):
+    """Which run that has not ended is to make a file of another input; None if there is none."""
+    for run in runs:
+        if run["seconds"] is not None:
+            continue
+        for other in run["inputs"]:
+            planned = other["outcome"] == PENDING and name in other["planned"]
+            if planned and other["input"] != entry.input:
+                source = _names(other["input"])
+                return f"a run that began at {run['started']} is to make it from {source}"
+    return None
+
+
+def _names(source):
+    return " and ".join(source.values())
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without the ending of an image."""
+    return path.name[: len(path.name) - len(suffix_of(path) or "")]

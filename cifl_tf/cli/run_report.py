@@ -1,0 +1,151 @@
+"""``run.json``: what every run into a folder read, wrote, and could not do."""
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from cifl_tf._device import describe_device
+from cifl_tf.evaluation.report import package_versions
+from cifl_tf.images.atomic import atomic_path
+
+RUN_FILE = "run.json"
+PENDING, DONE, FAILED, SKIPPED = "pending", "done", "failed", "skipped"
+PACKAGES = ("tf-keras", "neurite", "voxelmorph", "nibabel", "nilearn", "scipy")
+# Not among the options that a result depends on: where it lies, and what is told of the input.
+ELSEWHERE = {"out", "overwrite", "images", "moving", "fixed", "labels", "against"}
+
+
+@dataclasses.dataclass
+class Entry:
+    """One input of a run: what is read, and what became of it.
+
+    Attributes:
+        input: by role, such as "image", absolute paths and names.
+        planned: names of the files that it may become, in the folder of the run.
+        removed: names of files that the result makes wrong, in the same folder.
+        outcome: "pending" until it is "done" or "failed"; "skipped" after an interruption.
+        seconds: that it took.
+        error: one line, where it failed.
+        traceback: where it failed by a fault of the program.
+        files: SHA-256 of the files that were written, by name.
+    """
+
+    input: dict[str, str]
+    planned: list[str]
+    removed: list[str] = dataclasses.field(default_factory=list)
+    outcome: str = PENDING
+    seconds: float | None = None
+    error: str | None = None
+    traceback: str | None = None
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class RunReport:
+    """One run, as ``run.json`` holds it.
+
+    Attributes:
+        command: such as "segment apply".
+        arguments: as given.
+        directory: in which it was given.
+        options: as resolved, defaults included; paths are absolute.
+        inputs: in their order.
+        versions: of Python and packages.
+        device: see ``describe_device``.
+        started: date and time with time zone, ISO 8601.
+        id: of the run.
+        seconds: that the whole run took; None while it runs, and for ever once it was killed.
+    """
+
+    command: str
+    arguments: list[str]
+    directory: str
+    options: dict
+    inputs: list[Entry]
+    versions: dict[str, str]
+    device: str
+    started: str
+    id: str
+    seconds: float | None = None
+
+
+def report_of(ctx: typer.Context, inputs: list[Entry], resolved: Mapping) -> RunReport:
+    """The report of a command that begins.
+
+    Args:
+        ctx: of the command.
+        inputs: what it is to do.
+        resolved: values of options that differ from what was given.
+    """
+    return RunReport(
+        command=ctx.command_path.partition(" ")[2],
+        arguments=ctx.meta["arguments"],
+        directory=os.getcwd(),
+        options={name: _plain(value) for name, value in {**ctx.params, **resolved}.items()},
+        inputs=inputs,
+        versions=run_versions(),
+        device=describe_device(),
+        started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        id=uuid.uuid4().hex,
+    )
+
+
+def settings(options: Mapping) -> dict:
+    """The options that a result depends on."""
+    return {name: value for name, value in options.items() if name not in ELSEWHERE}
+
+
+def run_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {**package_versions(), **found}
+
+
+def read_runs(folder) -> list[dict]:
+    """All runs into a folder, the oldest first.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = Path(folder) / RUN_FILE
+    try:
+        runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+        for run in runs:
+            RunReport(**{**run, "inputs": [Entry(**entry) for entry in run["inputs"]]})
+        return runs
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is no record of cifl's runs ({error!r}), so nobody knows whose the files "
+            "beside it are; move it away, or give another --out"
+        ) from error
+
+
+def write_runs(folder, runs: list[dict]) -> None:
+    """Write all runs into a folder, whole or not at all; to be called in ``locked``."""
+    with atomic_path(Path(folder) / RUN_FILE) as temporary:
+        temporary.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _plain(value):
+    """A value of an option as JSON holds it."""
+    if isinstance(value, Path):
+        return os.path.abspath(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

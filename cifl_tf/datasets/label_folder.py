@@ -1,0 +1,86 @@
+"""Label maps of a user's segmentations, to train on in place of random shapes."""
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf.images.atomic import expanded
+from cifl_tf.images.nifti import READABLE, is_leftover, suffix_of
+from cifl_tf.images.volumes import read_labels, slice_axis
+
+
+def segmentation_maps(
+    folder, shape, plane: str = "coronal", seed: int = 0, start: int = 0
+) -> tuple[tf.data.Dataset, int]:
+    """Endless dataset of label maps from a folder of segmentations, in place of random shapes.
+
+    The labels that occur in any of the files are remapped to 0..K-1 in ascending order. Each map is
+    a random slice along ``plane`` (two sizes in ``shape``) or a whole volume (three), of a random
+    subject, at a random position where the shape is smaller than the segmentation and padded with
+    the lowest label where it is larger. Slices and volumes of a single label are passed over, and a
+    file of one slice gives that slice whatever the plane.
+
+    Args:
+        folder: holds .nii, .nii.gz, .mgh or .mgz label maps or pairs, at any depth. Hidden files
+            and those that editors leave are passed over.
+        shape: two or three sizes in voxels.
+        plane: "sagittal", "coronal" or "axial"; for slices only.
+        seed: the same seed gives the same maps.
+        start: index of the first map, to go on where an earlier run ended.
+
+    Returns:
+        Dataset of int32 tensors (*shape, 1), and the number K of labels.
+
+    Raises:
+        ValueError: no segmentation is there, one is not of whole numbers, or only one label occurs.
+    """
+    shape = tuple(shape)
+    folder = expanded(folder)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        # Of a pair of files the header stands for both.
+        if suffix_of(path) not in (None, ".img")
+        and not any(map(is_leftover, path.relative_to(folder).parts))
+    )
+    if not files:
+        raise ValueError(f"{folder} holds no segmentation; give a folder of {', '.join(READABLE)}")
+    label_maps = [read_labels(path) for path in files]
+    values = np.unique(np.concatenate([np.unique(labels) for labels in label_maps]))
+    if len(values) < 2:
+        raise ValueError(f"the segmentations in {folder} hold one label only, {values}; give two")
+    small = np.min_scalar_type(len(values))
+    label_maps = [np.searchsorted(values, labels).astype(small) for labels in label_maps]
+    # Of each map the volume itself, or the slices, first axis, that hold several labels.
+    choices = []
+    for labels in label_maps:
+        axis = slice_axis(labels.shape, plane)
+        parts = np.moveaxis(labels, axis, 0) if len(shape) == 2 else labels[None]
+        parts = parts[[np.ptp(part) > 0 for part in parts]]
+        choices += [parts] if len(parts) else []
+    if not choices:
+        raise ValueError(
+            f"no {'slice' if len(shape) == 2 else 'segmentation'} in {folder} holds two labels; "
+            "give segmentations with a background and a structure, or several"
+        )
+
+    def draw_map(index):
+        random = np.random.default_rng((seed, int(index)))
+        parts = choices[random.integers(len(choices))]
+        labels = parts[random.integers(len(parts))]
+        for dim, size in enumerate(shape):
+            excess = labels.shape[dim] - size
+            if excess > 0:
+                first = random.integers(excess + 1)
+                labels = labels.take(range(first, first + size), dim)
+            else:
+                pad = [(0, 0)] * labels.ndim
+                pad[dim] = (-excess // 2, -excess - -excess // 2)
+                labels = np.pad(labels, pad)
+        return labels[..., None].astype(np.int32)
+
+    def draw_tensor(index):
+        labels = tf.numpy_function(draw_map, [index], tf.int32, stateful=False)
+        return tf.ensure_shape(labels, (*shape, 1))
+
+    dataset = tf.data.Dataset.counter(start)
+    return dataset.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)

@@ -1,0 +1,183 @@
+"""Views of subjects: the slices or volumes that a network sees."""
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from tqdm import tqdm
+
+from cifl_tf.datasets.cohorts import LARGEST_RATIO, Cohort, _in_mm
+from cifl_tf.images.intensity import is_air
+from cifl_tf.images.volumes import plane_axis
+
+MOST_SLICES = 40  # of a subject, where all of them would be more
+
+
+SLICES_AROUND_A_LABEL = 9
+
+
+def slices(
+    cohort: Cohort,
+    contrast: str,
+    plane: str = "coronal",
+    count: int | None = 9,
+    center_label: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut slices from every subject, the same ones whatever the contrast.
+
+    Subjects of one slice, as in two-dimensional neurite-OASIS, give this slice; ``plane``,
+    ``count`` and ``center_label`` say nothing then.
+
+    Args:
+        cohort: all subjects have the same shape and voxel size.
+        contrast: as for ``Subject.image``, so "T1w:inverted" too.
+        plane: "sagittal", "coronal" or "axial".
+        count: neighboring slices per subject; None for the whole extent of the subject's labels
+            (of what is not air, where there are none), evenly spaced where these are more than 40,
+            and for 9 around a label.
+        center_label: name of the label on whose center of mass the slices are centered, in each
+            subject; None for the middle of the volume.
+
+    Returns:
+        Images, float32 (n, x, y, 1) in [0, 1]; labels, int32 (n, x, y), all background where the
+        cohort has none; and names of the subjects, (n,). Slices follow each other in space,
+        subjects in the order of the cohort.
+
+    Raises:
+        ValueError: the cohort is empty, there is no such plane, contrast or label, a subject lacks
+            the label, its shape or voxel size is different, or the slices reach beyond it.
+    """
+    images, labels, names = [], [], []
+    for subject, image, label_map, axis, chosen in _cut(
+        cohort, contrast, plane, count, center_label
+    ):
+        images.append(np.moveaxis(image.take(chosen, axis), axis, 0)[..., None])
+        labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0))
+        names += [subject.name] * len(chosen)
+    return np.concatenate(images), np.concatenate(labels), np.array(names)
+
+
+def slice_coverage(
+    cohort: Cohort,
+    contrast: str,
+    plane: str = "coronal",
+    count: int | None = 9,
+    center_label: str | None = None,
+) -> tuple[float, float]:
+    """Where the slices of a cohort lie between the first (0) and the last (1) that shows something.
+
+    Args:
+        cohort, contrast, plane, count, around: see ``slices``, also for what is raised.
+
+    Returns:
+        The lowest and the highest place of a slice, over all subjects.
+    """
+    places = []
+    for _, image, _, axis, chosen in _cut(cohort, contrast, plane, count, center_label):
+        shown = np.flatnonzero((~is_air(np.moveaxis(image, axis, 0))).any(axis=(1, 2)))
+        places.append((chosen[[0, -1]] - shown[0]) / max(1, shown[-1] - shown[0]))
+    return float(np.min(places)), float(np.max(places))
+
+
+def stack_cohort(
+    cohort: Cohort,
+    contrast: str,
+    ndim: int = 2,
+    plane: str = "coronal",
+    count: int | None = 9,
+    center_label: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slices or whole volumes of every subject, as networks take them.
+
+    Args:
+        cohort, contrast, plane, count, around: see ``slices``.
+        ndim: 2 for slices; 3 for volumes, to which the last three say nothing.
+
+    Returns:
+        Images, float32 (n, *spatial, 1) in [0, 1]; labels, int32 (n, *spatial, 1), all background
+        where the cohort has none; and names of the subjects, (n,).
+
+    Raises:
+        ValueError: as ``slices``.
+    """
+    if ndim == 2:
+        images, labels, names = slices(cohort, contrast, plane, count, center_label)
+        return images, labels[..., None], names
+    if not len(cohort):
+        raise ValueError("volumes of 0 subjects: ask for one at least")
+    _, volumes, label_maps = zip(*_arrays(cohort, contrast), strict=True)
+    return np.stack(volumes)[..., None], np.stack(label_maps)[..., None], np.array(cohort.names)
+
+
+def _arrays(cohort, contrast):
+    """Yield each subject, its image and its label map, all of one shape and voxel size."""
+    for subject in tqdm(cohort, desc="subjects", disable=None, leave=False):
+        image = subject.image(contrast)
+        _check_stackable(cohort.subjects[0], subject, contrast)
+        labelled = cohort.num_labels > 1
+        yield subject, image, subject.labels() if labelled else np.zeros(image.shape, np.int32)
+
+
+def _check_stackable(first, subject, contrast):
+    """Raise ValueError if a subject does not fit onto the first one, voxel by voxel."""
+    sizes, expected = voxel_sizes(subject.affine), voxel_sizes(first.affine)
+    if np.abs(np.log(sizes / expected)).max() > np.log(LARGEST_RATIO):
+        raise ValueError(
+            f"subject {subject.name} has voxels of {_in_mm(sizes)}, {first.name} of "
+            f"{_in_mm(expected)}: resample all to one size first, or select those that share one"
+        )
+    shape, expected_shape = subject.image(contrast).shape, first.image(contrast).shape
+    if shape != expected_shape:
+        raise ValueError(
+            f"subject {subject.name} has the shape {shape}, {first.name} {expected_shape}: bring "
+            "all to one grid first, or select those that share one"
+        )
+
+
+def _cut(cohort, contrast, plane, count, center_label):
+    """Yield each subject, its image and labels, and axis and positions of its slices."""
+    axis = plane_axis(plane)
+    if not len(cohort) or (count is not None and count < 1):
+        raise ValueError(f"{count} slices of {len(cohort)} subjects: ask for one of one at least")
+    index = None
+    if center_label is not None:
+        count = count or SLICES_AROUND_A_LABEL
+        index = {name: label for label, name in cohort.label_names.items()}.get(center_label)
+        if index is None:
+            raise ValueError(
+                f"there is no label {center_label!r}: choose from "
+                f"{list(cohort.label_names.values())}"
+            )
+    for subject, image, labels in _arrays(cohort, contrast):
+        if image.shape.count(1) == 1:
+            yield subject, image, labels, image.shape.index(1), np.zeros(1, int)
+        elif count is None:
+            yield subject, image, labels, axis, _whole_extent(image, labels, axis)
+        else:
+            chosen = _neighbors(subject, labels, axis, count, index, center_label)
+            yield subject, image, labels, axis, chosen
+
+
+def _whole_extent(image, labels, axis):
+    """Return the positions of slices over the extent of the labels, or of what is not air."""
+    shown = labels > 0 if labels.any() else ~is_air(image)
+    positions = np.nonzero(shown)[axis]
+    first, last = (positions.min(), positions.max()) if positions.size else (0, 0)
+    evenly = np.linspace(first, last, min(last - first + 1, MOST_SLICES))
+    return np.rint(evenly).astype(int)
+
+
+def _neighbors(subject, labels, axis, count, index, center_label):
+    """Return the positions of slices around the middle, or around the label with this index."""
+    size = labels.shape[axis]
+    center = (size - 1) / 2
+    if index is not None:
+        positions = np.nonzero(labels == index)[axis]
+        if not positions.size:
+            raise ValueError(f"subject {subject.name} has no voxel of the label {center_label!r}")
+        center = positions.mean()
+    start = round(center - (count - 1) / 2)
+    if not 0 <= start <= size - count:
+        raise ValueError(
+            f"subject {subject.name} has {size} slices, of which {count} around {center:.1f} "
+            "reach beyond the volume: ask for fewer"
+        )
+    return np.arange(start, start + count)

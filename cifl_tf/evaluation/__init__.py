@@ -1,0 +1,5 @@
+"""Scores of features, segmentations and registrations on subjects, and their reports."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

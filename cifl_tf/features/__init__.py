@@ -1,0 +1,5 @@
+"""The encoder: layers, loss, training, weights that ship, and features of images."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from .cifl import CIFL as CIFL
+from .encoder import build_encoder as build_encoder
+from .encoder import receptive_radius as receptive_radius
+from .encoder import transfer_weights as transfer_weights
+from .inference import features_of as features_of
+from .layers import L2Normalize as L2Normalize
+from .layers import RescaleIntensity as RescaleIntensity
+from .losses import ContrastiveLoss as ContrastiveLoss
+from .losses import contrastive_loss as contrastive_loss
+from .pretrained import load_encoder as load_encoder
+from .pretrained import load_pretrained as load_pretrained
+from .pretrained import pretrained_encoders as pretrained_encoders

@@ -1,0 +1,92 @@
+"""Frozen features in place of intensities, averaged over contrasts made from the image."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf.datasets.contrasts import ALIASES, REMAPPINGS
+from cifl_tf.images.intensity import is_air
+from cifl_tf.models.former_names import with_present_names
+
+
+def checked_remappings(remappings: Sequence[str]) -> tuple[str, ...]:
+    """Names of remapped copies as keys of ``REMAPPINGS``.
+
+    Args:
+        remappings: different keys of ``REMAPPINGS``, or "gamma", short for "gamma 0.4".
+
+    Raises:
+        ValueError: there is no such remapping, or it is there twice.
+    """
+    names = tuple(ALIASES.get(name, name) for name in remappings)
+    if len(set(names)) < len(names) or not set(names) <= set(REMAPPINGS):
+        raise ValueError(
+            f"remappings are {remappings!r}; give names out of {[*REMAPPINGS, *ALIASES]}, "
+            "each once ('gamma' is short for 'gamma 0.4')"
+        )
+    return names
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class FrozenFeatures(keras.layers.Layer):
+    """Features of a frozen encoder, or the intensities themselves as the paper's baseline.
+
+    With an ensemble, the mean over the features of the image and of remapped copies of it, at the
+    cost of one more encoder pass per copy. Contrasts then differ less.
+
+    Args:
+        encoder: see ``build_encoder``; None passes intensities on. It stays as trainable as it is,
+            but no model with this layer trains it.
+        remappings: names of the copies, such as ("inverted", "gamma"); see ``checked_ensemble``.
+            Without an encoder there are none.
+
+    Input and output shape:
+        image (batch, *spatial, 1), intensities in [0, 1]; float32 features (batch, *spatial, C).
+
+    Raises:
+        ValueError: there is no remapping of a name, or it is there twice.
+    """
+
+    def __init__(self, encoder: keras.Model | None, remappings: Sequence[str] = (), **kwargs):
+        kwargs["trainable"] = False
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        names = checked_remappings(remappings)
+        self.encoder = encoder
+        self.remappings = () if encoder is None else names
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the output."""
+        return 1 if self.encoder is None else self.encoder.output_shape[-1]
+
+    def copies(self, image: tf.Tensor) -> list[tf.Tensor]:
+        """The image (batch, *spatial, 1) and its remapped copies, which are 0 where it is air."""
+        air, black = is_air(image), tf.zeros_like(image)
+        remapped = (REMAPPINGS[name](image) for name in self.remappings)
+        return [image, *(tf.where(air, black, copy) for copy in remapped)]
+
+    def mean_features(self, copies: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Mean over the features of several images (batch, *spatial, 1), such as ``copies``."""
+        if self.encoder is None:
+            return tf.add_n(copies) / len(copies)
+        features = [tf.cast(self.encoder(copy, training=False), tf.float32) for copy in copies]
+        return tf.stop_gradient(tf.add_n(features) / len(features))
+
+    def call(self, image):
+        """Features of an image."""
+        return self.mean_features(self.copies(image))
+
+    def get_config(self):
+        """Arguments that build this layer again."""
+        encoder = self.encoder and keras.saving.serialize_keras_object(self.encoder)
+        return {**super().get_config(), "encoder": encoder, "remappings": self.remappings}
+
+    @classmethod
+    def from_config(cls, config):
+        """The layer of a ``get_config``."""
+        config = with_present_names(config)
+        if config["encoder"] is not None:
+            config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
+        return cls(**config)

@@ -1,0 +1,217 @@
+"""Features of a whole image: an array or a file, through a 2D or a 3D encoder."""
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from tqdm import tqdm
+
+from cifl_tf._compat import keras
+from cifl_tf._notes import note
+from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
+from cifl_tf.images.volumes import (
+    Volume,
+    natural_plane,
+    read_volume,
+    resample_volume,
+    slice_axis,
+    to_original,
+)
+from cifl_tf.models.image_model import Preprocessing, preprocessing_of
+
+ENCODER_FILE = "encoder.keras"
+
+
+def features_of(
+    image,
+    encoder: keras.Model,
+    plane: str | None = None,
+    voxel_size=None,
+    volume_index: int | None = None,
+    batch_size: int = 8,
+    progress: bool = False,
+    remappings: Sequence[str] = (),
+    window: tuple[float, float] | None = None,
+):
+    """Contrast-invariant features of an image.
+
+    A 2D encoder runs through a volume slice by slice along ``plane``, a 3D encoder sees all of it.
+    Intensities are first brought to [0, 1] by ``rescale_intensity``, once for the whole image.
+
+    Args:
+        image: an array (x, y) or (x, y, z); or the path of a NIfTI or MGZ file, or a nibabel image.
+        encoder: see ``build_encoder``; a ``CIFL`` model gives its encoder.
+        plane: "sagittal", "coronal" or "axial": the slices that a 2D encoder gets. None for
+            coronal, or, of an image with thick slices, these slices.
+        voxel_size: for files, in mm: resample to it before, and the features back after. A warning
+            says where the encoder is for others.
+        volume_index: for 4D files, which image.
+        batch_size: slices at a time.
+        progress: show a progress bar over slices.
+        remappings: names of remapped copies of the image, such as ("inverted", "gamma"): the mean
+            over its features and theirs, at the cost of one more encoder pass per copy. Contrasts
+            then differ less. See ``FrozenFeatures``.
+        window: two intensities that become 0 and 1, such as (0, 80) for a brain in CT; None for
+            what ``rescale_intensity`` finds.
+
+    Returns:
+        For an array, float32 (*spatial, C). For a file or a nibabel image, a 4D NIfTI image of the
+        features on the image's own grid.
+
+    Raises:
+        ValueError: the dimensions of image and encoder do not fit, the image is not finite, the
+            ensemble is unknown, or, for files, anything that ``read_volume`` refuses.
+        FileNotFoundError: there is no such file.
+    """
+    network = getattr(encoder, "encoder", encoder)
+    preprocessing = preprocessing_of(network)
+    names = checked_remappings(remappings)
+    if names:
+        network = _averaged(network, names)
+    features, volume = apply_network(
+        image,
+        network,
+        preprocessing.with_choices(plane, window),
+        voxel_size,
+        volume_index,
+        batch_size,
+        progress=progress,
+    )
+    return features if volume is None else to_original(features, volume)
+
+
+@lru_cache(maxsize=4)  # so that TensorFlow traces it once for many images
+def _averaged(encoder, remappings):
+    """The network from an image to its features, averaged over an ensemble."""
+    image = keras.Input(encoder.input_shape[1:], name="image")
+    return keras.Model(image, FrozenFeatures(encoder, remappings, name="features")(image))
+
+
+def apply_network(
+    image,
+    network: keras.Model,
+    preprocessing: Preprocessing,
+    voxel_size=None,
+    volume_index: int | None = None,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> tuple[np.ndarray, Volume | None]:
+    """Run a network from images to channels on an array or a file; see ``features_of``.
+
+    Args:
+        image: see ``features_of``, also for the last four.
+        network: from (batch, *spatial, 1) to (batch, *spatial, C).
+        preprocessing: of the image; its plane is that of the slices.
+        voxel_size: None for that of the preprocessing.
+
+    Returns:
+        For an array, float32 (*spatial, C) and None. For a file or a nibabel image, the channels
+        (x, y, z, C) in canonical orientation, and the volume that ``to_original`` needs.
+    """
+    ndim = len(network.input_shape) - 2
+    plane, scaling = preprocessing.plane, preprocessing.scaling
+    if isinstance(image, str | os.PathLike) or hasattr(image, "dataobj"):
+        return apply_to_volume(
+            read_volume(image, volume_index=volume_index),
+            network,
+            preprocessing,
+            voxel_size,
+            batch_size,
+            progress=progress,
+            name=image if isinstance(image, str | os.PathLike) else "the image",
+        )
+    if voxel_size is not None or volume_index is not None:
+        raise ValueError(
+            "voxel_size and frame are for files; an array has no voxel size and one frame"
+        )
+    array = np.asarray(image, np.float32)
+    if array.ndim not in (2, 3) or array.ndim < ndim:
+        raise ValueError(
+            f"the array has shape {array.shape}, but the network takes {ndim}D images; give "
+            f"{'(x, y) or (x, y, z)' if ndim == 2 else '(x, y, z)'} without batch and channel"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"the array holds {np.sum(~np.isfinite(array))} voxels that are NaN or infinite; "
+            "replace them"
+        )
+    array = scaling(array)
+    if array.ndim == 2:
+        return _run(array[..., None], network, 2, 2, batch_size, progress)[..., 0, :], None
+    axis = slice_axis(array.shape, plane or "coronal")
+    return _run(array, network, ndim, axis, batch_size, progress), None
+
+
+def apply_to_volume(
+    volume: Volume,
+    network: keras.Model,
+    preprocessing: Preprocessing,
+    voxel_size=None,
+    batch_size: int = 8,
+    progress: bool = False,
+    name="the image",
+) -> tuple[np.ndarray, Volume]:
+    """``apply_network`` on an image that was read.
+
+    Args:
+        volume: of ``read_volume``, in its own voxel size.
+        network, preprocessing, voxel_size, batch_size, progress: see ``apply_network``.
+        name: of the image, for errors.
+
+    Returns:
+        The channels (x, y, z, C), and the volume as the network saw it, for ``to_original``.
+    """
+    ndim = len(network.input_shape) - 2
+    plane = preprocessing.plane or natural_plane(volume.affine)
+    axis = slice_axis(volume.data.shape, plane)
+    volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
+    if ndim == 3 and min(volume.data.shape) == 1:
+        raise ValueError(
+            f"{name} is a single slice, but the network is for volumes; give a volume, or a "
+            "network for slices"
+        )
+    array = preprocessing.scaling(volume.data)
+    return _run(array, network, ndim, axis, batch_size, progress), volume
+
+
+def fit_voxel_size(
+    volume: Volume, preprocessing: Preprocessing, across: int | None = None, voxel_size=None
+) -> Volume:
+    """Resample a volume to the voxel size that a model takes; warn where the two differ.
+
+    Args:
+        volume: as ``read_volume`` gives it.
+        preprocessing: of the model.
+        across: the axis across the slices of a model for slices; None for volumes.
+        voxel_size: in mm, in place of that of the model.
+
+    Raises:
+        ValueError: too few voxels would be left, or ``voxel_size`` is wrong.
+    """
+    if voxel_size is None:
+        sizes = voxel_sizes(volume.affine)
+        voxel_size = preprocessing.voxel_size_for(volume.data.shape, sizes, across)
+    if voxel_size is not None:
+        volume = resample_volume(volume, voxel_size)
+    sizes = voxel_sizes(volume.affine)
+    if not preprocessing.accepts(sizes, across):
+        found = " x ".join(f"{size:.3g}" for size in sizes)
+        note(f"the voxels are {found} mm, but the model is for {preprocessing.voxel_text()}")
+    return volume
+
+
+def _run(array, network, ndim, axis, batch_size, progress):
+    """Channels (x, y, z, C) of an array (x, y, z) in [0, 1]."""
+    if ndim == 3:
+        return network.predict_on_batch(array[None, ..., None])[0]
+    slices = np.moveaxis(array, axis, 0)[..., None]
+    channels = np.empty((*slices.shape[:-1], network.output_shape[-1]), np.float32)
+    starts = range(0, len(slices), batch_size)
+    # None: a bar in a terminal only.
+    disable = None if progress else True
+    for start in tqdm(starts, unit="batch", disable=disable, leave=False):
+        batch = slice(start, start + batch_size)
+        channels[batch] = network.predict_on_batch(slices[batch])
+    return np.moveaxis(channels, 0, axis)

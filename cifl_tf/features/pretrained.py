@@ -1,0 +1,146 @@
+"""Encoders by name, from the weights that ship with the package, or by folder or file.
+
+Each name is a folder of ``cifl_tf/weights``: what ``cifl train`` wrote, without what is only needed
+to go on training, and a model card. ``SHA256SUMS`` there, in the format of ``sha256sum``, covers
+all files of all folders. Other files there, such as those of a file manager, are never read.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifl_tf._compat import keras
+from cifl_tf.features.inference import ENCODER_FILE
+from cifl_tf.images.atomic import expanded
+from cifl_tf.models.files import load_network
+
+WEIGHTS = Path(__file__).parent / "weights"
+SUMS_FILE, CARD_FILE = "SHA256SUMS", "README.md"
+INTENSITY = "intensity"  # stands for no encoder: the paper's baseline
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An encoder that ships with the package.
+
+    Attributes:
+        name: what ``load_pretrained`` takes.
+        folder: of its files.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown: how it was trained, what was measured, what was not."""
+        return (self.folder / CARD_FILE).read_text()
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the card below its title, in one line."""
+        return " ".join(self.card.split("\n\n")[1].split())
+
+
+def pretrained_encoders() -> dict[str, Pretrained]:
+    """All encoders that ship with the package, by name."""
+    names = sorted({path.split("/")[0] for path in _sums()})
+    return {name: Pretrained(name, WEIGHTS / name) for name in names}
+
+
+def find_pretrained(name: str) -> Pretrained:
+    """The encoder of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = pretrained_encoders()
+    if name not in known:
+        raise ValueError(f"there are no pretrained weights {name!r}; choose from {[*known]}")
+    return known[name]
+
+
+def load_pretrained(name: str) -> keras.Model:
+    """Load an encoder that ships with the package; nothing is downloaded.
+
+    Args:
+        name: "shapes-2d" for slices, or another key of ``pretrained_encoders()``.
+
+    Returns:
+        The encoder; see ``build_encoder``.
+
+    Raises:
+        ValueError: there is no such name, or a file of it is missing or not what was released.
+    """
+    return _load_shipped(find_pretrained(name).folder / ENCODER_FILE)
+
+
+def load_encoder(model) -> keras.Model:
+    """Load an encoder by its name, or from a training folder or a .keras file.
+
+    A saved ``CIFL`` model gives its encoder. What ships with the package is checked as
+    ``load_pretrained`` does, also by its path.
+
+    Args:
+        model: a name of ``pretrained_encoders()``, or a path; of a folder with such a name,
+            ``./name``.
+
+    Raises:
+        ValueError: there is none, the file is damaged, or holds something else, see
+            ``load_network``.
+    """
+    if str(model) in pretrained_encoders():
+        return load_pretrained(str(model))
+    path = expanded(model)
+    if not path.exists():
+        raise ValueError(
+            f"{model} does not exist; give the folder of a training, a .keras file, or one of "
+            f"{[*pretrained_encoders()]}"
+        )
+    file = path / ENCODER_FILE if path.is_dir() else path
+    if file.resolve().is_relative_to(WEIGHTS.resolve()):
+        return _load_shipped(WEIGHTS / file.resolve().relative_to(WEIGHTS.resolve()))
+    return load_network(file)
+
+
+def load_features(model) -> keras.Model | None:
+    """The encoder of ``load_encoder``; None for "intensity", the paper's baseline.
+
+    Raises:
+        ValueError: as ``load_encoder``.
+    """
+    return None if model == INTENSITY else load_encoder(model)
+
+
+def _load_shipped(file):
+    """The encoder of a file within ``WEIGHTS``, after a check of all files of its folder."""
+    path = file.relative_to(WEIGHTS).as_posix()
+    contents = {
+        listed: _checked(WEIGHTS / listed, expected)
+        for listed, expected in _sums().items()
+        if listed.split("/")[0] == path.split("/")[0]
+    }
+    if path not in contents:
+        raise ValueError(
+            f"{file} does not ship with cifl_tf, but lies among what does; move it elsewhere"
+        )
+    return load_network(file, content=contents[path])
+
+
+def _sums() -> dict[str, str]:
+    """SHA-256 of every file of the weights by its path, with forward slashes."""
+    lines = (WEIGHTS / SUMS_FILE).read_text().splitlines()
+    return {path: checksum for checksum, path in (line.split("  ", 1) for line in lines)}
+
+
+def _checked(file, expected):
+    """The bytes of a file, which must be those that were released."""
+    if not file.is_file():
+        raise ValueError(f"{file} is missing; install cifl_tf again")
+    content = file.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{file} is damaged: its SHA-256 is {found}, not {expected}; install cifl_tf again"
+        )
+    return content

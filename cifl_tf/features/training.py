@@ -1,0 +1,113 @@
+"""Train an encoder in a folder, so that the same call goes on after a kill."""
+
+import dataclasses
+from functools import partial
+
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf._random_keys import key_of
+from cifl_tf.datasets import segmentation_maps
+from cifl_tf.features.cifl import CIFL
+from cifl_tf.features.config import TrainingConfig
+from cifl_tf.features.encoder import (
+    build_encoder,
+    transfer_weights,
+)
+from cifl_tf.features.inference import ENCODER_FILE
+from cifl_tf.features.losses import ContrastiveLoss
+from cifl_tf.features.pictures import FeaturePictures
+from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.images.atomic import expanded
+from cifl_tf.models.files import ENCODER, load_network
+from cifl_tf.models.precision import precision_policy
+from cifl_tf.synthesis.pairs import PairSynthesizer
+from cifl_tf.synthesis.shapes import shape_maps
+from cifl_tf.training.callbacks import SaveEncoder
+from cifl_tf.training.folder import (
+    LOG_FOLDER,
+    check_folder,
+    claim_folder,
+    cosine_adam,
+    fit_in_folder,
+    require_memory,
+)
+from cifl_tf.training.progress import Goal, read_progress
+
+
+def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
+    """Train an encoder in a folder, or go on with it, or load it when it is complete.
+
+    The folder holds ``config.json``, ``encoder.keras``, ``history.csv``, ``checkpoints`` (of model,
+    optimizer and epoch) and ``logs`` (TensorBoard). After a kill at any moment, the same call goes
+    on from the last complete epoch and ends with the weights of a training that was not killed.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration.
+        config: what to train.
+        verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+
+    Returns:
+        The trained encoder.
+
+    Raises:
+        ValueError: the folder holds something else or damaged files, or was made with another
+            configuration; the images do not fit into memory; or the loss is no finite number.
+    """
+    out = expanded(out)
+    claim = dataclasses.asdict(config)
+    check_folder(out, claim)
+    progress = read_progress(out, Goal(ENCODER_FILE, ENCODER, config.steps))
+    if progress.network is not None:
+        return progress.network
+    require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)
+    keras.utils.set_random_seed(config.seed)
+    maps, num_labels = _label_maps(config, start=progress.steps * config.batch_size)
+    synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
+    fixed_maps, _ = _label_maps(config, start=0)
+    fixed_pair = synthesizer(next(iter(fixed_maps.batch(1))), seed=config.seed)
+    model = build_model(config, synthesizer)
+    if config.initial is not None and not progress.steps:
+        transfer_weights(model.encoder, load_encoder(config.initial))
+    keys = tf.data.Dataset.counter(progress.steps).map(partial(key_of, config.seed, 1))
+    claim_folder(out, claim)
+    fit_in_folder(
+        model,
+        tf.data.Dataset.zip((maps.batch(config.batch_size), keys)).prefetch(2),
+        config.steps,
+        out,
+        [
+            SaveEncoder(out / ENCODER_FILE),
+            FeaturePictures(out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
+        ],
+        verbose,
+        progress,
+    )
+    return load_network(out / ENCODER_FILE)
+
+
+def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:
+    """The compiled model of a configuration."""
+    with precision_policy(config.precision):
+        encoder = build_encoder(
+            config.ndim, config.num_features, config.num_filters, config.architecture
+        )
+    model = CIFL(encoder, synthesizer)
+    loss = ContrastiveLoss(
+        config.tau_alpha,
+        config.tau_beta,
+        config.tau_gamma,
+        crop=config.loss_crop,
+        window=config.window or None,
+        both_orders=config.both_orders,
+    )
+    model.compile(cosine_adam(config), loss)
+    return model
+
+
+def _label_maps(config, start):
+    if config.labels is not None:
+        return segmentation_maps(config.labels, config.shape, seed=config.seed, start=start)
+    num_labels = 16
+    maps = shape_maps(config.shape, num_labels, config.scales, seed=config.seed, start=start)
+    return maps, num_labels

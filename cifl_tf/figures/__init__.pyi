@@ -1,0 +1,9 @@
+from .features import feature_figure as feature_figure
+from .features import synthesis_figure as synthesis_figure
+from .panels import curve_figure as curve_figure
+from .panels import figure_pixels as figure_pixels
+from .panels import save_figure as save_figure
+from .registration import RegisteredSlice as RegisteredSlice
+from .registration import registration_figure as registration_figure
+from .segmentation import save_overlay as save_overlay
+from .segmentation import segmentation_figure as segmentation_figure

@@ -1,0 +1,69 @@
+"""Figures of the paper, as matplotlib figures, and pictures for quality control."""
+
+from collections.abc import Mapping, Sequence
+
+import nibabel
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cifl_tf.images.atomic import atomic_path
+
+
+def _panel(axes, image, **kwargs):
+    """Show a slice (x, y) with the first axis to the right and the second up, as in MRI viewers."""
+    axes.imshow(np.asanyarray(image).T, origin="lower", interpolation="nearest", **kwargs)
+    axes.set(xticks=[], yticks=[])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _grid(rows: int, columns: int, aspect) -> tuple[Figure, np.ndarray]:
+    """Figure of panels without a display.
+
+    ``aspect`` is height over width of a panel, one number or one for each row.
+    """
+    width, aspects = 1.6, np.broadcast_to(aspect, rows).tolist()
+    size = (columns * width + 0.4, width * sum(aspects) + 0.4)
+    figure = Figure(size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=aspects)
+
+
+def curve_figure(steps: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Signals of a training over its optimization steps, one panel each.
+
+    Args:
+        steps: at the end of each epoch.
+        curves: as many values each, by name.
+    """
+    figure, axes = _grid(1, len(curves), 1)
+    for panel, (name, values) in zip(axes[0], curves.items(), strict=True):
+        panel.plot(steps, values, linewidth=1)
+        panel.set_title(name.replace("_", " "), fontsize="small")
+        panel.tick_params(labelsize="x-small")
+        panel.set_xlabel("step", fontsize="x-small")
+        if min(values) > 0:
+            panel.set_ylim(bottom=0)
+    return figure
+
+
+def save_figure(figure: Figure, path, dpi: int = 120) -> None:
+    """Save a figure as PNG, whole or not at all; missing folders are made."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi)
+
+
+def _with_three_axes(image):
+    """The image, of a slice as a volume of one."""
+    if image.ndim == 3:
+        return image
+    return nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine)
+
+
+def figure_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
+    """A figure as uint8 pixels (height, width, 4), for TensorBoard."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())

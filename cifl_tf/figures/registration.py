@@ -1,0 +1,78 @@
+"""Pictures of a registration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cifl_tf.figures.panels import _grid, _panel
+
+NUM_TILES = 8  # of a checkerboard, along the longer side
+
+
+NUM_LINES = 20  # of the grid that shows a warp
+
+
+@dataclass(frozen=True, eq=False)
+class RegisteredSlice:
+    """One slice of a registered pair, for ``registration_figure``.
+
+    Attributes:
+        fixed, moving, warped: slices (x, y) in [0, 1].
+        displacement: (x, y, 2) in voxels, ``warped(x) = moving(x + u(x))``.
+        voxel_size: in mm along both axes.
+    """
+
+    fixed: np.ndarray = field(repr=False)
+    moving: np.ndarray = field(repr=False)
+    warped: np.ndarray = field(repr=False)
+    displacement: np.ndarray = field(repr=False)
+    voxel_size: tuple[float, float] = (1.0, 1.0)
+
+
+def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
+    """A registered pair before and after, and the warp.
+
+    Rows are slices. Columns: the fixed, moving and warped image, checkerboards of fixed and moving
+    and of fixed and warped, and the warped image under a grid that was straight on the moving one.
+
+    Args:
+        slices: by name.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not slices:
+        raise ValueError("there are no slices: give one at least")
+    extents = [np.multiply(one.fixed.shape, one.voxel_size) for one in slices.values()]
+    figure, axes = _grid(len(slices), 6, [height / width for width, height in extents])
+    for row, (name, one), extent in zip(axes, slices.items(), extents, strict=True):
+        tiles = np.indices(one.fixed.shape) * np.reshape(one.voxel_size, (2, 1, 1))
+        odd = (tiles // (max(extent) / NUM_TILES)).sum(0) % 2 == 1
+        images = (
+            one.fixed,
+            one.moving,
+            one.warped,
+            np.where(odd, one.moving, one.fixed),
+            np.where(odd, one.warped, one.fixed),
+            0.5 * one.warped,
+        )
+        row[0].set_ylabel(name)
+        for panel, image in zip(row, images, strict=True):
+            _panel(panel, image, cmap="gray", vmin=0, vmax=1)
+            panel.set_aspect(one.voxel_size[1] / one.voxel_size[0])
+        _draw_warp(row[-1], one, max(extent) / NUM_LINES)
+    titles = ("fixed", "moving", "warped", "fixed | moving", "fixed | warped", "warp")
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize="medium")
+    return figure
+
+
+def _draw_warp(panel, one, spacing):
+    """Draw lines of constant position on the moving image, this many mm apart."""
+    positions = np.moveaxis(one.displacement, -1, 0) + np.indices(one.fixed.shape)
+    for position, voxel_size in zip(positions, one.voxel_size, strict=True):
+        values = position.T * voxel_size
+        levels = np.arange(values.min(), values.max(), spacing)
+        panel.contour(values, levels, colors="gold", linewidths=0.6)

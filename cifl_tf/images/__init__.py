@@ -1,0 +1,5 @@
+"""Images in files: reading, grids, intensities, warps, and safe writing."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

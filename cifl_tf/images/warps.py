@@ -1,0 +1,136 @@
+"""Warps as the displacement fields that ANTs and ITK read directly.
+
+ITK's ``DisplacementFieldTransform`` maps a point of the fixed image to one of the moving image by
+adding a vector in mm. In NIfTI that is a 5-D image (x, y, z, 1, 3) of intent "vector" (1007) on the
+fixed image's grid, with vectors in ITK's axes: left, posterior, superior (LPS). nibabel's affines
+lead to RAS instead, so the first two components change sign.
+"""
+
+import nibabel
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+
+from cifl_tf.images.grid import RAS_TO_LPS
+from cifl_tf.images.volumes import save_image
+
+VECTOR_INTENT = 1007
+
+
+def itk_field(displacement, fixed_affine, moving_affine=None, axis: int = 2) -> nibabel.Nifti1Image:
+    """A displacement of voxels as the 5-D NIfTI image that ANTs and ITK read.
+
+    The vector at voxel x is ``A_moving (x + u(x)) - A_fixed x`` in mm, in LPS.
+
+    Args:
+        displacement: u, (x, y, z, 3) in voxels: fixed voxel x lies at moving voxel x + u. Or
+            (x, y, 2) for single slices, which become one voxel thick.
+        fixed_affine: (4, 4), voxels of the fixed image to mm in RAS, of the grid u is on.
+        moving_affine: the same of the moving image; None where both share it.
+        axis: for slices, the axis of the affine across the slice. ANTs reads the result as a volume
+            (``-d 3``), and so does SimpleITK but for axis 2, whose field it takes as 2D.
+
+    Raises:
+        ValueError: the displacement or an affine has another shape, or is not finite.
+    """
+    field = _volume_field(displacement, axis)
+    fixed_affine = _checked_affine(fixed_affine, "fixed")
+    moving_affine = (
+        fixed_affine if moving_affine is None else _checked_affine(moving_affine, "moving")
+    )
+    voxels = np.moveaxis(np.indices(field.shape[:3]), 0, -1)
+    vectors = apply_affine(moving_affine, voxels + field) - apply_affine(fixed_affine, voxels)
+    vectors = (vectors * RAS_TO_LPS)[..., None, :].astype(np.float32)
+    image = nibabel.Nifti1Image(vectors, fixed_affine)
+    image.header.set_intent(VECTOR_INTENT)
+    # ITK prefers the qform unless the sform says "scanner"; a sheared affine has no qform.
+    image.set_sform(fixed_affine, code="scanner")
+    image.set_qform(fixed_affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def write_warp(path, displacement, fixed_affine, moving_affine=None, axis: int = 2) -> None:
+    """Write a displacement of voxels as .nii or .nii.gz for ANTs and ITK; see ``itk_field``.
+
+    Raises:
+        ValueError: as ``itk_field``, or the name ends in something else.
+    """
+    save_image(itk_field(displacement, fixed_affine, moving_affine, axis), path)
+
+
+def read_warp(path, moving_affine=None) -> tuple[np.ndarray, np.ndarray]:
+    """Read a displacement field of ANTs, ITK or ``write_warp`` as a displacement of voxels.
+
+    Args:
+        path: of the file, or a nibabel image in memory.
+        moving_affine: (4, 4) of the moving image; None where it shares that of the fixed one.
+
+    Returns:
+        float32 (x, y, z, 3) in voxels of the moving image, fixed voxel to moving voxel; and the
+        affine of the fixed image.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no field of vectors.
+    """
+    image = path if hasattr(path, "dataobj") else _load(path)
+    name = "the image" if image is path else str(path)
+    intent = int(image.header["intent_code"]) if "intent_code" in image.header else None
+    if image.ndim != 5 or image.shape[3:] != (1, 3) or intent != VECTOR_INTENT:
+        raise ValueError(
+            f"{name} has shape {image.shape} and intent {intent}, but a displacement field of ITK "
+            f"has (x, y, z, 1, 3) and {VECTOR_INTENT}; give what `write_warp` or ANTs wrote"
+        )
+    fixed_affine = _checked_affine(image.affine, "fixed")
+    moving_affine = (
+        fixed_affine if moving_affine is None else _checked_affine(moving_affine, "moving")
+    )
+    vectors = np.asarray(image.dataobj, np.float64)[..., 0, :] * RAS_TO_LPS
+    if not np.isfinite(vectors).all():
+        raise ValueError(
+            f"{name} holds {np.sum(~np.isfinite(vectors))} values that are not finite; write the "
+            "field again"
+        )
+    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
+    world = apply_affine(fixed_affine, voxels) + vectors
+    displacement = apply_affine(np.linalg.inv(moving_affine), world) - voxels
+    return displacement.astype(np.float32), fixed_affine
+
+
+def _load(path):
+    try:
+        return nibabel.load(path)
+    except nibabel.filebasedimages.ImageFileError as error:
+        raise ValueError(f"{path} is not an image: {error}; give a NIfTI file") from error
+
+
+def _volume_field(displacement, axis):
+    """(x, y, z, 3) of a displacement of a volume or of a slice."""
+    field = np.asarray(displacement, np.float64)
+    if not np.isfinite(field).all():
+        raise ValueError(
+            f"the displacement holds {np.sum(~np.isfinite(field))} values that are not finite; "
+            "every one must be"
+        )
+    if field.ndim == 3 and field.shape[-1] == 2 and axis in (0, 1, 2):
+        return np.expand_dims(np.insert(field, axis, 0.0, axis=-1), axis)
+    if field.ndim != 4 or field.shape[-1] != 3:
+        raise ValueError(
+            f"the displacement has shape {field.shape} and axis is {axis}; give (x, y, z, 3), or "
+            "(x, y, 2) and the axis 0, 1 or 2 across the slice, in voxels"
+        )
+    return field
+
+
+def _checked_affine(affine, name):
+    affine = np.asarray(affine, np.float64)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or voxel_sizes(affine).min() == 0:
+        raise ValueError(
+            f"the affine of the {name} image is {affine.tolist()}; give a finite (4, 4) matrix "
+            "without a zero axis"
+        )
+    if abs(np.linalg.det(affine)) < 1e-9:
+        raise ValueError(
+            f"the affine of the {name} image cannot be inverted: {affine.tolist()}; correct it"
+        )
+    return affine

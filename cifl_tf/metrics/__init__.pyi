@@ -1,0 +1,16 @@
+from .features import between_channel_correlation as between_channel_correlation
+from .features import channel_correlation as channel_correlation
+from .features import same_channel_correlation as same_channel_correlation
+from .folding import folding_fraction as folding_fraction
+from .folding import jacobian_determinant as jacobian_determinant
+from .folding import log_jacobian_std as log_jacobian_std
+from .labels import dice as dice
+from .labels import hausdorff95 as hausdorff95
+from .labels import volumes_mm3 as volumes_mm3
+from .matching import Matching as Matching
+from .matching import effective_rank as effective_rank
+from .matching import match_voxels as match_voxels
+from .statistics import Comparison as Comparison
+from .statistics import compare_runs as compare_runs
+from .statistics import format_mean_sd as format_mean_sd
+from .statistics import mean_and_sd as mean_and_sd

@@ -1,0 +1,1 @@
+"""Model files, which are data, and networks that know their preprocessing."""

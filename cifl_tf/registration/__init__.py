@@ -1,0 +1,5 @@
+"""Displacements between images: networks, optimization of a pair, and files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,131 @@
+"""Train a registration network in a folder, on pairs of subjects that share a contrast."""
+
+import dataclasses
+
+from cifl_tf._compat import keras
+from cifl_tf.augmentation.intensity import make_intensity_augmentation
+from cifl_tf.augmentation.spatial import SpatialAugmentation
+from cifl_tf.datasets import Cohort
+from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.features.pretrained import load_features
+from cifl_tf.images.atomic import expanded
+from cifl_tf.models.files import REGISTRATION
+from cifl_tf.registration.config import RegistrationConfig
+from cifl_tf.registration.data import _arrays, pair_data, validation_pairs, warn_of_different_spaces
+from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
+from cifl_tf.registration.network import RegistrationNetwork
+from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
+from cifl_tf.training.callbacks import KeepBest
+from cifl_tf.training.folder import (
+    check_folder,
+    claim_folder,
+    cosine_adam,
+    fit_in_folder,
+    require_memory,
+)
+from cifl_tf.training.progress import HISTORY_FILE, Goal, read_progress
+
+LOSSES = {"mse": keras.losses.MeanSquaredError, "multiscale-mse": MultiScaleMSE, "ncc": LocalNCC}
+
+
+def train_registration(
+    out,
+    config: RegistrationConfig,
+    train: Cohort,
+    validation: Cohort,
+    verbose: int | str = "auto",
+) -> RegistrationNetwork:
+    """Train a registration network in a folder, or go on with it, or load it when it is complete.
+
+    The folder is one of ``fit_in_folder`` and holds the network as ``registration.keras``: the best
+    so far by ``val_label_dice``, of each validation subject moved onto the next; the last one where
+    the validation cohort has no labels, as a similarity does not tell how good a registration is.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration and subjects.
+        config: what to train.
+        train: subjects with ``config.contrast``, and labels where ``config.label_weight`` is above
+            0; two at least.
+        validation: other subjects of the same dataset; two at least.
+        verbose: as in ``keras.Model.fit``.
+
+    Raises:
+        ValueError: the folder holds something else or damaged files; the cohorts do not fit the
+            configuration, or the images not into memory; or the loss is no finite number.
+    """
+    out = expanded(out)
+    for name, cohort in (("training", train), ("validation", validation)):
+        if len(cohort) < 2:
+            raise ValueError(
+                f"the {name} subjects are {list(cohort.names)}, but pairs are of different "
+                "subjects; give at least two"
+            )
+    if config.label_weight > 0 and train.num_labels < 2:
+        raise ValueError(
+            f"label_weight is {config.label_weight}, but the subjects have no labels; give 0, or a "
+            "dataset with segmentations"
+        )
+    claim = {
+        **dataclasses.asdict(config),
+        "data": train.source,
+        "train": train.names,
+        "validation": validation.names,
+        "label_names": ["background", *train.label_names.values()],
+    }
+    check_folder(out, claim)
+    monitor = "val_label_dice" if validation.num_labels > 1 else None
+    progress = read_progress(out, Goal(REGISTRATION_FILE, REGISTRATION, config.steps, monitor))
+    if progress.network is not None:
+        return progress.network
+    if config.voxel_size is not None:
+        train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
+    warn_of_different_spaces(train)
+    encoder = load_features(config.encoder)
+    keras.utils.set_random_seed(config.seed)
+    images, labels, names = _arrays(train, config)
+    network = RegistrationNetwork(
+        encoder,
+        images.shape[1:-1],
+        remappings=config.remappings,
+        similarity=config.similarity,
+        smoothness=config.smoothness,
+        label_weight=config.label_weight,
+        int_steps=config.int_steps,
+        int_resolution=config.int_resolution,
+        num_filters=config.num_filters,
+        num_cascades=config.num_cascades,
+        preprocessing=cohort_preprocessing(train, config.ndim, config.plane),
+    )
+    # Of voxelmorph's U-Net at full resolution, one convolution on the way down and two up.
+    channels = 2 * network.extract.num_features + 3 * config.num_filters
+    require_memory(config.batch_size, network.shape, channels)
+    network.compile(cosine_adam(config), LOSSES[config.loss]())
+    network.intensity_augmentation = make_intensity_augmentation(
+        config.intensity_augmentation, config.random_contrast
+    )
+    network.intensity_seed = config.seed
+    data = pair_data(
+        images,
+        labels if config.label_weight > 0 else None,
+        names,
+        train.num_labels,
+        config.batch_size,
+        SpatialAugmentation() if config.augment else None,
+        seed=config.seed,
+        start=progress.steps,
+    )
+    images, labels, names = _arrays(validation, config)
+    claim_folder(out, claim)
+    fit_in_folder(
+        network,
+        data,
+        config.steps,
+        out,
+        [KeepBest(out / REGISTRATION_FILE, out / HISTORY_FILE, monitor)],
+        verbose,
+        progress,
+        validation_data=validation_pairs(
+            images, labels if monitor else None, names, validation.num_labels, config.batch_size
+        ),
+    )
+    return load_registration(out)

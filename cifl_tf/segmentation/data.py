@@ -1,0 +1,139 @@
+"""Training data of segmenters."""
+
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from cifl_tf._random_keys import key_of
+from cifl_tf.augmentation.patches import RandomPatch
+from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
+from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.synthesis.pairs import Appearance, PairSynthesizer
+
+
+def training_data(
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    augmentation=None,
+    intensity=None,
+    seed: int = 0,
+    render=None,
+    patch: int | None = None,
+    start: int = 0,
+) -> tf.data.Dataset:
+    """Endless, shuffled, augmented batches for ``fit``.
+
+    A batch depends on its number and the seed only, so that a training can go on anywhere.
+
+    Args:
+        images: (n, *spatial, 1), intensities in [0, 1], or features (n, *spatial, C).
+        labels: integers (n, *spatial, 1).
+        batch_size: images per batch.
+        augmentation: a ``SpatialAugmentation``, or None.
+        intensity: an ``IntensityAugmentation`` after it, or None.
+        seed: of order and augmentation.
+        render: gives the images from the augmented label maps and a seed in place of those given,
+            for training on synthetic images (Billot et al., SynthSeg, Medical Image Analysis 2023);
+            such as ``PairSynthesizer.render``.
+        patch: size in voxels of random patches in place of whole images, see ``RandomPatch``; only
+            patches are deformed then.
+        start: number of the first batch, to go on where an earlier run ended.
+
+    Returns:
+        Elements (images in float32, labels).
+
+    Raises:
+        ValueError: the images are smaller than a patch.
+    """
+    count, images, labels = len(images), tf.constant(images), tf.constant(labels)
+    changes = [augmentation, intensity]
+    cut = None
+    if patch is not None:
+        cut = RandomPatch(patch) if augmentation else RandomPatch(patch, margin=0)
+        cut.check_fits(images.shape[1:-1])
+        # The look first: it scales by the highest intensity of the whole image.
+        changes = [intensity, cut, augmentation]
+
+    def choose(index):
+        # Every image once before any comes again, in an order of its own each time.
+        order = key_of(seed, 0, index // count)
+        return tf.random.experimental.stateless_shuffle(tf.range(count), order)[index % count]
+
+    def load(step, chosen):
+        return step, tf.gather(images, chosen), tf.gather(labels, chosen)
+
+    def changed(change, stream, step, images, labels):
+        return step, *change(images, labels, seed=key_of(seed, stream, step))
+
+    def finished(step, images, labels):
+        if cut is not None:
+            images, labels = cut.trimmed(images, labels)
+        if render is not None:
+            images = render(labels, seed=key_of(seed, 1 + len(changes), step))
+        return tf.cast(images, tf.float32), labels
+
+    data = tf.data.Dataset.counter(start * batch_size).map(choose).batch(batch_size)
+    data = data.enumerate(start).map(load)
+    for stream, change in enumerate(changes, start=1):
+        if change is not None:
+            change = partial(changed, change, stream)
+            data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)
+    return data.map(finished).prefetch(2)
+
+
+def cache_features(
+    extract: FrozenFeatures, data: tf.data.Dataset, count: int, quiet: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the first images of a dataset, kept in memory in half precision.
+
+    Args:
+        extract: of the segmenter.
+        data: batches of one image and its labels, as those of ``training_data``.
+        count: how many images.
+        quiet: show no progress bar.
+
+    Returns:
+        Features (count, *spatial, C), float16, and labels (count, *spatial, 1).
+    """
+    image, label = data.element_spec
+    features = np.empty((count, *image.shape[1:-1], extract.num_features), np.float16)
+    labels = np.empty((count, *label.shape[1:]), label.dtype.as_numpy_dtype)
+    encode = tf.function(extract)
+    bar = tqdm(data.take(count), "encoding", count, unit="image", disable=quiet or None)
+    for index, (image, label) in enumerate(bar):
+        features[index], labels[index] = encode(image)[0], label[0]
+    return features, labels
+
+
+# Of images made from label maps: more noise than shapes need, for the tissue that labels leave out,
+# and air as black as in a skull-stripped image (Billot et al., Medical Image Analysis 2023).
+SYNTHETIC_LOOK = Appearance(noise_std=(0.0, 35.0), zero_background=1.0)
+
+
+def cohort_arrays(
+    cohort: Cohort, contrast: str, config: SegmentationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, *spatial, 1) in [0, 1] and labels (n, *spatial, 1) of a cohort.
+
+    Slices for ``config.ndim`` 2, whole volumes for 3. All subjects have one shape.
+    """
+    images, labels, _ = stack_cohort(
+        cohort, contrast, config.ndim, config.plane, config.num_slices, config.center_label
+    )
+    return images, labels
+
+
+def _coverage(cohort, config):
+    if config.ndim == 3:
+        return None
+    view = config.plane, config.num_slices, config.center_label
+    return slice_coverage(cohort, config.contrast, *view)
+
+
+def _painter(shape, num_labels):
+    """The function from label maps to images of random contrasts."""
+    return PairSynthesizer(shape, num_labels, appearance=SYNTHETIC_LOOK).render

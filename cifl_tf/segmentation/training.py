@@ -1,0 +1,149 @@
+"""Train a segmenter in a folder, and apply it to image files."""
+
+import dataclasses
+from functools import partial
+
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf.augmentation.intensity import make_intensity_augmentation
+from cifl_tf.augmentation.spatial import SpatialAugmentation
+from cifl_tf.augmentation.test_time import average_over_copies
+from cifl_tf.datasets import Cohort
+from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.features.pretrained import load_features
+from cifl_tf.images.atomic import expanded
+from cifl_tf.models.files import SEGMENTER
+from cifl_tf.models.image_model import Segmenter
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.data import (
+    _coverage,
+    _painter,
+    cache_features,
+    cohort_arrays,
+    training_data,
+)
+from cifl_tf.segmentation.loading import SEGMENTER_FILE, as_segmenter, load_segmenter
+from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
+from cifl_tf.segmentation.network import build_segmenter, without_features
+from cifl_tf.training.callbacks import KeepBest
+from cifl_tf.training.folder import (
+    check_folder,
+    claim_folder,
+    cosine_adam,
+    fit_in_folder,
+    require_memory,
+)
+from cifl_tf.training.progress import HISTORY_FILE, Goal, read_progress
+
+MONITOR = "val_dice"
+
+
+def train_segmenter(
+    out,
+    config: SegmentationConfig,
+    train: Cohort,
+    validation: Cohort,
+    verbose: int | str = "auto",
+) -> keras.Model:
+    """Train a segmenter in a folder, or go on with it, or load it when it is complete.
+
+    The folder is one of ``fit_in_folder`` and holds the best model so far, by validation Dice
+    without test-time augmentation, as ``segmenter.keras``.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration and subjects.
+        config: what to train.
+        train: subjects with ``config.contrast`` and labels.
+        validation: other subjects of the same dataset.
+        verbose: as in ``keras.Model.fit``.
+
+    Raises:
+        ValueError: the folder holds something else or damaged files; the cohorts do not fit the
+            configuration, or the images not into memory; or the loss is no finite number.
+    """
+    out = expanded(out)
+    claim = {
+        **dataclasses.asdict(config),
+        "data": train.source,
+        "train": train.names,
+        "validation": validation.names,
+        "label_names": ["background", *train.label_names.values()],
+        "label_values": train.label_values,
+    }
+    check_folder(out, claim)
+    goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps, MONITOR, config.patience)
+    progress = read_progress(out, goal)
+    if progress.network is not None:
+        return as_segmenter(progress.network, out)
+    if config.voxel_size is not None:
+        train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
+    encoder = load_features(config.encoder)
+    keras.utils.set_random_seed(config.seed)
+    segmenter = build_segmenter(
+        encoder,
+        train.num_labels,
+        config.ndim,
+        config.num_filters,
+        remappings=config.remappings,
+        batch_norm=bool(config.batch_norm),
+    )
+    images, labels = cohort_arrays(train, config.contrast, config)
+    held_out = cohort_arrays(validation, config.contrast, config)
+    shape = images.shape[1:-1]
+    fitted_shape = shape if config.patch is None else (config.patch,) * config.ndim
+    intensity = make_intensity_augmentation(config.intensity_augmentation, config.random_contrast)
+    num_features = segmenter.get_layer("features").num_features
+    # Of neurite's U-Net at full resolution, two convolutions on the way down and two up.
+    require_memory(config.batch_size, fitted_shape, num_features + 4 * config.num_filters)
+    # Copies are encoded whole, and patches cut from their features.
+    painted = shape if config.cached_copies is not None else fitted_shape
+    vary = partial(
+        training_data,
+        images,
+        labels,
+        augmentation=SpatialAugmentation(flip_axis=config.flip_axis),
+        intensity=None if config.synthetic else intensity,
+        seed=config.seed,
+        render=_painter(painted, train.num_labels) if config.synthetic else None,
+    )
+    if config.cached_copies is None:
+        fitted = segmenter
+        data = vary(config.batch_size, patch=config.patch, start=progress.steps)
+    else:
+        require_memory(config.cached_copies * len(images), shape, num_features, itemsize=2)
+        fitted = without_features(segmenter)
+        encode = partial(cache_features, segmenter.get_layer("features"), quiet=verbose == 0)
+        # Not named, so that the arrays are freed when the dataset has its own copy.
+        data = training_data(
+            *encode(vary(batch_size=1), config.cached_copies * len(images)),
+            config.batch_size,
+            seed=config.seed,
+            patch=config.patch,
+            start=progress.steps,
+        )
+        held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
+    fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
+    product = Segmenter(
+        average_over_copies(segmenter, config.flip_axis, config.zoom_factors),
+        cohort_preprocessing(train, config.ndim, config.plane),
+        claim["label_names"],
+        train.label_values,
+        _coverage(train, config),
+        name="segmenter",
+    )
+    keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, product)
+    claim_folder(out, claim)
+    fit_in_folder(
+        fitted,
+        data,
+        config.steps,
+        out,
+        [keep],
+        verbose,
+        progress,
+        validation_data=held_out,
+        # Whole volumes, also where training sees patches.
+        validation_batch_size=1 if config.ndim == 3 else config.batch_size,
+    )
+    return load_segmenter(out)
