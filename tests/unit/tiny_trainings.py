@@ -18,7 +18,7 @@ from cifl_tf.training.progress import Goal
 
 STEPS, STEPS_PER_EPOCH = 6, 2
 TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
-SMALL = {"model": "intensity", "num_slices": 2, "num_filters": 2, "batch_size": 2}
+SMALL = {"encoder": "intensity", "num_slices": 2, "num_filters": 2, "batch_size": 2}
 VARIED = {"random_contrast": 0.5, "learning_rate": 0.01}
 
 

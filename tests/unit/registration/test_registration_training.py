@@ -179,7 +179,7 @@ def test_volumes_without_labels_keep_the_last_network(config, tmp_path):
     unlabelled = make_cohort([Subject(one.name, one.images, brain="image") for one in whole])
     train, validation, _ = unlabelled.split((2, 2, 0))
     folder = tmp_path / "registration"
-    changes = {"model": "intensity", "ndim": 3, "label_weight": 0.0, "loss": "multiscale-mse"}
+    changes = {"encoder": "intensity", "ndim": 3, "label_weight": 0.0, "loss": "multiscale-mse"}
     config = dataclasses.replace(config, **changes, learning_rate=0.05)
     network = train_registration(folder, config, train, validation, verbose=0)
     history = read_history(folder / "history.csv")

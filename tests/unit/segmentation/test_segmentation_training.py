@@ -234,7 +234,7 @@ LOOKS = {  # by case: what is asked, how images are varied, and whether they are
         None,
         False,
     ),
-    "intensities": ({"model": "intensity"}, VARIED, False),
+    "intensities": ({"encoder": "intensity"}, VARIED, False),
     "synthetic": ({"synthetic": True}, None, True),
 }
 
