@@ -47,12 +47,12 @@ setup(
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",
-        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.filters (surface-distance 0.1).
+        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.interpolation (neurite 0.2).
         "scipy>=1.15,<2",
         "nibabel>=5",
         "nilearn>=0.11",
         "numpy>=1.26",
-        "surface-distance==0.1",
+        "pandas>=2",
         "tensorboard",
         "tqdm",
         "typer>=0.19",
