@@ -30,8 +30,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
     package_data={
-        "cifl_tf": ["py.typed", "**/*.pyi"],
-        "cifl_tf.features": ["weights/SHA256SUMS", "weights/*/*"],
+        "cifl_tf": ["py.typed", "**/*.pyi", "weights/SHA256SUMS", "weights/*/*"],
     },
     install_requires=[
         "tensorflow>=2.16,<2.22; python_version < '3.12'",

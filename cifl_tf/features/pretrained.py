@@ -14,7 +14,7 @@ from cifl_tf.features.inference import ENCODER_FILE
 from cifl_tf.images.atomic import expanded
 from cifl_tf.models.files import load_network
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 SUMS_FILE, CARD_FILE = "SHA256SUMS", "README.md"
 INTENSITY = "intensity"  # stands for no encoder: the paper's baseline
 
