@@ -68,18 +68,37 @@ def on_page_markdown(markdown, page, config, files):
     return LINK.sub(relocated, markdown)
 
 
+def on_page_content(content, page, config, files):
+    """Keep a mean and its SD on one line."""
+    return content.replace(" ± ", "&nbsp;±&nbsp;")
+
+
 def command_reference() -> str:
     """Markdown of every command and option, from the program itself."""
     from cifl_tf.cli.main import app
 
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="cifl")
-    lines = []
+    known = dict(summaries(command, "cifl"))
+    lines, current = [], ""
     for line in text.splitlines():
-        option = re.fullmatch(r"\* `(.+?)`: (.*)", line)
-        # Typer escapes nothing, and <name> in running text would be HTML.
-        lines.append(f"* `{option[1]}`: {html.escape(option[2], quote=False)}" if option else line)
+        if heading := re.fullmatch(r"#+ `(.+)`", line):
+            current = heading[1]
+        elif item := re.fullmatch(r"\* `(.+?)`: (.*)", line):
+            # Typer cuts summaries, and escapes nothing: <name> in running text would be HTML.
+            path = f"{current} {item[1]}"
+            link = f"[`{path}`](#{path.replace(' ', '-')})" if path in known else f"`{item[1]}`"
+            line = f"* {link}: {html.escape(known.get(path, item[2]), quote=False)}"
+        lines.append(line)
     return "\n".join(lines).replace("# `cifl`", "# Commands", 1)
+
+
+def summaries(group, path: str):
+    """Path and first paragraph of every command below a group, as ("cifl segment train", ...)."""
+    for name, command in getattr(group, "commands", {}).items():
+        below = f"{path} {name}"
+        yield below, " ".join((command.help or "").split("\n\n")[0].split())
+        yield from summaries(command, below)
 
 
 def public_names(stub: Path) -> dict[str, str]:
