@@ -39,7 +39,7 @@ SHARES = (0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True, eq=False)
-class Registration:
+class RegistrationResult:
     """The warp between two image files, and what it makes of the moving one.
 
     Attributes:
@@ -79,7 +79,7 @@ def register_images(
     fixed_volume_index: int | None = None,
     moving_window: tuple[float, float] | None = None,
     fixed_window: tuple[float, float] | None = None,
-) -> Registration:
+) -> RegistrationResult:
     """Register two NIfTI or MGZ files, or nibabel images, that lie in about the same place.
 
     Both are scaled to [0, 1] as the method was trained with, the fixed image is resampled to the
@@ -146,7 +146,7 @@ def register_images(
         volume, dtype = label_map
         values = _sampled(volume.data, volume.affine, grid.affine, to_moving, "nearest")
         warped_labels = grid.image(values.astype(exact_type(values, dtype)).reshape(grid.shape))
-    return Registration(
+    return RegistrationResult(
         warped=grid.image(warped.reshape(grid.shape)),
         warp=_field(to_moving, grid, moving_volume.original),
         inverse_warp=_field(_on_own_grid(to_fixed, moving_volume), moving_volume.original, grid),
@@ -186,7 +186,7 @@ def optimization_voxel_size(image) -> float | None:
     return float(f"{max(affordable, sizes.min()):.2g}")
 
 
-def save_registration(found: Registration, out, overwrite: bool = False) -> None:
+def save_registration(found: RegistrationResult, out, overwrite: bool = False) -> None:
     """Write the images of a registration and a picture of it to a folder, each whole or not at all.
 
     ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there

@@ -6,14 +6,14 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.warps import write_warp
-from cifl_tf.models.image_model import Preprocessing
 from cifl_tf.registration.arrays import register
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.images import inversion_residual, register_images, save_registration
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import InstanceMethod, NetworkMethod, register_volumes
-from cifl_tf.registration.network import RegistrationNetwork
+from cifl_tf.registration.network import Registration
 from cifl_tf.synthesis.smooth_fields import interpolate
 
 sitk = pytest.importorskip("SimpleITK")
@@ -328,7 +328,7 @@ def moved(network, rng):
 
 
 def test_a_network_for_slices_goes_through_a_volume(rng):
-    network = moved(RegistrationNetwork(None, (16, 16), int_steps=2), rng)
+    network = moved(Registration(None, (16, 16), int_steps=2), rng)
     moving, fixed = rng.random((2, 18, 6, 20)).astype(np.float32)
     fixed[:, 2] = 0
     forward, inverse = register_volumes(moving, fixed, NetworkMethod(network, "coronal"))
@@ -350,7 +350,7 @@ def test_a_network_for_slices_goes_through_a_volume(rng):
 
 
 def test_a_network_for_another_shape_follows_the_weights(rng):
-    network = moved(RegistrationNetwork(None, (16, 16), int_steps=1, num_filters=2), rng)
+    network = moved(Registration(None, (16, 16), int_steps=1, num_filters=2), rng)
     method = NetworkMethod(network)
     sizes = (20, 24), (16, 16), (18, 17)
     pairs = {size: rng.random((2, 1, *size, 1)).astype(np.float32) for size in sizes}
@@ -366,7 +366,7 @@ def test_a_network_for_another_shape_follows_the_weights(rng):
 
 
 def test_without_a_velocity_the_warp_is_inverted(rng):
-    network = moved(RegistrationNetwork(None, (18, 20), int_steps=0), rng)
+    network = moved(Registration(None, (18, 20), int_steps=0), rng)
     moving, fixed = rng.random((2, 18, 1, 20)).astype(np.float32)
     forward, inverse = register_volumes(moving, fixed, NetworkMethod(network))
     expected = invert_displacement(forward[:, 0][..., [0, 2]])
@@ -384,7 +384,7 @@ def test_refuses(tmp_path, rng):
     with pytest.raises(FileNotFoundError, match=r"missing\.nii does not exist"):
         register_images(tmp_path / "missing.nii", image, Given(rng))
     flat = nibabel.Nifti1Image(data[:, :1], np.eye(4))
-    for_volumes = NetworkMethod(RegistrationNetwork(None, (8, 8, 8)))
+    for_volumes = NetworkMethod(Registration(None, (8, 8, 8)))
     with pytest.raises(ValueError, match=r"shape \(12, 1, 13\), but the method is for volumes"):
         register_images(flat, flat, for_volumes)
     empty = np.zeros((12, 4, 13), np.float32)
