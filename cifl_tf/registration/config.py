@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from cifl_tf._checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.augmentation.intensity import make_intensity_augmentation
+from cifl_tf.datasets.views import View
 from cifl_tf.features.frozen import checked_remappings
 from cifl_tf.images.volumes import PLANES
 from cifl_tf.registration.settings import check_settings
@@ -91,3 +92,8 @@ class RegistrationConfig:
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **dict.fromkeys(counts, COUNT))
         check_given(self, voxel_size=POSITIVE)
         check_settings(self)
+
+    @property
+    def view(self) -> View:
+        """Of every subject."""
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)
