@@ -37,6 +37,7 @@ from .images.warps import read_warp as read_warp
 from .images.warps import write_warp as write_warp
 from .registration.arrays import register as register
 from .registration.config import RegistrationConfig as RegistrationConfig
+from .registration.displacement_field import Displacement as Displacement
 from .registration.displacements import warp as warp
 from .registration.images import RegistrationResult as RegistrationResult
 from .registration.images import register_images as register_images

@@ -1,5 +1,6 @@
 from .arrays import register as register
 from .config import RegistrationConfig as RegistrationConfig
+from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp
 from .images import RegistrationResult as RegistrationResult
 from .images import register_images as register_images
