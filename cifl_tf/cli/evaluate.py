@@ -37,8 +37,9 @@ from cifl_tf.evaluation.report import (
 )
 from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.features.pretrained import INTENSITY, load_features, pretrained_encoders
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import PlaneName
-from cifl_tf.models.image_model import Preprocessing, preprocessing_of
+from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
 from cifl_tf.registration.methods import InstanceMethod, NetworkMethod

@@ -5,9 +5,10 @@ from typing import Literal, get_args
 
 from cifl_tf._checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.augmentation.intensity import make_intensity_augmentation
+from cifl_tf.datasets.views import View
 from cifl_tf.features.frozen import checked_remappings
 from cifl_tf.images.volumes import PLANES
-from cifl_tf.registration.network import check_settings
+from cifl_tf.registration.settings import check_settings
 
 SimilarityName = Literal["image", "features"]
 
@@ -29,14 +30,14 @@ class RegistrationConfig:
         num_slices: slices per subject; slice i of one is registered to slice i of another.
         center_label: name of the label on which the slices are centered; None for the middle.
         remappings: see ``FrozenFeatures``.
-        similarity: what the loss compares, "image" or "features"; see ``RegistrationNetwork``.
+        similarity: what the loss compares, "image" or "features"; see ``Registration``.
         loss: how: "mse", "multiscale-mse" (``MultiScaleMSE``) or "ncc" (``LocalNCC``).
-        smoothness: see ``RegistrationNetwork``, as for the next three.
+        smoothness: see ``Registration``, as for the next three.
         label_weight: 0 trains without labels.
         int_steps: squarings that integrate the velocity.
         int_resolution: voxel size of the velocity, in voxels.
         num_filters: channels of the U-Net at full resolution.
-        num_cascades: how many times the network is applied; see ``RegistrationNetwork``.
+        num_cascades: how many times the network is applied; see ``Registration``.
         steps: optimization steps.
         batch_size: pairs per step; 0 for 6 of slices, or 1 of volumes.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
@@ -91,3 +92,8 @@ class RegistrationConfig:
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **dict.fromkeys(counts, COUNT))
         check_given(self, voxel_size=POSITIVE)
         check_settings(self)
+
+    @property
+    def view(self) -> View:
+        """Of every subject."""
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)

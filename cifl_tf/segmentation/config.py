@@ -5,6 +5,7 @@ import dataclasses
 from cifl_tf._checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
 from cifl_tf.augmentation.intensity import make_intensity_augmentation
 from cifl_tf.augmentation.test_time import checked_zoom_factors
+from cifl_tf.datasets.views import View
 from cifl_tf.features.frozen import checked_remappings
 from cifl_tf.images.volumes import PLANES
 
@@ -92,3 +93,8 @@ class SegmentationConfig:
         counts = dict.fromkeys(("steps", "batch_size", "num_filters", "patience"), COUNT)
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **counts)
         check_given(self, voxel_size=POSITIVE, num_slices=COUNT, cached_copies=COUNT, patch=COUNT)
+
+    @property
+    def view(self) -> View:
+        """Of every subject."""
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)
