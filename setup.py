@@ -52,6 +52,7 @@ setup(
         "nibabel>=5",
         "nilearn>=0.11",
         "numpy>=1.26",
+        "PyYAML>=6",
         "surface-distance==0.1",
         "tensorboard",
         "tqdm",

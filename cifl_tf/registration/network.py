@@ -6,7 +6,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from cifl_tf._checks import AT_LEAST_0, COUNT, Number, check_choice, check_fields
 from cifl_tf._compat import keras, vxm
 from cifl_tf._random_keys import key_of, split_key
 from cifl_tf.features.frozen import FrozenFeatures
@@ -14,15 +13,14 @@ from cifl_tf.features.layers import PadToMultiple
 from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.models.former_names import with_present_names
 from cifl_tf.models.image_model import Preprocessing, as_preprocessing
+from cifl_tf.registration.config import check_settings
 from cifl_tf.registration.displacements import compose_batch, warp_batch
 from cifl_tf.registration.similarity import gradient_penalty, soft_dice
 
-SIMILARITIES = ("image", "features")
 # voxelmorph's own U-Net: channels on the way down, and up and after it, relative to the first.
 UNET_DOWN = (1, 2, 2, 2)
 UNET_UP = (2, 2, 2, 2, 2, 1, 1)
 MULTIPLE = 2 ** len(UNET_DOWN)
-MAX_INT_STEPS, MAX_PASSES = 30, 100  # each is a part of the graph; 7 and 1 are usual
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -315,28 +313,6 @@ class RegistrationNetwork(keras.Model):
             config["encoder"], custom_objects=custom_objects
         )
         return cls(**config)
-
-
-def check_settings(settings) -> None:
-    """Refuse settings of a ``RegistrationNetwork`` that make no network.
-
-    Args:
-        settings: an object with the arguments of the network that are numbers, and its similarity.
-
-    Raises:
-        ValueError: an unknown similarity, a negative weight, or a number that is not finite or
-            whole, too low or too high.
-    """
-    check_choice("similarity", settings.similarity, SIMILARITIES)
-    check_fields(
-        settings,
-        smoothness=AT_LEAST_0,
-        label_weight=AT_LEAST_0,
-        int_steps=Number(f"0 to {MAX_INT_STEPS}", 0, MAX_INT_STEPS, whole=True),
-        int_resolution=COUNT,
-        num_filters=COUNT,
-        num_cascades=Number(f"1 to {MAX_PASSES}", 1, MAX_PASSES, whole=True),
-    )
 
 
 def _checked_shape(shape, encoder):
