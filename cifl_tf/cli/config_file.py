@@ -23,10 +23,6 @@ READERS: dict[str, Callable[[str], Any]] = {
 # Of the ``config.json`` of a training: what became of options, and what the data said.
 RECORDED = {"train": "train_subjects", "validation": "validation_subjects"}
 NOT_ASKED = ("version", "label_names", "label_values")
-HELP = (
-    "YAML or JSON file with values for options that are not given here, by their names; also "
-    f"the {RUN_FILE} of an earlier run or the {CONFIG_FILE} of a training."
-)
 
 
 class ConfigFile:
@@ -37,12 +33,13 @@ class ConfigFile:
     but ``--overwrite``, and a ``config.json`` those of its training.
 
     Args:
+        record: name of the file that holds the options of an earlier run of the command.
         fields: by the name of a field in a ``config.json``, the name of the option, and the
             function from the value of the field to that of the option.
     """
 
-    def __init__(self, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]):
-        self.fields = fields
+    def __init__(self, record: str, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]):
+        self.record, self.fields = record, fields
 
     @property
     def parameter(self) -> inspect.Parameter:
@@ -52,7 +49,8 @@ class ConfigFile:
             callback=self.read,
             is_eager=True,
             expose_value=False,
-            help=HELP,
+            help="YAML or JSON file with values for options that are not given here, by their "
+            f"names; also the {self.record} of an earlier run.",
             show_default=False,
         )
         return inspect.Parameter(

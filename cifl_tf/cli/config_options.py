@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from cifl_tf._options import Option, attribute_docs
-from cifl_tf.cli.config_file import ConfigFile
+from cifl_tf.cli.config_file import CONFIG_FILE, ConfigFile
 from cifl_tf.cli.parsing import NO_NAMES, parse_choices, parse_numbers, parse_range
+from cifl_tf.cli.run_report import RUN_FILE
 
 SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z0-9])")
 
@@ -104,7 +105,10 @@ def command(function: Callable) -> Callable:
         else:
             shown.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     fields = {field: option for found in options.values() for field, option in found.items()}
-    file = ConfigFile({field: (option.name, option.from_field) for field, option in fields.items()})
+    file = ConfigFile(
+        RUN_FILE if any(each.annotation is typer.Context for each in parameters) else CONFIG_FILE,
+        {field: (option.name, option.from_field) for field, option in fields.items()},
+    )
 
     @functools.wraps(function)
     def run(**values):

@@ -95,7 +95,7 @@ Window = Annotated[
 ]
 
 
-def chosen_model(model: str | None, ndim: int) -> str:
+def chosen_model(model: str | None, ndim: int, option: str = "--model") -> str:
     """The model that was asked for; without one, the encoder that ships with the package.
 
     Raises:
@@ -105,13 +105,15 @@ def chosen_model(model: str | None, ndim: int) -> str:
     NDIM.check("ndim", ndim)
     shipped = f"shapes-{ndim}d"
     if model is None and shipped not in pretrained_encoders():
-        raise ValueError(f"no encoder for {ndim}D images ships with the package; give another")
+        raise ValueError(f"no encoder for {ndim}D images ships with the package; give {option}")
     return absolute_model(model or shipped)
 
 
 def with_shipped_encoder(config: Config) -> Config:
     """The configuration of a training, with the encoder that ships where none was asked for."""
-    return dataclasses.replace(config, encoder=chosen_model(config.encoder, config.ndim))
+    return dataclasses.replace(
+        config, encoder=chosen_model(config.encoder, config.ndim, "--encoder")
+    )
 
 
 def split_cohort(

@@ -184,9 +184,10 @@ def optimize_command(
 ):
     """Warp an image to another without training.
 
-    The warp itself is optimized on the features of both. An encoder for slices, as with --ndim 2, goes through a volume slice by slice, and nothing moves
-    across them. Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
-    jacobian.nii.gz, labels.nii.gz and registration.png.
+    The warp itself is optimized on the features of both. An encoder for slices, as with --ndim 2,
+    goes through a volume slice by slice, and nothing moves across them. Writes warped.nii.gz,
+    warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read, jacobian.nii.gz, labels.nii.gz and
+    registration.png.
     """
     windows = _windows(moving_window, fixed_window)
     names = parse_remappings(remappings)

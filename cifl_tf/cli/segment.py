@@ -102,9 +102,10 @@ def apply_command(
 ):
     """Write label maps on the images' own grids, and volumes.csv.
 
-    Beside each label map lies a picture; volumes.csv is in mm³. Images are resampled to the voxel size of the training before. volumes.csv keeps the rows of
-    images that were segmented into the same folder before; of a segmenter for slices, it counts the
-    slices with labels where training had none. run.json tells what became of every image.
+    Beside each label map lies a picture; volumes.csv is in mm³. Images are resampled to the voxel
+    size of the training before. volumes.csv keeps the rows of images that were segmented into the
+    same folder before; of a segmenter for slices, it counts the slices with labels where training
+    had none. run.json tells what became of every image.
     """
     limits = parse_window(window)
     from cifl_tf.figures.segmentation import save_overlay

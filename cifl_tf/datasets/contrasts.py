@@ -56,7 +56,7 @@ def checked_remappings(remappings: Sequence[str]) -> tuple[str, ...]:
     names = tuple(ALIASES.get(name, name) for name in remappings)
     if len(set(names)) < len(names) or not set(names) <= set(REMAPPINGS):
         raise ValueError(
-            f"remappings are {remappings!r}; give names out of {[*REMAPPINGS, *ALIASES]}, "
+            f"remappings are {[*remappings]}; give names out of {[*REMAPPINGS, *ALIASES]}, "
             "each once ('gamma' is short for 'gamma 0.4')"
         )
     return names
