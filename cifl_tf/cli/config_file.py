@@ -1,5 +1,6 @@
 """``--config``: a file whose values stand for the options of a command that are not given."""
 
+import copy
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -132,8 +133,10 @@ def _checked(ctx, parameter, value, where):
         raise ValueError(f"{where} is {value!r}; give text, a number, or a list of these")
     texts = [str(item) for item in items]
     text = texts if many else ",".join(texts)
+    without_callback = copy.copy(parameter)  # which is for the value that is used in the end
+    without_callback.callback = None
     try:
-        parameter.type_cast_value(ctx, text)
+        without_callback.process_value(ctx, text)
     except typer.BadParameter as error:
         raise ValueError(f"{where} is {value!r}: {error.message}") from error
     return text

@@ -139,15 +139,15 @@ def split_cohort(
             of them.
     """
     named = {
-        "--train-subjects": parse_names(train),
-        "--validation-subjects": parse_names(validation),
         "--test-subjects": parse_names(test),
+        "--validation-subjects": parse_names(validation),
+        "--train-subjects": parse_names(train),
     }
     for one, other in itertools.combinations(named, 2):
         both = [name for name in named[one] if name in named[other]]
         if both:
             raise ValueError(f"{both} are in {one} and {other}; choose one")
-    trained, validated, tested = named.values()
+    tested, validated, trained = named.values()
     cohort.select([*trained, *validated, *tested])  # raises if a name is not there
     kept = trained or [name for name in cohort.names if name not in tested]
     rest = cohort.select([name for name in kept if name not in validated])
