@@ -99,7 +99,10 @@ def evaluate_command(
     ] = False,
     moving_contrast: Annotated[
         str | None,
-        typer.Option(help="Of registrations.", show_default="that of the training, or T1w"),
+        typer.Option(
+            help="Contrast of the moving images of registrations.",
+            show_default="that of the training, or T1w",
+        ),
     ] = None,
     against: Annotated[
         Path | None,

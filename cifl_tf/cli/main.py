@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # its tables cut names of options off in 80 columns
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
     help="Contrast-invariant features of medical images (CIFL).",
 )
 app.add_typer(segment_app, name="segment")

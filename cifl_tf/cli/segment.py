@@ -96,7 +96,9 @@ def apply_command(
         ),
     ] = None,
     volume_index: VolumeIndex = None,
-    probabilities: Annotated[bool, typer.Option(help="Write these too, as 4D NIfTI.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
+    ] = False,
     window: Window = None,
     overwrite: Overwrite = False,
 ):

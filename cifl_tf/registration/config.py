@@ -52,7 +52,7 @@ class RegistrationConfig:
         int_steps: squarings that integrate the velocity; 0 for a warp without velocity.
         int_resolution: voxel size of the velocity, in voxels of the image.
         num_filters: channels of the U-Net at full resolution.
-        num_cascades: how many times the network is applied, each to what it warped. See
+        num_cascades: how many times the network is applied, each time to what it warped before. See
             ``RegistrationNetwork``.
         steps: optimization steps.
         batch_size: pairs per step. 0 for 6 of slices, or 1 of volumes.
