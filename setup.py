@@ -30,8 +30,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
     package_data={
-        "cifl_tf": ["py.typed", "**/*.pyi"],
-        "cifl_tf.features": ["weights/SHA256SUMS", "weights/*/*"],
+        "cifl_tf": ["py.typed", "**/*.pyi", "weights/SHA256SUMS", "weights/*/*"],
     },
     install_requires=[
         "tensorflow>=2.16,<2.22; python_version < '3.12'",
@@ -47,13 +46,13 @@ setup(
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",
-        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.filters (surface-distance 0.1).
+        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.interpolation (neurite 0.2).
         "scipy>=1.15,<2",
         "nibabel>=5",
         "nilearn>=0.11",
         "numpy>=1.26",
+        "pandas>=2",
         "PyYAML>=6",
-        "surface-distance==0.1",
         "tensorboard",
         "tqdm",
         "typer>=0.19",

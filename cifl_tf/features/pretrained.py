@@ -17,7 +17,7 @@ from cifl_tf.images.atomic import absolute_path, expanded
 if TYPE_CHECKING:  # `cifl info` asks for names only, and Keras takes seconds
     from cifl_tf._compat import keras
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 SUMS_FILE, CARD_FILE, ENCODER_FILE = "SHA256SUMS", "README.md", "encoder.keras"
 INTENSITY = "intensity"  # stands for no encoder: the paper's baseline
 
