@@ -185,7 +185,7 @@ COMMANDS: list[tuple[str, str]] = [
         "ndim",
     ),
     ("register optimize {image} {image} --model shapes-3d --ndim 2 --out {out}", "ndim"),
-    ("demo --train --encoder {encoder} --out {out}", "--train trains an encoder"),
+    ("demo --train --model {encoder} --out {out}", "--train trains an encoder"),
     (
         "segment train --encoder intensity --data {data} --flip --plane sagittal --out {out}",
         "--flip mirrors left and right",

@@ -130,9 +130,11 @@ def refuse(world, tmp_path, monkeypatch):
     def run(command, fragment="", **more):
         before = files_of(world)
         names = {**world, "out": tmp_path / "out", **more}
-        check_refusal(run_here(*(part.format(**names) for part in shlex.split(command))), fragment)
+        done = run_here(*(part.format(**names) for part in shlex.split(command)))
+        check_refusal(done, fragment)
         assert files_of(world) == before
         assert not [*tmp_path.iterdir()]
+        return done
 
     return run
 
@@ -191,7 +193,8 @@ def test_bad_labels(command, name, images, refuse):
 @pytest.mark.parametrize(("command", "option", "value"), VALUES)
 def test_bad_values(command, option, value, refuse):
     right, _ = OPTIONS[command]
-    refuse(f"{command} {right} {option} {shlex.quote(value)}")
+    done = refuse(f"{command} {right} {option} {shlex.quote(value)}")
+    assert "No such option" not in done.stderr
 
 
 @pytest.mark.parametrize(("command", "message"), COMMANDS)
