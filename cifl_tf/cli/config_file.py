@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from cifl_tf.cli.former_names import present_name
-from cifl_tf.cli.run_report import RUN_FILE, options_of_last_run
+from cifl_tf.cli.run_report import options_of_last_run
 from cifl_tf.images.atomic import expanded
 from cifl_tf.models.former_names import with_present_names
 
@@ -30,8 +30,9 @@ class ConfigFile:
     """The option ``--config`` of a command.
 
     A file of the user's maps names of options, with "-" or "_", to values; a list stands for text
-    with commas between. A ``run.json`` gives the options of the last run of the same command, all
-    but ``--overwrite``, and a ``config.json`` those of its training.
+    with commas between. A ``run.json``, known by its "runs", gives the options of the last run of
+    the same command, all but ``--overwrite``; a ``config.json``, known by its "version", those of
+    its training.
 
     Args:
         record: name of the file that holds the options of an earlier run of the command.
@@ -86,15 +87,21 @@ class ConfigFile:
 
     def _options(self, file, content, ctx):
         """The options that a file has values for, by name."""
-        if file.name == RUN_FILE:
+        if "runs" in content:
             return options_of_last_run(file, ctx.command_path.partition(" ")[2])
-        if file.name != CONFIG_FILE or "version" not in content:
+        if "version" not in content:
             return content
         found = {}
         for field, value in with_present_names(content, model="encoder").items():
             name, from_field = self.fields.get(field, (RECORDED.get(field, field), None))
-            if field not in NOT_ASKED:
+            if field in NOT_ASKED:
+                continue
+            try:
                 found[name] = from_field(value) if from_field and value is not None else value
+            except TypeError as error:
+                raise ValueError(
+                    f"{file}: {field} is {value!r}, which no training wrote"
+                ) from error
         return found
 
 

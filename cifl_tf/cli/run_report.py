@@ -118,19 +118,7 @@ def read_runs(folder) -> list[dict]:
     Raises:
         ValueError: the file is damaged.
     """
-    file = Path(folder) / RUN_FILE
-    try:
-        runs = [_in_present_names(run) for run in json.loads(file.read_text("utf-8"))["runs"]]
-        for run in runs:
-            RunReport(**{**run, "inputs": [Entry(**entry) for entry in run["inputs"]]})
-        return runs
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file} is no record of cifl's runs ({error!r}), so nobody knows whose the files "
-            "beside it are; move it away, or give another --out"
-        ) from error
+    return _read_runs(Path(folder) / RUN_FILE)
 
 
 def options_of_last_run(file: Path, command: str) -> dict:
@@ -143,7 +131,7 @@ def options_of_last_run(file: Path, command: str) -> dict:
     Raises:
         ValueError: the file is damaged, or holds no run of the command.
     """
-    runs = read_runs(file.parent)
+    runs = _read_runs(file)
     options = [run["options"] for run in runs if run["command"] == command]
     if not options:
         found = sorted({f"cifl {run['command']}" for run in runs})
@@ -173,6 +161,21 @@ def _plain(value):
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _read_runs(file):
+    try:
+        runs = [_in_present_names(run) for run in json.loads(file.read_text("utf-8"))["runs"]]
+        for run in runs:
+            RunReport(**{**run, "inputs": [Entry(**entry) for entry in run["inputs"]]})
+        return runs
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is no record of cifl's runs ({error!r}), so nobody knows whose the files "
+            "beside it are; move it away, or give another --out"
+        ) from error
 
 
 def _in_present_names(run):

@@ -214,5 +214,8 @@ def test_a_training_gives_its_options(cifl, write):
         "remappings": (),
         "axis": 0,
     }
-    # One of the user's that has this name is as any other.
+    copied = write(config | {"scales": 5}, "first.json")
+    message = f"{copied}: scales is 5, which no training wrote"
+    assert cifl("train", "--out", "again", "--config", copied) == message
+    # One of the user's that has the name of a record is as any other.
     assert cifl("train", "--out", "o", "--config", write({"steps": 2}, "config.json"))["steps"] == 2
