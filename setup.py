@@ -59,6 +59,7 @@ setup(
         "nilearn>=0.11",
         "numpy>=1.26",
         "pandas>=2",
+        "PyYAML>=6",
         "tensorboard",
         "tqdm",
         "typer>=0.19",
