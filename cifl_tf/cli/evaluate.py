@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
 
 from cifl_tf._checks import COUNT, NDIM
@@ -26,13 +27,15 @@ from cifl_tf.cli.options import (
     with_home,
 )
 from cifl_tf.cli.run_report import DONE, Entry
-from cifl_tf.datasets import Cohort, Subject, load_cohort
+from cifl_tf.datasets import Cohort, load_cohort
 from cifl_tf.datasets.geometry import resampled_for
 from cifl_tf.evaluation.report import (
     CSV_FILE,
     JSON_FILE,
     MARKDOWN_FILE,
     read_report,
+    score_table,
+    subject_scores,
     write_report,
 )
 from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
@@ -151,7 +154,7 @@ def evaluate_command(
     if not registering:
         scores = segmentation_scores if evaluated.task == "segmentation" else feature_scores
         score = partial(scores, evaluated.function, contrasts=contrasts, **view)
-        alone: Callable[[Cohort], list] = score
+        alone: Callable[[Cohort], Any] = score
         compared = contrasts
     else:
         score = partial(
@@ -185,27 +188,28 @@ def evaluate_command(
     subject_entries = [Entry({"subject": name, **read}, []) for name in cohort.names]
     chosen = {name: about[name] for name in ("model", "data", "subjects", *view)}
     with CommandRun(ctx, out, [report, *subject_entries], **chosen) as run:
-        rows = score_subjects(run, alone, cohort, subject_entries)
-        if registering:
-            rows = score(cohort.select([subject.name for subject in rows]))
+        found = score_subjects(run, alone, cohort, subject_entries)
         left = [entry.input["subject"] for entry in subject_entries if entry.outcome == DONE]
+        rows = score(cohort.select(left)) if registering else pd.concat(found, ignore_index=True)
         if earlier and len(left) < len(cohort):
             typer.echo(f"Note: without all subjects, no comparison with {against}.", err=True)
             about["against"] = earlier = None
+        for name, numbers in subject_scores(rows).items():
+            subject_entries[cohort.names.index(name)].numbers = numbers
         with run.doing(report):
+            report.table = score_table(rows, earlier and earlier["rows"]).to_dict("records")
             text = write_report(out, rows, {**about, "subjects": sorted(left)}, earlier)
         typer.echo(text)
         typer.echo(f"The scores of every subject are in {out}.")
         run.end()
 
 
-def _read(cohort: Cohort, contrasts: Collection[str]) -> list[Subject]:
-    """The subjects of a cohort, after reading all that a registration needs of them."""
+def _read(cohort: Cohort, contrasts: Collection[str]) -> None:
+    """Read all that a registration needs of the subjects of a cohort."""
     for subject in cohort:
         subject.labels()
         for contrast in contrasts:
             subject.image(contrast)
-    return list(cohort)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,8 @@ from cifl_tf.features.encoder import Architecture
 from cifl_tf.features.inference import features_of
 from cifl_tf.features.pretrained import find_pretrained, load_encoder, pretrained_encoders
 from cifl_tf.features.training import train
-from cifl_tf.images.volumes import PlaneName, save_image
+from cifl_tf.figures.features import save_feature_picture
+from cifl_tf.images.volumes import PlaneName, read_volume, save_image
 from cifl_tf.training.folder import check_folder
 
 DEMO_STEPS = 600
@@ -215,11 +216,11 @@ def features_command(
 ):
     """Write the features of images as 4D NIfTI files on the images' own grids.
 
-    run.json, beside them, tells what became of every image.
+    report.html shows, and run.json tells, what became of every image.
     """
     encoder = load_encoder(model)
     names, limits = parse_remappings(remappings), parse_window(window)
-    entries = image_entries(images, out, ["_features.nii.gz"])
+    entries = image_entries(images, out, ["_features.nii.gz"], "_features.png")
 
     def write(entry):
         features = features_of(
@@ -232,7 +233,9 @@ def features_command(
             remappings=names,
             window=limits,
         )
-        save_image(features, out / entry.planned[0])
+        file, picture = (out / name for name in entry.planned)
+        save_image(features, file)
+        save_feature_picture(read_volume(entry.input["image"], volume_index), features, picture)
 
     with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:
         run.each(write)

@@ -177,7 +177,7 @@ def apply_command(
     window: Window = None,
     overwrite: Overwrite = False,
 ):
-    """Write label maps on the images' own grids, a picture each, and volumes.csv in mm³.
+    """Write label maps on the images' own grids, volumes.csv in mm³, and report.html with pictures.
 
     Images are resampled to the voxel size of the training before. volumes.csv keeps the rows of
     images that were segmented into the same folder before; of a segmenter for slices, it counts the
@@ -186,11 +186,11 @@ def apply_command(
     segmenter, limits = load_segmenter(model), parse_window(window)
     columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
-    endings = ["_dseg.nii.gz", "_dseg.png", *(["_probseg.nii.gz"] if probabilities else [])]
+    endings = ["_dseg.nii.gz", *(["_probseg.nii.gz"] if probabilities else [])]
 
     def write(entry):
         image = entry.input["image"]
-        labels, picture, *rest = (out / name for name in entry.planned)
+        labels, *rest, picture = (out / name for name in entry.planned)
         found = segment_image(
             image,
             model,
@@ -206,13 +206,14 @@ def apply_command(
         save_overlay(found.image, found.labels, picture)
         counted = {BEYOND: found.slices_beyond} if segmenter.coverage else {}
         table.add(image, {**found.volumes, **counted})
+        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
         if found.slices_beyond:
             note(
                 f"{found.slices_beyond} slices of {image} have labels, but show a part of the body "
                 "of which training had no slices; look at these"
             )
 
-    with CommandRun(ctx, out, image_entries(images, out, endings)) as run:
+    with CommandRun(ctx, out, image_entries(images, out, endings, "_dseg.png")) as run:
         run.each(write)
 
 
