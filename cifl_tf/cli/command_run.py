@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cifl_tf._notes import recorded_notes
 from cifl_tf.cli.errors import REPORT, mendable, said
 from cifl_tf.cli.html_report import check_html, write_html
-from cifl_tf.cli.output_folder import check_files
+from cifl_tf.cli.output_folder import FIGURES, check_files
 from cifl_tf.cli.run_report import (
     DONE,
     FAILED,
@@ -61,6 +61,7 @@ class CommandRun:
 
     def __enter__(self):
         clear_leftovers(self.folder)
+        clear_leftovers(self.folder / FIGURES)
         with locked(self.folder):
             runs = read_runs(self.folder)
             check_files(self.folder, self.report, runs, self.overwrite)
@@ -159,7 +160,7 @@ class CommandRun:
                 write_html(self.folder, runs)
             else:
                 (self.folder / RUN_FILE).unlink()
-        for path in self._made:
+        for path in (self.folder / FIGURES, *self._made):
             with contextlib.suppress(OSError):  # another run writes there
                 path.rmdir()
 

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from cifl_tf.cli.run_report import DONE, FAILED, PENDING, SKIPPED, Entry
 from cifl_tf.images.atomic import atomic_path
@@ -47,7 +48,7 @@ def write_html(folder: Path, runs: Sequence[Mapping]) -> None:
         entry["title"] = _title(entry["input"])
         entry["meaning"] = MEANINGS[entry["outcome"]]
         entry["pictures"] = {
-            name: _data_uri(folder / name) if name in embedded else name
+            name: _data_uri(folder / name) if name in embedded else quote(name)
             for name in _pictures(folder, entry)
         }
     text = environment.get_template("report.html.jinja").render(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from nibabel.affines import voxel_sizes
 
 from cifl_tf.figures.panels import _grid, _panel, central_slice, save_figure
+from cifl_tf.images.intensity import rescale_intensity
 from cifl_tf.images.volumes import Volume, slice_axis
 
 
@@ -65,7 +66,10 @@ def save_feature_picture(volume: Volume, features, path, num_channels: int = 6) 
         path: PNG to write, whole or not at all.
         num_channels: how many channels to show at most.
     """
-    image, channels = volume.data, np.asarray(nibabel.as_closest_canonical(features).dataobj)
+    image, channels = (
+        rescale_intensity(volume.data),
+        np.asarray(nibabel.as_closest_canonical(features).dataobj),
+    )
     axis = slice_axis(image.shape, "coronal")
     index = central_slice(image, axis)
     width, height = np.delete(voxel_sizes(volume.affine), axis).tolist()
