@@ -20,6 +20,13 @@ TEST = [
     *NOTEBOOKS,
 ]
 
+DOCS = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.6",
+    "mkdocstrings[python]>=0.30",
+    "mkdocs-jupyter>=0.25",
+]
+
 setup(
     name="cifl_tf",
     version=VERSION,
@@ -46,12 +53,13 @@ setup(
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",
-        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.filters (surface-distance 0.1).
+        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.interpolation (neurite 0.2).
         "scipy>=1.15,<2",
         "nibabel>=5",
         "nilearn>=0.11",
         "numpy>=1.26",
-        "surface-distance==0.1",
+        "pandas>=2",
+        "PyYAML>=6",
         "tensorboard",
         "tqdm",
         "typer>=0.19",
@@ -59,6 +67,7 @@ setup(
     extras_require={
         "test": TEST,
         "notebooks": NOTEBOOKS,
+        "docs": DOCS,
         "gpu": ["tensorflow[and-cuda]"],
         "syn": ["antspyx>=0.5"],
     },

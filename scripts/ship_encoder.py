@@ -15,8 +15,7 @@ import shutil
 from pathlib import Path
 
 from cifl_tf.features.encoder import Encoder, build_encoder, transfer_weights
-from cifl_tf.features.inference import ENCODER_FILE
-from cifl_tf.features.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS
+from cifl_tf.features.pretrained import CARD_FILE, ENCODER_FILE, SUMS_FILE, WEIGHTS
 from cifl_tf.figures.panels import curve_figure, save_figure
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.images.preprocessing import Preprocessing

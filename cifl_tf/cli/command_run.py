@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from tqdm import tqdm
@@ -25,8 +26,10 @@ from cifl_tf.cli.run_report import (
     report_of,
     write_runs,
 )
-from cifl_tf.datasets import Cohort
 from cifl_tf.images.atomic import clear_leftovers, locked
+
+if TYPE_CHECKING:
+    from cifl_tf.datasets import Cohort
 
 
 class CommandRun:
@@ -155,7 +158,7 @@ class CommandRun:
 
 
 def score_subjects(
-    run: CommandRun, score: Callable[[Cohort], list], cohort: Cohort, entries: list[Entry]
+    run: CommandRun, score: "Callable[[Cohort], list]", cohort: "Cohort", entries: list[Entry]
 ) -> list:
     """What a function gives for every subject alone, also when it fails for some.
 

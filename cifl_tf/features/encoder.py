@@ -1,21 +1,23 @@
 """Encoders: networks from an image to contrast-invariant features on the same grid."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import numpy as np
 
 from cifl_tf._compat import keras
+from cifl_tf.features.architectures import (
+    NUM_CONVOLUTIONS,
+    UNET_LEVELS,
+    check_architecture,
+    receptive_radius,
+)
 from cifl_tf.features.inference import features_of
 from cifl_tf.features.layers import CropTo, L2Normalize, PadToMultiple
 from cifl_tf.features.pretrained import load_encoder
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.models.image_model import ImageModel
 
-NUM_CONVOLUTIONS = 8
-UNET_LEVELS = 3
-Architecture = Literal["plain", "unet"]
-ARCHITECTURES = get_args(Architecture)
+__all__ = ["build_encoder", "receptive_radius", "transfer_weights"]
 
 
 def build_encoder(
@@ -51,7 +53,7 @@ def build_encoder(
             f"num_features is {num_features} and num_filters {num_filters}; give at least two "
             "features (the loss compares channels) and one filter"
         )
-    _check_architecture(architecture)
+    check_architecture(architecture)
     image = keras.Input((*[None] * ndim, 1), name="image")
     body = _plain if architecture == "plain" else _unet
     hidden = body(image, ndim, num_filters)
@@ -166,17 +168,6 @@ def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
     encoder.set_weights(weights)
 
 
-def receptive_radius(architecture: str) -> int:
-    """How many voxels away from a feature the farthest voxel is that it depends on."""
-    _check_architecture(architecture)
-    if architecture == "plain":
-        return NUM_CONVOLUTIONS
-    # Down and up: two convolutions each per level, on voxels of 2**level, only two at the bottom;
-    # a voxel of a coarse level holds its own 2**level voxels.
-    strides = [2**level for level in range(UNET_LEVELS)]
-    return 4 * sum(strides) - 2 * strides[-1] + strides[-1] - 1
-
-
 def _known_radius(network):
     """The receptive radius of a network of ``build_encoder``; None for others."""
     convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
@@ -198,11 +189,6 @@ def _description(encoder):
     kernels = [weight for weight in encoder.get_weights() if weight.ndim > 1]
     ndim, widths = len(encoder.input_shape) - 2, [kernel.shape[-1] for kernel in kernels]
     return f"{len(kernels)} {ndim}D convolutions of {widths} channels"
-
-
-def _check_architecture(architecture):
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture is {architecture!r}; choose from {ARCHITECTURES}")
 
 
 def _convolution(ndim, filters, name, activation="leaky_relu"):

@@ -22,8 +22,6 @@ from cifl_tf.images.volumes import (
 )
 from cifl_tf.models.image_model import preprocessing_of
 
-ENCODER_FILE = "encoder.keras"
-
 
 def features_of(
     image,

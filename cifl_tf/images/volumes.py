@@ -5,7 +5,6 @@ perhaps resampled. ``to_original`` brings what was computed on it back to the in
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import nibabel
 import numpy as np
@@ -16,9 +15,8 @@ from cifl_tf.images.atomic import atomic_path
 from cifl_tf.images.grid import Grid, bring_onto, canonical, grid_of, resample, resized, three_axes
 from cifl_tf.images.intensity import find_background
 from cifl_tf.images.nifti import WRITABLE, check_values, checked_suffix, one_frame, open_image
+from cifl_tf.images.planes import PLANES
 
-PlaneName = Literal["sagittal", "coronal", "axial"]
-PLANES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 MOST_ANISOTROPIC = 1.5  # longest over shortest side of a voxel that is not of a thick slice
 LABEL_NOISE = 1e-3  # from a whole number; more is no rounding error
 ORDERS = ("continuous", "linear", "nearest")

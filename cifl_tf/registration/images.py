@@ -21,6 +21,7 @@ from cifl_tf.images.volumes import (
     save_image,
     slice_axis,
 )
+from cifl_tf.registration.config import MOST_VOXELS
 from cifl_tf.registration.displacement_field import Displacement, read_typed_labels
 from cifl_tf.registration.displacements import warp
 from cifl_tf.registration.methods import InstanceMethod, NetworkMethod, register_volumes
@@ -30,7 +31,6 @@ IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
 LABELS_FILE = "labels.nii.gz"
 REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), FIGURE_FILE)
 # Of a volume whose warp is optimized: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
-MOST_VOXELS = 1_500_000
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
 
