@@ -10,5 +10,5 @@ from .loading import load_registration as load_registration
 from .methods import InstanceMethod as InstanceMethod
 from .methods import NetworkMethod as NetworkMethod
 from .network import RegistrationNetwork as RegistrationNetwork
-from .network import check_settings as check_settings
+from .settings import check_settings as check_settings
 from .training import train_registration as train_registration

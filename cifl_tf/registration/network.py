@@ -13,14 +13,13 @@ from cifl_tf.features.layers import PadToMultiple
 from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.models.former_names import with_present_names
 from cifl_tf.models.image_model import Preprocessing, as_preprocessing
-from cifl_tf.registration.config import check_settings
 from cifl_tf.registration.displacements import compose_batch, warp_batch
+from cifl_tf.registration.settings import MULTIPLE, check_settings, checked_shape
 from cifl_tf.registration.similarity import gradient_penalty, soft_dice
 
 # voxelmorph's own U-Net: channels on the way down, and up and after it, relative to the first.
 UNET_DOWN = (1, 2, 2, 2)
 UNET_UP = (2, 2, 2, 2, 2, 1, 1)
-MULTIPLE = 2 ** len(UNET_DOWN)
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -84,7 +83,7 @@ class RegistrationNetwork(keras.Model):
     ):
         super().__init__(**kwargs)
         self.preprocessing = as_preprocessing(preprocessing)
-        shape = _checked_shape(shape, encoder)
+        shape = checked_shape(shape, encoder)
         self.extract = FrozenFeatures(encoder, remappings, name="features")
         self._settings: dict[str, Any] = {
             "shape": shape,
@@ -313,20 +312,6 @@ class RegistrationNetwork(keras.Model):
             config["encoder"], custom_objects=custom_objects
         )
         return cls(**config)
-
-
-def _checked_shape(shape, encoder):
-    shape = tuple(int(size) for size in shape)
-    if len(shape) not in (2, 3) or min(shape) < MULTIPLE // 2:
-        raise ValueError(
-            f"shape is {shape}; give two or three sizes of at least {MULTIPLE // 2} voxels"
-        )
-    if encoder is not None and len(encoder.input_shape) - 2 != len(shape):
-        raise ValueError(
-            f"the encoder is for {len(encoder.input_shape) - 2}D images, but the shape is {shape}; "
-            "give an encoder of the same dimensions"
-        )
-    return shape
 
 
 def _pairs(data):
