@@ -1,5 +1,7 @@
 """Encoders: networks from an image to contrast-invariant features on the same grid."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from cifl_tf._compat import keras
@@ -9,9 +11,13 @@ from cifl_tf.features.architectures import (
     check_architecture,
     receptive_radius,
 )
+from cifl_tf.features.inference import features_of
 from cifl_tf.features.layers import CropTo, L2Normalize, PadToMultiple
+from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.images.preprocessing import Preprocessing
+from cifl_tf.models.image_model import ImageModel
 
-__all__ = ["build_encoder", "receptive_radius", "transfer_weights"]
+__all__ = ["Encoder", "build_encoder", "receptive_radius", "transfer_weights"]
 
 
 def build_encoder(
@@ -57,6 +63,84 @@ def build_encoder(
     return keras.Model(image, L2Normalize(name="l2_normalize")([features, image]), name=name)
 
 
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class Encoder(ImageModel):
+    """An encoder that knows the images that it is for.
+
+    ``predict`` takes arrays, ``features`` image files too.
+
+    Args:
+        network: from images (batch, *spatial, 1) in [0, 1] to features (batch, *spatial, C); see
+            ``build_encoder``.
+        preprocessing: with the voxel sizes that the encoder is for; see ``ImageModel``.
+        receptive_radius: how many voxels away from a feature the farthest voxel is that the feature
+            depends on; None for that of a network of ``build_encoder``, or where nobody knows.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> encoder = cifl.Encoder.from_pretrained("shapes-2d")
+        >>> encoder.preprocessing.voxel_range[0], encoder.receptive_radius
+        ((0.8, 2.5), 8)
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        preprocessing: Preprocessing | Mapping | None = None,
+        receptive_radius: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(network, preprocessing, **kwargs)
+        known = _known_radius(network) if receptive_radius is None else receptive_radius
+        self.receptive_radius = known
+
+    @classmethod
+    def from_pretrained(cls, model) -> "Encoder":
+        """Load an encoder.
+
+        Args:
+            model: "shapes-2d", or another name of ``pretrained_encoders()``; the folder of a
+                training; or a .keras file.
+
+        Raises:
+            ValueError: there is none, or the file is damaged; see ``load_encoder``.
+
+        Example:
+            >>> import cifl_tf as cifl
+            >>> cifl.Encoder.from_pretrained("shapes-3d").output_shape
+            (None, None, None, None, 16)
+        """
+        network = load_encoder(model)
+        return network if isinstance(network, cls) else cls(network)
+
+    def features(self, image, **options) -> np.ndarray:
+        """Features of an image, on the image's own grid.
+
+        Args:
+            image: an array (x, y) or (x, y, z); or the path of a NIfTI or MGZ file, or a nibabel
+                image.
+            options: of ``features_of``, which gives a NIfTI image for a file.
+
+        Returns:
+            float32 (*spatial, C).
+
+        Raises:
+            ValueError, FileNotFoundError: as ``features_of``.
+
+        Example:
+            >>> import cifl_tf as cifl, numpy as np
+            >>> encoder = cifl.Encoder.from_pretrained("shapes-2d")
+            >>> encoder.features(np.random.rand(40, 32)).shape
+            (40, 32, 16)
+        """
+        found = features_of(image, self, **options)
+        return found if isinstance(found, np.ndarray) else np.asarray(found.dataobj)
+
+    def get_config(self):
+        """Arguments that build this model again."""
+        return {**super().get_config(), "receptive_radius": self.receptive_radius}
+
+
 def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
     """Give an encoder the weights of another, those of one for slices to one for volumes too.
 
@@ -82,6 +166,17 @@ def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
             "for slices or of the same dimensions"
         )
     encoder.set_weights(weights)
+
+
+def _known_radius(network):
+    """The receptive radius of a network of ``build_encoder``; None for others."""
+    convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
+    names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
+    for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
+        count = {"plain": NUM_CONVOLUTIONS, "unet": 4 * UNET_LEVELS - 2}[architecture]
+        if len(names) == count and {last, "features"} <= names:
+            return receptive_radius(architecture)
+    return None
 
 
 def _across_second_axis(kernel):

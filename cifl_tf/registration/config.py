@@ -1,7 +1,7 @@
 """What a registration network is trained with."""
 
 import dataclasses
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from cifl_tf._checks import (
     COUNT,
@@ -18,6 +18,9 @@ from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model
 from cifl_tf.images.planes import PLANES, PlaneName
 from cifl_tf.registration.settings import check_settings
+
+if TYPE_CHECKING:  # images take seconds to import
+    from cifl_tf.datasets.views import View
 
 MOST_VOXELS = 1_500_000  # that are registered by default
 
@@ -43,7 +46,7 @@ class RegistrationConfig:
         center_label: name of the label on which the slices are centered. None for the middle.
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none. See ``FrozenFeatures``.
-        similarity: what the loss compares. See ``RegistrationNetwork``, as for the next three.
+        similarity: what the loss compares. See ``Registration``, as for the next three.
         loss: how the loss compares. Also ``MultiScaleMSE`` and ``LocalNCC``.
         smoothness: weight of the smoothness of the warp.
         label_weight: weight of the overlap of the labels; 0 trains without them.
@@ -51,7 +54,7 @@ class RegistrationConfig:
         int_resolution: voxel size of the velocity, in voxels of the image.
         num_filters: channels of the U-Net at full resolution.
         num_cascades: how many times the network is applied, each time to what it warped before. See
-            ``RegistrationNetwork``.
+            ``Registration``.
         steps: optimization steps.
         batch_size: pairs per step. 0 for 6 of slices, or 1 of volumes.
         learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
@@ -107,3 +110,10 @@ class RegistrationConfig:
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **dict.fromkeys(counts, COUNT))
         check_given(self, voxel_size=POSITIVE)
         check_settings(self)
+
+    @property
+    def view(self) -> "View":
+        """Of every subject."""
+        from cifl_tf.datasets.views import View
+
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)

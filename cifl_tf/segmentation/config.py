@@ -1,7 +1,7 @@
 """What a segmenter is trained with."""
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cifl_tf._checks import (
     COUNT,
@@ -18,6 +18,9 @@ from cifl_tf._options import Option
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model
 from cifl_tf.images.planes import PLANES, PlaneName
+
+if TYPE_CHECKING:  # images take seconds to import
+    from cifl_tf.datasets.views import View
 
 
 def _flip_axis(flip):
@@ -125,3 +128,10 @@ class SegmentationConfig:
         counts = dict.fromkeys(("steps", "batch_size", "num_filters", "patience"), COUNT)
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **counts)
         check_given(self, voxel_size=POSITIVE, num_slices=COUNT, cached_copies=COUNT, patch=COUNT)
+
+    @property
+    def view(self) -> "View":
+        """Of every subject."""
+        from cifl_tf.datasets.views import View
+
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)

@@ -12,7 +12,9 @@ import tensorflow as tf
 
 import cifl_tf
 from cifl_tf.figures.registration import RegisteredSlice
-from cifl_tf.registration.images import Registration
+from cifl_tf.images.grid import grid_at
+from cifl_tf.registration.displacement_field import Displacement
+from cifl_tf.registration.images import RegistrationResult
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from cifl_tf.training.folder import claim_folder
 from command_runner import run_here
@@ -343,7 +345,8 @@ def registered(monkeypatch):
         image = nibabel.Nifti1Image(np.zeros((2, 2, 1), np.float32), np.eye(4))
         still = RegisteredSlice(*np.zeros((3, 8, 8)), np.zeros((8, 8, 2)))
         warped_labels = None if labels is None else image
-        return Registration(*[image] * 4, warped_labels, 0.0, 0.0, {"axial": still})
+        views, warps = {"axial": still}, [Displacement.identity(grid_at(np.eye(4), (2, 2, 1)))] * 2
+        return RegistrationResult(*[image] * 4, warped_labels, 0.0, 0.0, views, *warps)
 
     monkeypatch.setattr("cifl_tf.registration.images.register_images", register)
 
