@@ -14,7 +14,8 @@ from cifl_tf.cli.parsing import parse_names
 from cifl_tf.datasets import Cohort
 from cifl_tf.evaluation.report import read_report
 from cifl_tf.features.pretrained import INTENSITY, load_features, pretrained_encoders
-from cifl_tf.models.image_model import Preprocessing, preprocessing_of
+from cifl_tf.images.preprocessing import Preprocessing
+from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
 from cifl_tf.registration.methods import InstanceMethod, NetworkMethod

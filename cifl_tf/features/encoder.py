@@ -17,7 +17,7 @@ from cifl_tf.features.pretrained import load_encoder
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.models.image_model import ImageModel
 
-__all__ = ["build_encoder", "receptive_radius", "transfer_weights"]
+__all__ = ["Encoder", "build_encoder", "receptive_radius", "transfer_weights"]
 
 
 def build_encoder(
