@@ -62,41 +62,28 @@ class Line:
     value: str | None = None
 
 
-def _of_card(task, encoder):
-    return f"cards/{encoder}", task, f"{encoder} | sub-13 to sub-16"
-
-
-PAPER = "nichart/table1"
 TABLES = {
     "readme": [
-        Line("segmentation, intensities", PAPER, "segmentation", "intensity"),
-        Line(
-            "segmentation, intensities, a quarter of the images in random contrasts",
-            *(PAPER, "segmentation", "intensity, random contrasts"),
-        ),
-        Line("segmentation, MIND-SSC features", PAPER, "segmentation", "MIND-SSC"),
-        Line(
-            "segmentation, `shapes-2d-wide`, random contrasts, mirrored and zoomed copies",
-            *_of_card("segmentation", "shapes-2d-wide"),
-        ),
-        Line("registration of T1w, before", PAPER, "registration", "unregistered"),
-        Line(
-            "registration of T1w, optimized on intensities",
-            *(PAPER, "registration", "optimised, intensity"),
-        ),
-        Line(
-            "registration of T1w, optimized on `shapes-2d-wide`",
-            *_of_card("registration", "shapes-2d-wide"),
-        ),
-        Line(
-            "registration of T1w, SyN with mutual information",
-            *(PAPER, "registration", "SyN, mutual information"),
-        ),
-    ],
-    "shipped": [
-        Line(f"{task}{of}, `{encoder}`", *_of_card(task, encoder))
-        for task, of in (("segmentation", ""), ("registration", " of T1w"))
-        for encoder in ("shapes-2d", "shapes-2d-wide")
+        Line(f"{text}{method}", "slices", task, method)
+        for task, text, methods in (
+            (
+                "segmentation",
+                "segmentation, ",
+                ("intensities", "features of `shapes-2d`", "features of `shapes-2d-wide`"),
+            ),
+            (
+                "registration",
+                "registration, optimized on ",
+                (
+                    "intensities",
+                    "MIND-SSC",
+                    "features of an untrained encoder",
+                    "features of `shapes-2d`",
+                    "features of `shapes-2d-wide`",
+                ),
+            ),
+        )
+        for method in methods
     ],
 }
 
