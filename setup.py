@@ -37,7 +37,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
     package_data={
-        "cifl_tf": ["py.typed", "**/*.pyi", "weights/SHA256SUMS", "weights/*/*"],
+        "cifl_tf": ["py.typed", "**/*.pyi", "**/*.jinja", "weights/SHA256SUMS", "weights/*/*"],
     },
     install_requires=[
         "tensorflow>=2.16,<2.22; python_version < '3.12'",
@@ -49,6 +49,7 @@ setup(
         "neurite==0.2",
         "voxelmorph==0.2",
         "filelock>=4",
+        "jinja2>=3",
         "lazy-loader>=0.5",
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",

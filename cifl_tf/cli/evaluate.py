@@ -118,6 +118,8 @@ def evaluate_command(
 
     Writes scores per subject, and prints means: Dice, distances and, of warps, folding.
     """
+    import pandas as pd
+
     from cifl_tf.cli.evaluated import (
         SYN,
         People,
@@ -128,7 +130,14 @@ def evaluate_command(
     )
     from cifl_tf.datasets.catalog import load_cohort
     from cifl_tf.datasets.geometry import resampled_for
-    from cifl_tf.evaluation.report import CSV_FILE, JSON_FILE, MARKDOWN_FILE, write_report
+    from cifl_tf.evaluation.report import (
+        CSV_FILE,
+        JSON_FILE,
+        MARKDOWN_FILE,
+        score_table,
+        subject_scores,
+        write_report,
+    )
     from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
 
     evaluated = open_model(model, optimize, view.ndim)
@@ -182,14 +191,16 @@ def evaluate_command(
     subject_entries = [Entry({"subject": name, **read}, []) for name in cohort.names]
     chosen = {name: about[name] for name in ("model", "data", "subjects", *seen)}
     with CommandRun(ctx, out, [report, *subject_entries], **chosen) as run:
-        rows = score_subjects(run, alone, cohort, subject_entries)
-        if registering:
-            rows = score(cohort.select([subject.name for subject in rows]))
+        found = score_subjects(run, alone, cohort, subject_entries)
         left = [entry.input["subject"] for entry in subject_entries if entry.outcome == DONE]
+        rows = score(cohort.select(left)) if registering else pd.concat(found, ignore_index=True)
         if earlier and len(left) < len(cohort):
             typer.echo(f"Note: without all subjects, no comparison with {against}.", err=True)
             about["against"] = earlier = None
+        for name, numbers in subject_scores(rows).items():
+            subject_entries[cohort.names.index(name)].numbers = numbers
         with run.doing(report):
+            report.table = score_table(rows, earlier and earlier["rows"]).to_dict("records")
             text = write_report(out, rows, {**about, "subjects": sorted(left)}, earlier)
         typer.echo(text)
         typer.echo(f"The scores of every subject are in {out}.")

@@ -11,7 +11,7 @@ import numpy as np
 
 from cifl_tf._notes import listed, note
 from cifl_tf.cli.parsing import parse_names
-from cifl_tf.datasets import Cohort, Subject
+from cifl_tf.datasets import Cohort
 from cifl_tf.evaluation.report import read_report
 from cifl_tf.features.pretrained import INTENSITY, load_features, pretrained_encoders
 from cifl_tf.images.preprocessing import Preprocessing
@@ -27,13 +27,12 @@ from cifl_tf.training.folder import read_config
 SHARED = ("task", "data", "subjects", "contrasts", "ndim", "plane", "num_slices", "center_label")
 
 
-def read_subjects(cohort: Cohort, contrasts: Collection[str]) -> list[Subject]:
-    """The subjects of a cohort, after reading all that a registration needs of them."""
+def read_subjects(cohort: Cohort, contrasts: Collection[str]) -> None:
+    """Read all that a registration needs of the subjects of a cohort."""
     for subject in cohort:
         subject.labels()
         for contrast in contrasts:
             subject.image(contrast)
-    return list(cohort)
 
 
 @dataclasses.dataclass(frozen=True)

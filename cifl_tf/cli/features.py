@@ -45,15 +45,17 @@ def features_command(
 ):
     """Write the features of images as 4D NIfTI files.
 
-    Features lie on the images' own grids. run.json, beside them, tells what became of every image.
+    Features lie on the images' own grids. report.html shows them, and run.json tells what became
+    of every image.
     """
     names, limits = parse_remappings(remappings), parse_window(window)
-    entries = image_entries(images, out, ["_features.nii.gz"])
+    entries = image_entries(images, out, ["_features.nii.gz"], "_features.png")
     encoder = load_encoder(model)
 
     def write(entry):
         from cifl_tf.features.inference import features_of
-        from cifl_tf.images.volumes import save_image
+        from cifl_tf.figures.features import save_feature_picture
+        from cifl_tf.images.volumes import read_volume, save_image
 
         features = features_of(
             entry.input["image"],
@@ -65,7 +67,9 @@ def features_command(
             remappings=names,
             window=limits,
         )
-        save_image(features, out / entry.planned[0])
+        file, picture = (out / name for name in entry.planned)
+        save_image(features, file)
+        save_feature_picture(read_volume(entry.input["image"], volume_index), features, picture)
 
     with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:
         run.each(write)

@@ -136,7 +136,7 @@ def apply_command(
     from cifl_tf.registration.methods import NetworkMethod
 
     method = NetworkMethod(load_registration(model), refine=InstanceSettings() if refine else None)
-    with _running(ctx, out, moving, fixed, labels):
+    with _running(ctx, out, moving, fixed, labels) as entry:
         found = register_images(
             moving,
             fixed,
@@ -147,7 +147,7 @@ def apply_command(
             fixed_volume_index,
             *windows,
         )
-        _write(found, out, method)
+        _write(found, out, method, entry)
 
 
 @register_app.command("optimize")
@@ -219,7 +219,7 @@ def optimize_command(
             )
     method = InstanceMethod(encoder, ndim, plane, names)
     chosen = {"model": used, "ndim": ndim, "voxel_size": voxel_size}
-    with _running(ctx, out, moving, fixed, labels, **chosen):
+    with _running(ctx, out, moving, fixed, labels, **chosen) as entry:
         found = register_images(
             moving,
             fixed_image,
@@ -230,7 +230,7 @@ def optimize_command(
             fixed_volume_index,
             *windows,
         )
-        _write(found, out, method)
+        _write(found, out, method, entry)
 
 
 @register_app.command("export")
@@ -262,23 +262,31 @@ def _running(ctx, out, moving, fixed, labels, **resolved):
     removed = [] if labels is not None else [LABELS_FILE]
     entry = Entry(read, planned, removed)
     with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
-        yield
+        yield entry
 
 
 def _windows(moving, fixed):
     return parse_window(moving, "--moving-window"), parse_window(fixed, "--fixed-window")
 
 
-def _write(found, out, method):
+def _write(found, out, method, entry):
     from cifl_tf.registration.images import save_registration
 
     save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
+    entry.numbers = {
+        "folded (%)": 100 * found.folded,
+        "inverse misses by at most (mm)": found.inverse_residual,
+    }
+    notes = []
     if method.ndim == 2:
         plane = method.preprocessing.plane
-        typer.echo(f"Every {plane} slice was registered alone; nothing moves across them.")
+        notes.append(f"Every {plane} slice was registered alone; nothing moves across them.")
     if found.inverse_residual > LARGEST_RESIDUAL:
-        typer.echo(
+        notes.append(
             f"Where the warp has no inverse, inverse_warp.nii.gz misses by up to "
             f"{found.inverse_residual:.1f} mm."
         )
+    for text in notes:
+        typer.echo(text)
+    entry.notes += notes
     typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")

@@ -35,6 +35,9 @@ class Entry:
         error: one line, where it failed.
         traceback: where it failed by a fault of the program.
         files: SHA-256 of the files that were written, by name.
+        numbers: what was measured, by name with unit.
+        notes: what a user should know of it, though it is no error.
+        table: rows of text, where numbers are not enough.
     """
 
     input: dict[str, str]
@@ -45,6 +48,9 @@ class Entry:
     error: str | None = None
     traceback: str | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    table: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

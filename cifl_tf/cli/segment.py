@@ -104,10 +104,10 @@ def apply_command(
 ):
     """Write label maps on the images' own grids, and volumes.csv.
 
-    Beside each label map lies a picture; volumes.csv is in mm³. Images are resampled to the voxel
-    size of the training before. volumes.csv keeps the rows of images that were segmented into the
-    same folder before; of a segmenter for slices, it counts the slices with labels where training
-    had none. run.json tells what became of every image.
+    volumes.csv is in mm³, and report.html shows a picture of each label map. Images are resampled
+    to the voxel size of the training before. volumes.csv keeps the rows of images that were
+    segmented into the same folder before; of a segmenter for slices, it counts the slices with
+    labels where training had none. run.json tells what became of every image.
     """
     limits = parse_window(window)
     from cifl_tf.figures.segmentation import save_overlay
@@ -118,11 +118,11 @@ def apply_command(
     segmenter = load_segmenter(model)
     columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
-    endings = ["_dseg.nii.gz", "_dseg.png", *(["_probseg.nii.gz"] if probabilities else [])]
+    endings = ["_dseg.nii.gz", *(["_probseg.nii.gz"] if probabilities else [])]
 
     def write(entry):
         image = entry.input["image"]
-        labels, picture, *rest = (out / name for name in entry.planned)
+        labels, *rest, picture = (out / name for name in entry.planned)
         found = segment_image(
             image,
             model,
@@ -138,13 +138,14 @@ def apply_command(
         save_overlay(found.image, found.labels, picture)
         counted = {BEYOND: found.slices_beyond} if segmenter.coverage else {}
         table.add(image, {**found.volumes, **counted})
+        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
         if found.slices_beyond:
             note(
                 f"{found.slices_beyond} slices of {image} have labels, but show a part of the body "
                 "of which training had no slices; look at these"
             )
 
-    with CommandRun(ctx, out, image_entries(images, out, endings)) as run:
+    with CommandRun(ctx, out, image_entries(images, out, endings, "_dseg.png")) as run:
         run.each(write)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
@@ -22,8 +23,6 @@ from cifl_tf.metrics import (
 )
 from cifl_tf.registration.displacements import warp
 
-Row = dict[str, str | float]
-
 
 def feature_scores(
     encode: Callable[[np.ndarray], np.ndarray],
@@ -34,7 +33,7 @@ def feature_scores(
     plane: str = "coronal",
     num_slices: int | None = 9,
     center_label: str | None = None,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Correlate features of every subject in several contrasts, inside the subject's labels.
 
     Args:
@@ -76,7 +75,7 @@ def feature_scores(
         rank = effective_rank(reference, inside)
         for contrast in others:
             features = np.asarray(encode(_cut(view, cohort, subject, contrast)[0]))
-            row: Row = {
+            row = {
                 "subject": subject.name,
                 "contrast": f"{first} to {contrast}",
                 "correlation": float(same_channel_correlation(reference, features, inside).mean()),
@@ -85,7 +84,7 @@ def feature_scores(
                 "effective rank": rank,
             }
             rows.append(row)
-    return rows
+    return pd.DataFrame(rows)
 
 
 def segmentation_scores(
@@ -97,7 +96,7 @@ def segmentation_scores(
     plane: str = "coronal",
     num_slices: int | None = 9,
     center_label: str | None = None,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Compare segmentations of every subject in every contrast with the subject's labels.
 
     In 2D the number of a label is the mean over the subject's slices, in 3D that of the volume.
@@ -133,7 +132,7 @@ def segmentation_scores(
             predicted = probabilities.argmax(axis=-1)
             scores = _overlap(predicted, labels, names, voxel_size)
             rows.append({"subject": subject.name, "contrast": contrast, **scores})
-    return rows
+    return pd.DataFrame(rows)
 
 
 def registration_scores(
@@ -147,7 +146,7 @@ def registration_scores(
     num_slices: int | None = 9,
     center_label: str | None = None,
     hd95: bool = True,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Register every subject to every other, warp its labels and compare them.
 
     In 2D the first slice of one subject goes with the first of the other and so on, and all numbers
@@ -198,7 +197,7 @@ def registration_scores(
             _check_shape("displacements", displacements, (*labels.shape, ndim))
             warped = warp(labels[..., None], displacements, "nearest")[..., 0]
             before = _overlap(labels, fixed_labels, names, voxel_size, hd95=False)
-            row: Row = {
+            row = {
                 "moving": moving,
                 "fixed": fixed.name,
                 "contrast": f"{moving_contrast} to {contrast}",
@@ -208,7 +207,7 @@ def registration_scores(
                 "log jacobian sd": _mean([log_jacobian_std(field) for field in displacements]),
             }
             rows.append(row)
-    return rows
+    return pd.DataFrame(rows)
 
 
 def _matching(features_1, features_2, inside):

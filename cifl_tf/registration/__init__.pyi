@@ -1,5 +1,6 @@
 from .arrays import register as register
 from .config import RegistrationConfig as RegistrationConfig
+from .config import check_settings as check_settings
 from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp
 from .images import RegistrationResult as RegistrationResult
@@ -12,5 +13,4 @@ from .methods import InstanceMethod as InstanceMethod
 from .methods import NetworkMethod as NetworkMethod
 from .network import Registration as Registration
 from .network import RegistrationNetwork as RegistrationNetwork
-from .settings import check_settings as check_settings
 from .training import train_registration as train_registration

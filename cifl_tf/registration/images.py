@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from cifl_tf.features.inference import fit_voxel_size
-from cifl_tf.figures.panels import save_figure
+from cifl_tf.figures.panels import central_slice, save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.images.atomic import expanded
 from cifl_tf.images.grid import grid_at, grid_of
@@ -217,9 +217,7 @@ def _views(moving, fixed, displacement, method):
     warped = warp(moving, field, outside=0.0)
     views = {}
     for axis, share in places:
-        # Of the intensity rather than the voxels: the head may lie anywhere in the volume.
-        mass = np.cumsum(fixed.sum(tuple({0, 1, 2} - {axis})))
-        index = int(np.searchsorted(mass, share * mass[-1]))
+        index = central_slice(fixed, axis, share)
         width, height = np.delete(voxel_sizes(displacement.grid.affine), axis).tolist()
         views[f"{list(PLANES)[axis]} {index}"] = RegisteredSlice(
             fixed.take(index, axis),

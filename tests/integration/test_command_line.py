@@ -195,7 +195,7 @@ def test_demo_shows_what_ships_unless_told_to_train(weights, demonstrated, tiny_
 
 def test_demo_of_the_encoder_that_ships(run_cifl, tmp_path):
     rows = similarities(run_cifl("demo", "--out", tmp_path).stdout)
-    written = {"features.png", "synthesis.png", "run.json"}
+    written = {"features.png", "synthesis.png", "run.json", "report.html"}
     assert {path.name for path in tmp_path.iterdir()} == written
     for name in ("inverted", "gamma 0.4", "folded"):
         assert rows[name][1] > 0.8

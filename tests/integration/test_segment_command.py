@@ -20,7 +20,8 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
     assert done.stdout == f"{out / 'sub-4_FLAIR_dseg.nii.gz'}\n"
     assert {path.name for path in out.iterdir()} == {
         "sub-4_FLAIR_dseg.nii.gz",
-        "sub-4_FLAIR_dseg.png",
+        "figures",
+        "report.html",
         "sub-4_FLAIR_probseg.nii.gz",
         "volumes.csv",
         "run.json",
@@ -38,7 +39,10 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
     assert beyond > 10  # of a segmenter that has seen three slices in the middle
     assert f"{beyond} slices of {image} have labels, but show a part" in done.stderr
     assert float(row["WM"]) == pytest.approx(np.sum(values == 1) * 6**3)
-    assert imread(out / "sub-4_FLAIR_dseg.png").std() > 0.05
+    assert imread(out / "figures" / "sub-4_FLAIR_dseg.png").std() > 0.05
+    page = (out / "report.html").read_text()
+    assert f"{beyond} slices of {image} have labels" in page
+    assert f"{float(row['WM']):,.0f}</td>" in page
 
 
 def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
@@ -58,10 +62,14 @@ def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert nibabel.load(out / "first_dseg.nii.gz").shape == array.shape
-    assert imread(out / "second_dseg.png").std() > 0
+    assert imread(out / "figures" / "second_dseg.png").std() > 0
     with (out / "volumes.csv").open() as file:
         rows = [row["image"] for row in csv.DictReader(file)]
     assert rows == [str(tmp_path / f"{name}.nii.gz") for name in ("first", "second")]
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<h3>cifl segment apply</h3>") == 2
+    assert "1 failed" in page
 
 
 def test_unknown_subject_is_one_line(dataset, tmp_path):
