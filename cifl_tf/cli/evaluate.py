@@ -26,6 +26,7 @@ from cifl_tf.cli.options import (
     parse_names,
     with_home,
 )
+from cifl_tf.cli.output_folder import FIGURES
 from cifl_tf.cli.run_report import DONE, Entry
 from cifl_tf.datasets import Cohort, load_cohort
 from cifl_tf.datasets.geometry import resampled_for
@@ -40,6 +41,8 @@ from cifl_tf.evaluation.report import (
 )
 from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.features.pretrained import INTENSITY, load_features, pretrained_encoders
+from cifl_tf.figures.panels import save_figure
+from cifl_tf.figures.scores import score_figure
 from cifl_tf.images.volumes import PlaneName
 from cifl_tf.models.image_model import Preprocessing, preprocessing_of
 from cifl_tf.registration.instance import InstanceSettings
@@ -49,6 +52,7 @@ from cifl_tf.registration.syn import MISSING, SYN, has_ants, register_syn
 from cifl_tf.segmentation.loading import SEGMENTER_FILE, load_segmenter
 from cifl_tf.training.folder import read_config
 
+SCORES_PICTURE = f"{FIGURES}/scores.png"
 # What two runs must share to be compared.
 SHARED = ("task", "data", "subjects", "contrasts", "ndim", "plane", "num_slices", "center_label")
 
@@ -184,7 +188,7 @@ def evaluate_command(
     read = {"model": about["model"], "data": about["data"]}
     if against:
         read["against"] = str(against.resolve() / JSON_FILE)
-    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE])
+    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE, SCORES_PICTURE])
     subject_entries = [Entry({"subject": name, **read}, []) for name in cohort.names]
     chosen = {name: about[name] for name in ("model", "data", "subjects", *view)}
     with CommandRun(ctx, out, [report, *subject_entries], **chosen) as run:
@@ -194,10 +198,12 @@ def evaluate_command(
         if earlier and len(left) < len(cohort):
             typer.echo(f"Note: without all subjects, no comparison with {against}.", err=True)
             about["against"] = earlier = None
-        for name, numbers in subject_scores(rows).items():
+        by_subject = subject_scores(rows)
+        for name, numbers in by_subject.items():
             subject_entries[cohort.names.index(name)].numbers = numbers
         with run.doing(report):
             report.table = score_table(rows, earlier and earlier["rows"]).to_dict("records")
+            save_figure(score_figure(by_subject), out / SCORES_PICTURE)
             text = write_report(out, rows, {**about, "subjects": sorted(left)}, earlier)
         typer.echo(text)
         typer.echo(f"The scores of every subject are in {out}.")
