@@ -20,6 +20,13 @@ TEST = [
     *NOTEBOOKS,
 ]
 
+DOCS = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.6",
+    "mkdocstrings[python]>=0.30",
+    "mkdocs-jupyter>=0.25",
+]
+
 setup(
     name="cifl_tf",
     version=VERSION,
@@ -53,6 +60,7 @@ setup(
         "nilearn>=0.11",
         "numpy>=1.26",
         "pandas>=2",
+        "PyYAML>=6",
         "tensorboard",
         "tqdm",
         "typer>=0.19",
@@ -60,6 +68,7 @@ setup(
     extras_require={
         "test": TEST,
         "notebooks": NOTEBOOKS,
+        "docs": DOCS,
         "gpu": ["tensorflow[and-cuda]"],
         "syn": ["antspyx>=0.5"],
     },

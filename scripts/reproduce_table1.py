@@ -28,7 +28,6 @@ import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 import pandas as pd  # isort: skip
 
 from cifl_tf.cli.demo_images import example_pairs
-from cifl_tf.datasets import stack_cohort
 from cifl_tf.evaluation.report import write_study
 from cifl_tf.evaluation.summary import compare, mean_sd_text, summary, to_markdown
 from cifl_tf.features.config import Precision
@@ -95,7 +94,7 @@ def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -
     first, second = (study.test.select([name]) for name in study.test.names[:2])
 
     def middle(cohort, contrast):
-        images, labels, _ = stack_cohort(cohort, contrast, *study.view.values())
+        images, labels, _ = study.view.stack(cohort, contrast)
         return images[len(images) // 2, ..., 0], labels[len(images) // 2, ..., 0]
 
     images = {contrast: middle(first, contrast)[0] for contrast in study.contrasts}

@@ -41,7 +41,7 @@ from cifl_tf.evaluation.report import (
 from cifl_tf.evaluation.scores import feature_scores, segmentation_scores
 from cifl_tf.evaluation.summary import summary, to_markdown
 from cifl_tf.features.config import Precision, TrainingConfig
-from cifl_tf.features.inference import ENCODER_FILE
+from cifl_tf.features.pretrained import ENCODER_FILE
 from cifl_tf.features.training import train
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.files import ENCODER

@@ -1,6 +1,6 @@
 """Where features stay alike and where not: degraded images of the MNI152 brain, and real ones.
 
-    python scripts/show_limits.py --model shapes-2d --out docs/limits --page docs/limits.md
+    python scripts/show_limits.py --model shapes-2d --out docs/limits --page docs/limits-tables.md
 
 Every image is simulated from the mid-coronal MNI152 slice at 1 mm. What is measured is the
 correlation of its features with those of the intact T1. ``--data`` adds real subjects, without the

@@ -253,7 +253,7 @@ class Study:
         about = {"task": task, "method": name, "seed": self.seed, "test": self.test.names}
         minutes = round((time.monotonic() - start) / 60, 1)
         folder = self.score_folder(task, name)
-        print(write_report(folder, rows, {**about, "minutes": minutes, "view": self.view}))
+        print(write_report(folder, rows, {**about, "minutes": minutes, "view": {**self.view}}))
 
 
 def encoder_name(tau_gamma: float) -> str:

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from tqdm import tqdm
@@ -28,8 +28,10 @@ from cifl_tf.cli.run_report import (
     report_of,
     write_runs,
 )
-from cifl_tf.datasets import Cohort
 from cifl_tf.images.atomic import clear_leftovers, locked
+
+if TYPE_CHECKING:
+    from cifl_tf.datasets import Cohort
 
 
 class CommandRun:
@@ -166,7 +168,7 @@ class CommandRun:
 
 
 def score_subjects(
-    run: CommandRun, score: Callable[[Cohort], Any], cohort: Cohort, entries: list[Entry]
+    run: CommandRun, score: "Callable[[Cohort], Any]", cohort: "Cohort", entries: list[Entry]
 ) -> list:
     """What a function gives for every subject alone, of those for which it does not fail.
 

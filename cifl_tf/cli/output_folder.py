@@ -6,7 +6,6 @@ from pathlib import Path
 
 from cifl_tf.cli.run_report import PENDING, Entry, RunReport, digest, settings
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.nifti import suffix_of
 
 MOST_NAMED = 3  # files, in one message
 FIGURES = "figures"  # the folder of the pictures of ``report.html``
@@ -151,4 +150,6 @@ def _names(source):
 
 def _stem(path: Path) -> str:
     """The name of a file without the ending of an image."""
+    from cifl_tf.images.nifti import suffix_of  # nibabel
+
     return path.name[: len(path.name) - len(suffix_of(path) or "")]

@@ -14,10 +14,9 @@ from cifl_tf.features.encoder import (
     build_encoder,
     transfer_weights,
 )
-from cifl_tf.features.inference import ENCODER_FILE
 from cifl_tf.features.losses import ContrastiveLoss
 from cifl_tf.features.pictures import FeaturePictures
-from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.features.pretrained import ENCODER_FILE, load_encoder
 from cifl_tf.images.atomic import expanded
 from cifl_tf.models.files import ENCODER, load_network
 from cifl_tf.models.precision import precision_policy

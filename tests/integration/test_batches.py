@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
-from cifl_tf.cli import main as cli
-from cifl_tf.cli import register as registration_cli
 from cifl_tf.figures.registration import RegisteredSlice
-from cifl_tf.registration.images import Registration
+from cifl_tf.images.grid import grid_at
+from cifl_tf.registration.displacement_field import Displacement
+from cifl_tf.registration.images import RegistrationResult
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from cifl_tf.training.folder import claim_folder
 from command_runner import run_here
@@ -117,7 +117,7 @@ def faked(monkeypatch, save, encoder_file):
         fail(os.path.basename(image).removesuffix(".nii.gz"))
         return nibabel.Nifti1Image(np.zeros((9, 10, 11, 1)), np.eye(4))
 
-    monkeypatch.setattr(cli, "features_of", features)
+    monkeypatch.setattr("cifl_tf.features.inference.features_of", features)
 
     def run(*images, out, options=()):
         paths = [save(f"{image}.nii.gz") for image in images]
@@ -287,7 +287,9 @@ def test_home_folders_in_every_option(save, tmp_path, encoder_file, monkeypatch)
     done = run_here("segment", "train", "--data=~/none", "--out=~/new")
     assert done.stderr.startswith(f"cifl: {tmp_path / 'none'} is no folder")
     configs = []
-    monkeypatch.setattr(cli, "train", lambda out, config: configs.append((out, config)))
+    monkeypatch.setattr(
+        "cifl_tf.features.training.train", lambda out, config: configs.append((out, config))
+    )
     done = run_here("train", "--out=~/new", "--labels=~/maps", "--initial=~/encoder.keras")
     assert done.exit_code == 0, done.stderr
     ((out, config),) = configs
@@ -342,9 +344,10 @@ def registered(monkeypatch):
         image = nibabel.Nifti1Image(np.zeros((2, 2, 1), np.float32), np.eye(4))
         still = RegisteredSlice(*np.zeros((3, 8, 8)), np.zeros((8, 8, 2)))
         warped_labels = None if labels is None else image
-        return Registration(*[image] * 4, warped_labels, 0.0, 0.0, {"axial": still})
+        views, warps = {"axial": still}, [Displacement.identity(grid_at(np.eye(4), (2, 2, 1)))] * 2
+        return RegistrationResult(*[image] * 4, warped_labels, 0.0, 0.0, views, *warps)
 
-    monkeypatch.setattr(registration_cli, "register_images", register)
+    monkeypatch.setattr("cifl_tf.registration.images.register_images", register)
 
 
 @pytest.mark.usefixtures("registered")

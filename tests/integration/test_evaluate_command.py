@@ -146,7 +146,7 @@ def test_syn(dataset, cohort, tmp_path):
 
 
 def test_syn_without_ants_says_what_to_install(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("cifl_tf.cli.evaluate.has_ants", lambda: False)
+    monkeypatch.setattr("cifl_tf.cli.evaluated.has_ants", lambda: False)
     common = ["--data", dataset, "--out", tmp_path / "out", "--contrast", "T1w"]
     done = evaluate("--model", "syn", *common)
     assert done.exit_code == 1

@@ -11,9 +11,12 @@ import pytest
 from command_runner import run_here
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 # As written, but for the length of training.
 FEW_STEPS = {"steps_per_epoch=100, epochs=20": "steps_per_epoch=2, epochs=1"}
+# Of a command, to make it short.
+SHORTER = {"train": ("--steps", "2"), "evaluate": ("--num-slices", "3")}
 
 
 @pytest.fixture(scope="module")
@@ -26,38 +29,43 @@ def workplace(tmp_path_factory):
     return folder
 
 
-def run_python(code, folder):
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+def run_python(code, folder, shape):
+    """Run a block that ends with ``features`` of this shape."""
+    check = f"\nassert features.shape == {shape}, features.shape"
+    subprocess.run([sys.executable, "-c", code + check], cwd=folder, check=True)
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 130
 
 
 def test_readme_runs_as_written(workplace, monkeypatch):
     languages = [language for language, _ in BLOCKS]
-    # "bash" needs ANTs, see test_ants_puts_an_affine_before_the_warp.
-    assert languages == ["python"] * 2 + ["sh"] * 3 + ["python", "bash", "sh", "python"]
-    scripts = [code for language, code in BLOCKS if language == "python"]
-    first_script, keras_script, registration_script, saved_model_script = scripts
-    commands = "".join(code for language, code in BLOCKS if language == "sh")
+    assert languages == ["sh", "python", "sh", "sh", "python", "sh", "python"]
+    features_script, keras_script, saved_model_script = (
+        code for language, code in BLOCKS if language == "python"
+    )
+    commands = "".join(code for language, code in BLOCKS if language == "sh").splitlines()
     for long, short in FEW_STEPS.items():
         assert long in keras_script
         keras_script = keras_script.replace(long, short)
-    check = "\nassert features.shape == (197, 189, 16), features.shape"
-    run_python(first_script + check, workplace)
-    run_python(keras_script + check, workplace)
+    run_python(features_script, workplace, (20, 22, 24, 16))
+    run_python(keras_script, workplace, (197, 189, 16))
     with monkeypatch.context() as changed:
         changed.chdir(workplace)
-        for command in commands.splitlines():
+        for command in commands:
             program, *arguments = shlex.split(command)
+            if program == "make":
+                assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M)
+                continue
             assert program == "cifl"
-            steps = ["--steps", "2"] if "train" in arguments else []
-            done = run_here(*arguments, *steps)
+            shorter = [option for word in arguments for option in SHORTER.get(word, ())]
+            done = run_here(*arguments, *shorter)
             assert done.exit_code == 0, f"{command}: {done.stderr or done.exception!r}"
-    run_python(registration_script, workplace)
     written = {path.name for path in workplace.iterdir()}
-    assert written >= {"encoder.keras", "my_model", "demo", "features", "saved_model", "labels"}
-    assert "warped.nii.gz" in written
-    check = "\nassert features.shape == (4, 160, 192, 16), features.shape"
-    check += "\nassert next(iter(dataset))['features'].shape == (1, 160, 192, 16)"
-    run_python(saved_model_script + check, workplace)
+    assert written >= {"encoder.keras", "labels", "registered", "warped", "scores", "saved_model"}
+    assert (workplace / "labels" / "report.html").exists()
+    run_python(saved_model_script, workplace, (4, 160, 192, 16))
 
 
 @pytest.mark.parametrize(

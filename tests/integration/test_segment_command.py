@@ -11,7 +11,7 @@ from command_runner import run_here
 def test_train_and_apply(model_folder, dataset, tmp_path):
     folder = tmp_path / "segmenter"
     options = ["--steps", 4, "--num-slices", 3, "--test-subjects", "sub-4"]
-    options += ["--model", model_folder, "--data", dataset]
+    options += ["--encoder", model_folder, "--data", dataset]
     assert run_here("segment", "train", "--out", folder, *options).exit_code == 0
     image = dataset / "sub-4" / "anat" / "sub-4_FLAIR.nii.gz"
     out = tmp_path / "out"
@@ -47,7 +47,7 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
 
 def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
     folder = tmp_path / "segmenter"
-    options = ["--steps", 1, "--num-slices", 2, "--model", "intensity", "--data", dataset]
+    options = ["--steps", 1, "--num-slices", 2, "--encoder", "intensity", "--data", dataset]
     assert run_here("segment", "train", "--out", folder, *options).exit_code == 0
     volume = nibabel.load(dataset / "sub-1" / "anat" / "sub-1_T1w.nii.gz")
     array = np.asarray(volume.dataobj)[:, 16]
@@ -73,7 +73,7 @@ def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
 
 
 def test_unknown_subject_is_one_line(dataset, tmp_path):
-    options = ["--model", "intensity", "--data", dataset, "--out", tmp_path / "segmenter"]
+    options = ["--encoder", "intensity", "--data", dataset, "--out", tmp_path / "segmenter"]
     done = run_here("segment", "train", *options, "--test-subjects", "sub-9")
     assert done.exit_code == 1
     assert done.stderr.startswith("cifl: there are no subjects ['sub-9']")

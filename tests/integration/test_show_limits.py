@@ -11,7 +11,7 @@ import limits_images
 import show_limits
 from cifl_tf.datasets import virtual_cohort
 
-PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
+PAGE = Path(__file__).parents[2] / "docs" / "limits-tables.md"
 
 
 def test_tables_and_pictures_are_written(tiny_encoder, tmp_path, capsys):

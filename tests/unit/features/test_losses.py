@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from cifl_tf import ContrastiveLoss, contrastive_loss
-from cifl_tf._compat import keras
 from cifl_tf.features.losses import unit_channels
 
 SHAPES = [(2, 9, 11, 5), (2, 6, 5, 7, 4)]
@@ -331,16 +330,6 @@ def test_both_orders_are_the_mean_of_the_two():
     loss = ContrastiveLoss(*taus, **form, both_orders=True, reduction="none")
     np.testing.assert_allclose(loss(view_1, view_2), (there + back) / 2, rtol=2e-5)
     np.testing.assert_allclose(loss(view_2, view_1), loss(view_1, view_2), rtol=1e-6)
-
-
-@pytest.mark.parametrize(("window", "both_orders"), [(None, False), (6, True)])
-def test_keras_loss_config_round_trip(window, both_orders):
-    loss = ContrastiveLoss(0.4, 0.5, 0.2, 3, window, both_orders, reduction="sum", name="mine")
-    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-    assert type(restored) is ContrastiveLoss
-    assert restored.get_config() == loss.get_config()
-    view_1, view_2 = random_views((2, 24, 25, 3))
-    assert restored(view_1, view_2) == loss(view_1, view_2)
 
 
 def test_crop_that_leaves_nothing_of_an_unknown_size():
