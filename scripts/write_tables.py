@@ -71,8 +71,8 @@ TABLES = {
     "readme": [
         Line("segmentation, intensities", PAPER, "segmentation", "intensity"),
         Line(
-            "segmentation, intensities, a quarter of the images in random contrasts",
-            *(PAPER, "segmentation", "intensity, random contrasts"),
+            "segmentation, intensities, random contrasts, mirrored and zoomed copies",
+            *("cards/shapes-2d-wide", "segmentation", "intensity | sub-13 to sub-16"),
         ),
         Line("segmentation, MIND-SSC features", PAPER, "segmentation", "MIND-SSC"),
         Line(
