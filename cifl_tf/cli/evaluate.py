@@ -15,10 +15,13 @@ from cifl_tf._options import Option
 from cifl_tf.cli.command_run import CommandRun, score_subjects
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import DATASET, OutFolder, Overwrite, Segmentation, SkipIncomplete
+from cifl_tf.cli.output_folder import FIGURES
 from cifl_tf.cli.parsing import parse_names, with_home
 from cifl_tf.cli.run_report import DONE, Entry
 from cifl_tf.features.pretrained import absolute_model
 from cifl_tf.images.planes import PlaneName
+
+SCORES_PICTURE = f"{FIGURES}/scores.png"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,8 @@ def evaluate_command(
         write_report,
     )
     from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
+    from cifl_tf.figures.panels import save_figure
+    from cifl_tf.figures.scores import score_figure
 
     evaluated = open_model(model, optimize, view.ndim)
     training = evaluated.training
@@ -187,7 +192,7 @@ def evaluate_command(
     read = {"model": about["model"], "data": about["data"]}
     if against:
         read["against"] = str(against.resolve() / JSON_FILE)
-    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE])
+    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE, SCORES_PICTURE])
     subject_entries = [Entry({"subject": name, **read}, []) for name in cohort.names]
     chosen = {name: about[name] for name in ("model", "data", "subjects", *seen)}
     with CommandRun(ctx, out, [report, *subject_entries], **chosen) as run:
@@ -197,10 +202,12 @@ def evaluate_command(
         if earlier and len(left) < len(cohort):
             typer.echo(f"Note: without all subjects, no comparison with {against}.", err=True)
             about["against"] = earlier = None
-        for name, numbers in subject_scores(rows).items():
+        by_subject = subject_scores(rows)
+        for name, numbers in by_subject.items():
             subject_entries[cohort.names.index(name)].numbers = numbers
         with run.doing(report):
             report.table = score_table(rows, earlier and earlier["rows"]).to_dict("records")
+            save_figure(score_figure(by_subject), out / SCORES_PICTURE)
             text = write_report(out, rows, {**about, "subjects": sorted(left)}, earlier)
         typer.echo(text)
         typer.echo(f"The scores of every subject are in {out}.")

@@ -119,6 +119,8 @@ def _title(source):
     names = {role: Path(path).name for role, path in source.items()}
     if "moving" in names:
         return f"{names['moving']} to {names['fixed']}"
+    if "data" in names:
+        return f"all subjects of {names['data']}"
     return names.get("image") or ", ".join(names.values())
 
 

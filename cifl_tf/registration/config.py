@@ -4,13 +4,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from cifl_tf._checks import (
-    AT_LEAST_0,
     COUNT,
     NDIM,
     POSITIVE,
     SEED,
     SHARE,
-    Number,
     check_choice,
     check_fields,
     check_given,
@@ -19,11 +17,11 @@ from cifl_tf._options import Option
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model
 from cifl_tf.images.planes import PLANES, PlaneName
+from cifl_tf.registration.settings import check_settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # images take seconds to import
     from cifl_tf.datasets.views import View
 
-MAX_INT_STEPS, MAX_CASCADES = 30, 100  # each is a part of the graph; 7 and 1 are usual
 MOST_VOXELS = 1_500_000  # that are registered by default
 
 SimilarityName = Literal["image", "features"]
@@ -119,25 +117,3 @@ class RegistrationConfig:
         from cifl_tf.datasets.views import View
 
         return View(self.ndim, self.plane, self.num_slices, self.center_label)
-
-
-def check_settings(settings) -> None:
-    """Refuse settings of a ``RegistrationNetwork`` that make no network.
-
-    Args:
-        settings: an object with the arguments of the network that are numbers, and its similarity.
-
-    Raises:
-        ValueError: an unknown similarity, a negative weight, or a number that is not finite or
-            whole, too low or too high.
-    """
-    check_choice("similarity", settings.similarity, get_args(SimilarityName))
-    check_fields(
-        settings,
-        smoothness=AT_LEAST_0,
-        label_weight=AT_LEAST_0,
-        int_steps=Number(f"0 to {MAX_INT_STEPS}", 0, MAX_INT_STEPS, whole=True),
-        int_resolution=COUNT,
-        num_filters=COUNT,
-        num_cascades=Number(f"1 to {MAX_CASCADES}", 1, MAX_CASCADES, whole=True),
-    )

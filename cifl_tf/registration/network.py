@@ -14,14 +14,13 @@ from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
 from cifl_tf.models.files import REGISTRATION, load_network
 from cifl_tf.models.former_names import with_present_names
-from cifl_tf.registration.config import check_settings
 from cifl_tf.registration.dense import build_dense
 from cifl_tf.registration.displacements import compose_batch, warp_batch
 from cifl_tf.registration.images import RegistrationResult, register_images
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import NetworkMethod
 from cifl_tf.registration.pair_model import PairModel
-from cifl_tf.registration.settings import MULTIPLE, checked_shape
+from cifl_tf.registration.settings import MULTIPLE, check_settings, checked_shape
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
 REGISTRATION_FILE = "registration.keras"

@@ -19,7 +19,7 @@ from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model
 from cifl_tf.images.planes import PLANES, PlaneName
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # images take seconds to import
     from cifl_tf.datasets.views import View
 
 
