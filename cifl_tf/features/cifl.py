@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.features.losses import channel_similarities, unit_channels
+from cifl_tf.models.config import register_classes
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -134,6 +135,7 @@ class CIFL(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The model of a ``get_config``."""
+        register_classes()
         config = dict(config)
         for part in ("encoder", "synthesizer"):
             config[part] = config[part] and keras.saving.deserialize_keras_object(

@@ -165,10 +165,15 @@ class _Walk:
         )
 
 
-def own_classes() -> dict[str, type]:
-    """The layers and models that this package registers with Keras, by their registered names."""
+def register_classes() -> None:
+    """Import all classes that a file may name; Keras finds no layer that nobody imported."""
     for module in REGISTERING_MODULES:
         importlib.import_module(f"cifl_tf.{module}")
+
+
+def own_classes() -> dict[str, type]:
+    """The layers and models that this package registers with Keras, by their registered names."""
+    register_classes()
     return {
         name: found
         for name, found in keras.saving.get_custom_objects().items()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from cifl_tf._compat import keras
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
+from cifl_tf.models.config import register_classes
 
 
 def preprocessing_of(model) -> Preprocessing:
@@ -46,6 +47,7 @@ class ImageModel(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The model of a ``get_config``."""
+        register_classes()
         network = keras.saving.deserialize_keras_object(
             config["network"], custom_objects=custom_objects
         )

@@ -12,6 +12,7 @@ from cifl_tf.features.layers import PadToMultiple
 from cifl_tf.images.atomic import expanded
 from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
+from cifl_tf.models.config import register_classes
 from cifl_tf.models.files import REGISTRATION, load_network
 from cifl_tf.models.former_names import with_present_names
 from cifl_tf.registration.dense import build_dense
@@ -124,9 +125,8 @@ class Registration(PairModel):
         """Load a registration network.
 
         Args:
-            model: folder of ``train_registration``, or the file ``registration.keras`` itself. The
-                plane of the slices of one from before version 0.2 is in the ``config.json`` beside
-                it.
+            model: folder of ``train_registration``, or its ``registration.keras``. The plane of one
+                from before version 0.2 is in the ``config.json`` beside it.
 
         Raises:
             ValueError: there is none yet, or the file is damaged.
@@ -164,10 +164,8 @@ class Registration(PairModel):
         Example:
             >>> import cifl_tf as cifl, nibabel, numpy as np
             >>> registration = cifl.Registration(None, (16, 16), num_filters=2)
-            >>> moving, fixed = (
-            ...     nibabel.Nifti1Image(np.random.rand(20, 6, 18), np.eye(4)) for _ in range(2)
-            ... )
-            >>> registration.register(moving, fixed).warped.shape
+            >>> image = nibabel.Nifti1Image(np.random.rand(20, 6, 18), np.eye(4))
+            >>> registration.register(image, image).warped.shape
             (20, 6, 18)
         """
         return register_images(moving, fixed, NetworkMethod(self, refine=refine), **options)
@@ -290,6 +288,7 @@ class Registration(PairModel):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The network of a ``get_config``."""
+        register_classes()
         config = with_present_names(config)
         config.setdefault("preprocessing", Preprocessing(scaling=BEFORE_0_2))
         config["encoder"] = config["encoder"] and keras.saving.deserialize_keras_object(
