@@ -16,6 +16,7 @@ TEST = [
     "pytest-xdist>=3.7",
     "ruff>=0.9",
     "mypy>=1.11",
+    "import-linter>=2",
     "SimpleITK>=2.3",
     *NOTEBOOKS,
 ]
