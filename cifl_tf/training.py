@@ -1,6 +1,7 @@
 """Train an encoder in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -171,7 +172,12 @@ class TrainingConfig:
         return channels if self.precision == "float32" else channels // 2
 
 
-def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
+def train(
+    out,
+    config: TrainingConfig,
+    verbose: int | str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.Model:
     """Train an encoder in a folder, or go on with it, or load it when it is complete.
 
     The folder holds ``config.json``, ``encoder.keras``, ``history.csv``, ``checkpoints`` (of model,
@@ -182,6 +188,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         out: the folder; new, empty, or of the same configuration.
         config: what to train.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+        callbacks: further ones, such as ``SnapshotEncoder``; not called when it is complete.
 
     Returns:
         The trained encoder.
@@ -215,6 +222,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         [
             SaveEncoder(out / ENCODER_FILE),
             FeaturePictures(out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
+            *callbacks,
         ],
         verbose,
         progress,
