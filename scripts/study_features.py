@@ -31,6 +31,7 @@ from cifl_tf.evaluation import feature_scores, registration_scores
 from cifl_tf.evaluation_report import write_study
 from cifl_tf.evaluation_summary import summary
 from cifl_tf.files import written_whole
+from cifl_tf.frozen_features import FrozenFeatures
 from cifl_tf.instance import InstanceSettings
 from cifl_tf.layers import CropTo
 from cifl_tf.mind import build_mind_ssc
@@ -41,6 +42,7 @@ from cifl_tf.training import Precision, TrainingConfig, build_model, train
 from cifl_tf.training_folder import claim_folder
 
 SNAPSHOTS = (30, 60, 120, 250)  # steps at which an encoder is scored, beside its last
+ENSEMBLE = ("inverted",)
 REFERENCES = ("untrained", "mind-ssc", "intensities", "shapes-2d", "shapes-2d-wide")
 BASE = TrainingConfig(scales=(2, 4, 8, 16), window=40, num_features=32, steps=500)
 DEFAULT_SETTINGS = InstanceSettings()
@@ -181,9 +183,9 @@ class Study:
             f"read. {self.view['num_slices']} coronal slices of each around the "
             f"{self.view['around'] or 'middle'}. Dice: mean over the labels, of both ordered pairs "
             "registered from T1w by instance optimization. The features of an encoder are the mean "
-            "over the image and its inversion for the registration, and those of the image alone "
-            "for the other columns: correlation of each channel with itself in T1w, share of the "
-            "voxels whose best match within 6 voxels is right to 1 voxel, its mean distance in "
+            "over the image and its inversion, as registration gets them. Correlation: of each "
+            "channel with itself in T1w; matching: share of the voxels whose best match within 6 "
+            "voxels is right to 1 voxel; distance: mean of that of the match in "
             "voxels, all T1w to the contrast in the same subject; unrelated: T1w with itself "
             "upside down; rank: the effective rank of the channels. Log J SD: of the Jacobian "
             "determinant, mean over the contrasts.",
@@ -259,8 +261,8 @@ def encoder_scores(
         view: see ``study_view``.
         settings: of the registration.
     """
-    encode = (lambda images: images) if encoder is None else encoder.predict_on_batch
-    method = InstanceMethod(encoder, ndim=2, settings=settings)
+    encode = FrozenFeatures(encoder, ENSEMBLE)
+    method = InstanceMethod(encoder, ndim=2, ensemble=ENSEMBLE, settings=settings)
     first, *others = contrasts
     features = summary(feature_scores(encode, cohort, contrasts, **view))
     pairs = summary(
