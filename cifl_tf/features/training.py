@@ -1,6 +1,7 @@
 """Train an encoder in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 
 import tensorflow as tf
@@ -34,7 +35,12 @@ from cifl_tf.training.folder import (
 from cifl_tf.training.progress import Goal, read_progress
 
 
-def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
+def train(
+    out,
+    config: TrainingConfig,
+    verbose: int | str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.Model:
     """Train an encoder in a folder, or go on with it, or load it when it is complete.
 
     The folder holds ``config.json``, ``encoder.keras``, ``history.csv``, ``checkpoints`` (of model,
@@ -45,6 +51,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         out: the folder; new, empty, or of the same configuration.
         config: what to train.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+        callbacks: further ones, such as ``SnapshotEncoder``; not called when it is complete.
 
     Returns:
         The trained encoder.
@@ -78,6 +85,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         [
             SaveEncoder(out / ENCODER_FILE),
             FeaturePictures(out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
+            *callbacks,
         ],
         verbose,
         progress,

@@ -8,6 +8,7 @@ import pytest
 from cifl_tf.datasets import Cohort, Subject, make_cohort, stack_cohort, virtual_cohort
 from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.images.volumes import read_volume
+from cifl_tf.metrics import match_voxels
 
 TABLE = {5: "box", 2: "bar"}
 AFFINE = np.diag([2.0, 5.0, 3.0, 1.0])  # mm
@@ -79,8 +80,12 @@ def test_correlation_of_features_is_that_inside_the_labels(ndim, count, rng):
         pairs = [(encode(t1)[both][:, c], turned[both][:, c]) for c in (1, 2)]
         expected = sum(abs(np.corrcoef(*pair)[0, 1]) for pair in pairs) / 3
         assert row["unrelated"] == same["unrelated"] == pytest.approx(expected, abs=1e-6)
-        assert (same["matching"], same["match distance"]) == (1, 0)
-        assert row["matching"] < 0.9
+        # These features vary along a curve: voxels match others equally well in the same image.
+        stacks = zip(encode(t1), inside, strict=True)
+        alone = [match_voxels(one, one, mask) for one, mask in stacks if mask.any()]
+        assert same["matching"] == pytest.approx(np.mean([each.accuracy for each in alone]))
+        assert same["match distance"] == pytest.approx(np.mean([each.distance for each in alone]))
+        assert row["matching"] < 0.9 * same["matching"]
         assert row["effective rank"] == same["effective rank"] < 2
     with pytest.raises(ValueError, match=r"the contrasts are \['T1w'\]; give one, and others"):
         feature_scores(encode, cohort, ["T1w"])
