@@ -4,7 +4,6 @@ Names are imported when they are used: ``__init__.pyi`` lists where they are.
 """
 
 import sys
-import warnings
 
 import lazy_loader
 
@@ -21,11 +20,4 @@ else:
 _former_modules.install()
 _present, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
-FORMER_NAMES = {"optimise_instance": "optimize_instance", "start_from": "transfer_weights"}
-
-
-def __getattr__(name: str):
-    if name in FORMER_NAMES:
-        message = f"cifl_tf.{name} is cifl_tf.{FORMER_NAMES[name]} now"
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
-    return _present(FORMER_NAMES.get(name, name))
+__getattr__ = _former_modules.with_former(__name__, _present)

@@ -34,7 +34,7 @@ def test_whole_volumes_come_one_by_one():
 def test_config_errors():
     with pytest.raises(ValueError, match="remappings are"):
         SegmentationConfig("intensity", remappings=("gamma", "gamma"))
-    with pytest.raises(ValueError, match=r"remapped is 1\.5"):
+    with pytest.raises(ValueError, match=r"random_contrast is 1\.5"):
         SegmentationConfig("intensity", random_contrast=1.5)
     with pytest.raises(ValueError, match=r"zoom_factors are \(1\.0,\)"):
         SegmentationConfig("intensity", zoom_factors=(1,))
