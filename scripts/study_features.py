@@ -180,16 +180,16 @@ class Study:
         ]
         rows = [headings, ["---"] * len(headings), *(self._row(scores) for scores in results)]
         lines = [
-            f"Subjects that choose: {', '.join(self.validation.names)}; the test subjects were not "
-            f"read. {self.view.num_slices} coronal slices of each around the "
-            f"{self.view.center_label or 'middle'}. Dice: mean over the labels, of both ordered "
-            "pairs registered from T1w by instance optimization. The features of an encoder are "
-            "the mean over the image and its inversion, as registration gets them. Correlation: of "
-            "each channel with itself in T1w; matching: share of the voxels whose best match within 6 "
-            "voxels is right to 1 voxel; distance: mean of that of the match in "
-            "voxels, all T1w to the contrast in the same subject; unrelated: T1w with itself "
-            "upside down; rank: the effective rank of the channels. Log J SD: of the Jacobian "
-            "determinant, mean over the contrasts.",
+            f"Subjects that choose: {', '.join(self.validation.names)}; the test subjects "
+            f"were not read. {self.view.num_slices} coronal slices of each around the "
+            f"{self.view.center_label or 'middle'}. Dice: mean over the labels, of both "
+            "ordered pairs registered from T1w by instance optimization. The features of an "
+            "encoder are the mean over the image and its inversion, as registration gets "
+            "them. Correlation: of each channel with itself in T1w; matching: share of the "
+            "voxels whose best match within 6 voxels is right to 1 voxel; distance: mean of "
+            "that of the match in voxels, all T1w to the contrast in the same subject; "
+            "unrelated: T1w with itself upside down; rank: the effective rank of the "
+            "channels. Log J SD: of the Jacobian determinant, mean over the contrasts.",
             "",
             *(f"| {' | '.join(row)} |" for row in rows),
         ]

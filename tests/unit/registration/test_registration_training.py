@@ -216,7 +216,7 @@ def test_refuses(cohort, config, tmp_path):
         dataclasses.replace(config, loss="mae")
     with pytest.raises(ValueError, match="remappings are"):
         dataclasses.replace(config, remappings=("t2",))
-    with pytest.raises(ValueError, match=r"remapped is 1\.5"):
+    with pytest.raises(ValueError, match=r"random_contrast is 1\.5"):
         dataclasses.replace(config, random_contrast=1.5)
     images, _ = numbered()
     with pytest.raises(ValueError, match=r"1 subjects with \[6\] images"):
