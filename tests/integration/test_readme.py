@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+
 from command_runner import run_here
 
 ROOT = Path(__file__).parents[2]
