@@ -16,6 +16,7 @@ TEST = [
     "pytest-xdist>=3.7",
     "ruff>=0.9",
     "mypy>=1.11",
+    "import-linter>=2",
     "SimpleITK>=2.3",
     *NOTEBOOKS,
 ]
@@ -37,7 +38,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["cifl_tf", "cifl_tf.*"]),
     package_data={
-        "cifl_tf": ["py.typed", "**/*.pyi", "weights/SHA256SUMS", "weights/*/*"],
+        "cifl_tf": ["py.typed", "**/*.pyi", "**/*.jinja", "weights/SHA256SUMS", "weights/*/*"],
     },
     install_requires=[
         "tensorflow>=2.16,<2.22; python_version < '3.12'",
@@ -49,16 +50,18 @@ setup(
         "neurite==0.2",
         "voxelmorph==0.2",
         "filelock>=4",
+        "jinja2>=3",
         "lazy-loader>=0.5",
         # neurite and voxelmorph 0.2 import these without all of them asking for it.
         "h5py",
         "matplotlib",
-        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.filters (surface-distance 0.1).
+        # 1.15: exact Wilcoxon with ties; 2 drops scipy.ndimage.interpolation (neurite 0.2).
         "scipy>=1.15,<2",
         "nibabel>=5",
         "nilearn>=0.11",
         "numpy>=1.26",
-        "surface-distance==0.1",
+        "pandas>=2",
+        "PyYAML>=6",
         "tensorboard",
         "tqdm",
         "typer>=0.19",

@@ -8,13 +8,15 @@ import warnings
 
 import lazy_loader
 
-from cifl_tf import _environment, _former_modules
+from cifl_tf import _environment, _former_modules, _quiet_tensorflow
 from cifl_tf._version import __version__
 
 _environment.prepare()
 
 if "tensorflow" in sys.modules:  # before it fails in a less clear way
     from cifl_tf import _compat  # noqa: F401
+else:
+    _quiet_tensorflow.install()
 
 _former_modules.install()
 _present, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

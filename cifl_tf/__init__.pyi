@@ -16,6 +16,7 @@ from .export import export_registration as export_registration
 from .export import export_saved_model as export_saved_model
 from .export import export_segmenter as export_segmenter
 from .features.cifl import CIFL as CIFL
+from .features.encoder import Encoder as Encoder
 from .features.encoder import build_encoder as build_encoder
 from .features.encoder import receptive_radius as receptive_radius
 from .features.encoder import transfer_weights as transfer_weights
@@ -36,8 +37,9 @@ from .images.warps import read_warp as read_warp
 from .images.warps import write_warp as write_warp
 from .registration.arrays import register as register
 from .registration.config import RegistrationConfig as RegistrationConfig
+from .registration.displacement_field import Displacement as Displacement
 from .registration.displacements import warp as warp
-from .registration.images import Registration as Registration
+from .registration.images import RegistrationResult as RegistrationResult
 from .registration.images import register_images as register_images
 from .registration.images import save_registration as save_registration
 from .registration.instance import InstanceSettings as InstanceSettings
@@ -45,15 +47,17 @@ from .registration.instance import optimize_instance as optimize_instance
 from .registration.loading import load_registration as load_registration
 from .registration.methods import InstanceMethod as InstanceMethod
 from .registration.methods import NetworkMethod as NetworkMethod
+from .registration.network import Registration as Registration
 from .registration.network import RegistrationNetwork as RegistrationNetwork
 from .registration.training import train_registration as train_registration
 from .segmentation.config import SegmentationConfig as SegmentationConfig
-from .segmentation.images import Segmentation as Segmentation
 from .segmentation.images import segment_image as segment_image
 from .segmentation.loading import load_segmenter as load_segmenter
 from .segmentation.losses import MeanDice as MeanDice
 from .segmentation.losses import SegmentationLoss as SegmentationLoss
 from .segmentation.network import build_segmenter as build_segmenter
+from .segmentation.segmenter import Segmentation as Segmentation
+from .segmentation.segmenter import Segmenter as Segmenter
 from .segmentation.training import train_segmenter as train_segmenter
 from .synthesis.pairs import Appearance as Appearance
 from .synthesis.pairs import PairSynthesizer as PairSynthesizer

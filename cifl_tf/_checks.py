@@ -5,6 +5,8 @@ import math
 import numbers
 from collections.abc import Sequence
 
+MAX_ZOOMS = 10  # each is one more pass of a network, or two with mirror images
+
 
 @dataclasses.dataclass(frozen=True)
 class Number:
@@ -100,3 +102,19 @@ def checked_range(name: str, pair: Sequence[float], highest: float = math.inf):
             "both finite"
         )
     return low, high
+
+
+def checked_zoom_factors(zoom_factors: Sequence[float]) -> tuple[float, ...]:
+    """Factors by which copies of an image are zoomed.
+
+    Raises:
+        ValueError: one is 1, there twice, below 0.5 or above 2, or there are more than ten.
+    """
+    factors = tuple(float(zoom) for zoom in zoom_factors)
+    distinct = len({1.0, *factors}) > len(factors)
+    if not distinct or len(factors) > MAX_ZOOMS or not all(0.5 <= zoom <= 2 for zoom in factors):
+        raise ValueError(
+            f"zoom_factors are {factors[:MAX_ZOOMS]}; give factors from 0.5 to 2 other than "
+            f"1, at most {MAX_ZOOMS}, each once: the image itself is always there"
+        )
+    return factors

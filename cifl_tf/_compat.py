@@ -8,17 +8,16 @@ package imports ``keras``, ``ne`` and ``vxm`` from here.
 import contextlib
 import inspect
 import os
-import sys
-import tempfile
 import warnings
 from collections import namedtuple
 
 from cifl_tf._environment import KERAS_HINT, KERAS_VARIABLE, prepare
+from cifl_tf._quiet_tensorflow import silent_stderr
 
 
 def _require_legacy_keras():
     """Raise ImportError if TensorFlow was imported with Keras 3."""
-    with _silent_stderr():
+    with silent_stderr():
         # Not tf.keras: that reads the variable now, these the one TensorFlow was imported with.
         from tensorflow.keras.layers import Layer
 
@@ -26,27 +25,6 @@ def _require_legacy_keras():
         if not prepare():
             del os.environ[KERAS_VARIABLE]
         raise ImportError(f"TensorFlow was imported with Keras 3. {KERAS_HINT}.")
-
-
-@contextlib.contextmanager
-def _silent_stderr():
-    """Hold back what C++ writes to standard error; give it out again if the block raises.
-
-    TensorFlow's first messages come before its log level is read, so only this silences them.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 @contextlib.contextmanager
@@ -66,7 +44,7 @@ def _getargspec():
 
 
 _require_legacy_keras()
-with _silent_stderr(), _getargspec(), warnings.catch_warnings():
+with silent_stderr(), _getargspec(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import neurite as ne
     import voxelmorph as vxm

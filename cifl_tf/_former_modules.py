@@ -8,6 +8,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+import types
 import warnings
 
 FORMER = {
@@ -32,7 +33,6 @@ FORMER = {
     "grid": "images.grid",
     "image_claims": "images.claims",
     "image_files": "images.nifti",
-    "image_model": "models.image_model",
     "inference": "features.inference",
     "instance": "registration.instance",
     "intensity": "images.intensity",
@@ -66,6 +66,10 @@ FORMER = {
     "volumes": "images.volumes",
     "warps": "images.warps",
 }
+# Of modules that were divided: where their classes are. Files name these two.
+DIVIDED = {
+    "image_model": {"Encoder": "features.encoder", "Segmenter": "segmentation.segmenter"},
+}
 PREFIX = "cifl_tf."
 
 
@@ -74,13 +78,18 @@ class FormerModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, fullname, path=None, target=None):
         """A spec for a former name; None for all other names."""
-        if fullname.removeprefix(PREFIX) not in FORMER or not fullname.startswith(PREFIX):
+        name = fullname.removeprefix(PREFIX)
+        if name not in FORMER | DIVIDED or not fullname.startswith(PREFIX):
             return None
         return importlib.util.spec_from_loader(fullname, self)
 
     def create_module(self, spec):
-        """The module of today."""
-        name = PREFIX + FORMER[spec.name.removeprefix(PREFIX)]
+        """The module of today, or one with the classes of one that was divided."""
+        former = spec.name.removeprefix(PREFIX)
+        if former in DIVIDED:
+            self.own_spec = spec
+            return _gathered(spec, DIVIDED[former])
+        name = PREFIX + FORMER[former]
         warnings.warn(f"{spec.name} is {name} now", DeprecationWarning, stacklevel=2)
         module = importlib.import_module(name)
         self.own_spec = module.__spec__
@@ -89,6 +98,15 @@ class FormerModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         """Give the module its own specification back; it ran under its own name."""
         module.__spec__ = self.own_spec
+
+
+def _gathered(spec, places):
+    """A module with classes of several others."""
+    warnings.warn(f"{spec.name} is divided: {places}", DeprecationWarning, stacklevel=3)
+    module = types.ModuleType(spec.name)
+    for name, place in places.items():
+        setattr(module, name, getattr(importlib.import_module(PREFIX + place), name))
+    return module
 
 
 def install() -> None:

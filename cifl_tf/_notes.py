@@ -41,6 +41,21 @@ def listed(names: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
+def recorded_notes(texts: list[str]):
+    """Add the notes of the block to a list; they are shown as they would be otherwise."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def record(message, category, *place, **more):
+            if issubclass(category, Note):
+                texts.append(str(message))
+            show(message, category, *place, **more)
+
+        warnings.showwarning = record
+        yield
+
+
+@contextlib.contextmanager
 def printed_notes():
     """Print notes as lines on standard error, as a command does."""
     with warnings.catch_warnings():

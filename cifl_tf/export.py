@@ -86,7 +86,7 @@ def export_registration(network: keras.Model, path) -> None:
     the fixed. For another shape, export ``network.for_shape`` of it.
 
     Args:
-        network: a ``RegistrationNetwork``.
+        network: a ``Registration``.
         path: folder to make.
 
     Raises:

@@ -23,17 +23,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
 
-import cifl_tf as cifl
+import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
+
+import pandas as pd  # isort: skip
+
 from cifl_tf.cli.demo_images import example_pairs
-from cifl_tf.datasets import stack_cohort
 from cifl_tf.evaluation.report import write_study
-from cifl_tf.evaluation.summary import compare, summary
+from cifl_tf.evaluation.summary import compare, mean_sd_text, summary, to_markdown
 from cifl_tf.features.config import Precision
 from cifl_tf.figures.features import feature_figure, synthesis_figure
 from cifl_tf.figures.panels import save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.figures.segmentation import segmentation_figure
-from cifl_tf.metrics import format_mean_sd
 from cifl_tf.training.folder import claim_folder
 from table1_study import FULL, QUICK, REGISTRATION, SEGMENTATION, Study, say
 
@@ -64,21 +65,18 @@ def table(task: str, summaries: Mapping[str, dict]) -> str:
     """A Markdown table: a line per method, a column per contrast, and the paper's numbers."""
     contrasts = list(next(iter(summaries.values())))
     paper = {c: PAPER[f"{task}, {c}"] for c in contrasts if f"{task}, {c}" in PAPER}
-    headings = [task, *contrasts]
-    headings += [] if task == SEGMENTATION else ["folded (%)"]
-    headings += [f"paper, {contrast}" for contrast in paper]
-    lines = [headings, ["---"] * len(headings)]
+    lines = []
     for name, found in summaries.items():
-        cells = [name]
-        for contrast in contrasts:
-            cells.append(format_mean_sd(*(found[contrast]["dice"][k] for k in ("mean", "sd")), 3))
+        line = {task: name, **{c: mean_sd_text(found[c]["dice"]) for c in contrasts}}
         if task == REGISTRATION:
-            cells.append(f"{100 * max(found[c]['folded']['mean'] for c in contrasts):.2f}")
-        lines.append(cells + [numbers.get(name, "") for numbers in paper.values()])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            folded = 100 * max(found[c]["folded"]["mean"] for c in contrasts)
+            line["folded (%)"] = f"{folded:.2f}"
+        line |= {f"paper, {c}": numbers.get(name, "") for c, numbers in paper.items()}
+        lines.append(line)
+    return to_markdown(pd.DataFrame(lines))
 
 
-def tests(results: Mapping[str, list[dict]], first: str, second: str) -> list[str]:
+def tests(results: Mapping[str, pd.DataFrame], first: str, second: str) -> list[str]:
     """How two methods differ, if both were tested: mean difference and paired Wilcoxon test."""
     if first not in results or second not in results:
         return []
@@ -96,7 +94,7 @@ def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -
     first, second = (study.test.select([name]) for name in study.test.names[:2])
 
     def middle(cohort, contrast):
-        images, labels, _ = stack_cohort(cohort, contrast, *study.view.values())
+        images, labels, _ = study.view.stack(cohort, contrast)
         return images[len(images) // 2, ..., 0], labels[len(images) // 2, ..., 0]
 
     images = {contrast: middle(first, contrast)[0] for contrast in study.contrasts}
@@ -120,7 +118,10 @@ def write_figures(study: Study, methods: Mapping[str, Mapping[str, Callable]]) -
 
 
 def write_tables(study: Study, results: Mapping, about: Mapping) -> str:
-    """Write ``table1.md`` and ``table1.json`` of the methods that were tested so far."""
+    """Write ``table1.md`` and ``table1.json`` of the methods that were tested so far.
+
+    The latter holds "results", the summaries by task and method, and "scores" of every subject.
+    """
     summaries = {
         task: {name: summary(rows) for name, rows in found.items()}
         for task, found in results.items()
@@ -132,14 +133,19 @@ def write_tables(study: Study, results: Mapping, about: Mapping) -> str:
         f"{', '.join(study.test.label_names.values())}, mean ± SD over test subjects or their "
         "ordered pairs. Networks are trained on T1w.",
         "",
-        *(table(task, found) + "\n" for task, found in summaries.items()),
+        *(table(task, found) for task, found in summaries.items()),
         "Differences in Dice, two-sided paired Wilcoxon test over (fixed) subjects:",
         "",
         *tests(results[SEGMENTATION], study.main_name, "intensity"),
         *tests(results[SEGMENTATION], study.main_name, "synthetic images (SynthSeg style)"),
         *tests(results[REGISTRATION], study.main_name, "intensity"),
     ]
-    return write_study(study.out, "table1", lines, about, {"results": summaries})
+    scores = {
+        task: {name: rows.to_dict("split", index=False) for name, rows in found.items()}
+        for task, found in results.items()
+        if found
+    }
+    return write_study(study.out, "table1", lines, about, {"results": summaries, "scores": scores})
 
 
 def main(argv=None):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import get_args
 
 import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)
+import pandas as pd  # isort: skip
 from tensorflow import keras  # isort: skip
 
 from cifl_tf.datasets import (
@@ -38,9 +39,9 @@ from cifl_tf.evaluation.report import (
     write_study,
 )
 from cifl_tf.evaluation.scores import feature_scores, segmentation_scores
-from cifl_tf.evaluation.summary import summary
+from cifl_tf.evaluation.summary import summary, to_markdown
 from cifl_tf.features.config import Precision, TrainingConfig
-from cifl_tf.features.inference import ENCODER_FILE
+from cifl_tf.features.pretrained import ENCODER_FILE
 from cifl_tf.features.training import train
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.files import ENCODER
@@ -52,7 +53,7 @@ from cifl_tf.training.progress import Goal, read_progress
 BASE = "base"
 NUM_SLICES = 9
 COPIES = 8  # augmented, of each training slice; encoded once, or that is most of the work
-ENSEMBLE = ("inverted",)
+REMAPPINGS = ("inverted",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +70,12 @@ class Variant:
     group: str
     name: str
     config: TrainingConfig
-    remappings: tuple[str, ...] = ENSEMBLE
+    remappings: tuple[str, ...] = REMAPPINGS
 
     @property
     def encoder(self) -> str:
         """Name of the encoder's folder."""
-        return BASE if self.remappings != ENSEMBLE else self.name
+        return BASE if self.remappings != REMAPPINGS else self.name
 
 
 def variants(base: TrainingConfig) -> list[Variant]:
@@ -106,7 +107,7 @@ def variants(base: TrainingConfig) -> list[Variant]:
             for name, factor in lengths.items()
         },
     }
-    ensembles = ((), ("inverted", "gamma"), ("inverted", "gamma", "folded"))
+    remappings = ((), ("inverted", "gamma"), ("inverted", "gamma", "folded"))
     return [
         *(
             Variant(group, name, dataclasses.replace(base, **changes))
@@ -114,8 +115,8 @@ def variants(base: TrainingConfig) -> list[Variant]:
             for name, changes in members.items()
         ),
         *(
-            Variant("ensemble", f"ensemble-{'-'.join(names) or 'none'}", base, names)
-            for names in ensembles
+            Variant("remappings", f"remappings-{'-'.join(names) or 'none'}", base, names)
+            for names in remappings
         ),
     ]
 
@@ -124,7 +125,7 @@ class Search:
     """The subjects that train and choose, and the folder of the results.
 
     Args:
-        data: see ``open_cohort``.
+        data: see ``load_cohort``.
         out: folder; ``encoders``, ``segmenters`` and ``scores`` in it hold one folder per variant.
         base: the recipe that is varied.
         segmentation_steps: of each U-Net, at most.
@@ -194,21 +195,24 @@ class Search:
                 report = read_report(folder)
                 spread = summary(report["rows"])
                 dice = {contrast: spread[contrast]["dice"]["mean"] for contrast in self.contrasts}
-                found.append({**report["about"], "dice": dice})
+                scores = report["rows"].to_dict("split", index=False)
+                found.append({**report["about"], "dice": dice, "scores": scores})
         return found
 
     def write(self, about: dict) -> str:
         """Write ``recipe.md`` and ``recipe.json``, and return the text of the former."""
         results, labels = self.results(), ", ".join(self.validation.label_names.values())
         others = self.contrasts[1:]
-        headings = [*(f"Dice, {c}" for c in self.contrasts), *(f"corr., {c}" for c in others)]
-        rows = [["group", "variant", *headings, "minutes"]]
-        rows.append(["---"] * len(rows[0]))
-        for found in results:
-            numbers = [f"{found['dice'][contrast]:.3f}" for contrast in self.contrasts]
-            numbers += [f"{found['correlation'][contrast]:.2f}" for contrast in others]
-            minutes = "" if found["minutes"] is None else f"{found['minutes']:.1f}"
-            rows.append([found["group"], found["variant"], *numbers, minutes])
+        rows = [
+            {
+                "group": found["group"],
+                "variant": found["variant"],
+                **{f"Dice, {c}": f"{found['dice'][c]:.3f}" for c in self.contrasts},
+                **{f"corr., {c}": f"{found['correlation'][c]:.2f}" for c in others},
+                "minutes": "" if found["minutes"] is None else f"{found['minutes']:.1f}",
+            }
+            for found in results
+        ]
         lines = [
             f"{len(self.train)} subjects train ({', '.join(self.train.names)}), "
             f"{len(self.validation)} choose ({', '.join(self.validation.names)}); the "
@@ -218,10 +222,10 @@ class Search:
             "each channel with itself in T1w, inside the labels, of the encoder alone; mean over "
             "channels and choosing subjects. Minutes: of the encoder's training. The base has "
             f"{about['encoder_steps']} steps, and its features are the mean over the image and a "
-            f"copy of it ({', '.join(ENSEMBLE)}); a variant changes what it names. Those of group "
-            "seed change nothing but the seed of the encoder: what chance alone moves.",
+            f"copy of it ({', '.join(REMAPPINGS)}); a variant changes what it names. Those of "
+            "group seed change nothing but the seed of the encoder: what chance alone moves.",
             "",
-            *(f"| {' | '.join(row)} |" for row in rows),
+            to_markdown(pd.DataFrame(rows)).rstrip(),
         ]
         return write_study(self.out, "recipe", lines, about, {"variants": results})
 

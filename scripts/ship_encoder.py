@@ -14,13 +14,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from cifl_tf.features.encoder import build_encoder, transfer_weights
-from cifl_tf.features.inference import ENCODER_FILE
-from cifl_tf.features.pretrained import CARD_FILE, SUMS_FILE, WEIGHTS
+from cifl_tf.features.encoder import Encoder, build_encoder, transfer_weights
+from cifl_tf.features.pretrained import CARD_FILE, ENCODER_FILE, SUMS_FILE, WEIGHTS
 from cifl_tf.figures.panels import curve_figure, save_figure
 from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.models.files import load_network
-from cifl_tf.models.image_model import Encoder, Preprocessing
 from cifl_tf.training.callbacks import read_history
 from cifl_tf.training.folder import CONFIG_FILE, HISTORY_FILE, read_config
 

@@ -10,7 +10,6 @@ measured stay as they are.
 """
 
 import argparse
-import csv
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import numpy as np  # isort: skip
+import pandas as pd  # isort: skip
 from matplotlib import colormaps
 from PIL import Image
 from scipy.ndimage import (
@@ -33,6 +33,7 @@ from cifl_tf.datasets import (
     study_contrasts,
     study_view,
 )
+from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.figures.features import feature_figure
 from cifl_tf.figures.panels import figure_pixels
 from cifl_tf.images.atomic import atomic_path
@@ -255,22 +256,15 @@ def table(rows: Sequence[Mapping], first: Mapping[str, str]) -> str:
         spread = f" ± {row[f'{key}_sd']:.3f}" if f"{key}_sd" in row else ""
         return f"{row[key]:.3f}{spread}"
 
-    lines = [
-        [*first.values(), *(COLUMNS[key] for key in keys)],
-        ["---"] * (len(first) + len(keys)),
-        *([row[key] for key in first] + [number(row, key) for key in keys] for row in rows),
-    ]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    cells = [[*(row[key] for key in first), *(number(row, key) for key in keys)] for row in rows]
+    headings = [*first.values(), *(COLUMNS[key] for key in keys)]
+    return to_markdown(pd.DataFrame(cells, columns=headings))
 
 
 def write_csv(path: Path, rows: Sequence[Mapping]) -> None:
     """Write rows, numbers with four decimals, empty where a row has none."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, names)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4f")
 
 
 def replace_part(page: Path, name: str, text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import numpy as np  # isort: skip
+import pandas as pd  # isort: skip
 
 from cifl_tf.datasets import load_cohort, split_study, study_contrasts, study_view
 from cifl_tf.evaluation.report import JSON_FILE, read_report, write_report
@@ -91,7 +92,7 @@ class Study:
     """The subjects, what is trained on them, and the folder of the results.
 
     Args:
-        data: see ``open_cohort``.
+        data: see ``load_cohort``.
         out: folder; ``training`` in it holds the networks, ``scores`` those of every subject.
         plan: how much to do.
         encoders: folder with trained encoders ``tau_1.0`` and so on, or None; those that are not
@@ -221,12 +222,12 @@ class Study:
             methods["optimized, intensity"] = lambda: partial(optimize, encoder=None)
         return methods
 
-    def scores(self, task: str, name: str) -> list[dict] | None:
+    def scores(self, task: str, name: str) -> pd.DataFrame | None:
         """Rows of one method on the test subjects, of this run or an earlier one; None before."""
         folder = self.score_folder(task, name)
         return read_report(folder)["rows"] if (folder / JSON_FILE).exists() else None
 
-    def results(self, methods: Mapping[str, Mapping]) -> dict[str, dict[str, list[dict]]]:
+    def results(self, methods: Mapping[str, Mapping]) -> dict[str, dict[str, pd.DataFrame]]:
         """By task and method, the rows of those tested so far."""
         found = {
             task: {name: self.scores(task, name) for name in methods[task]} for task in methods
@@ -252,7 +253,7 @@ class Study:
         about = {"task": task, "method": name, "seed": self.seed, "test": self.test.names}
         minutes = round((time.monotonic() - start) / 60, 1)
         folder = self.score_folder(task, name)
-        print(write_report(folder, rows, {**about, "minutes": minutes, "view": self.view}))
+        print(write_report(folder, rows, {**about, "minutes": minutes, "view": {**self.view}}))
 
 
 def encoder_name(tau_gamma: float) -> str:

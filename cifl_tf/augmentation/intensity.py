@@ -8,8 +8,8 @@ import tensorflow as tf
 from cifl_tf._checks import AT_LEAST_0, POSITIVE, SHARE, check_fields
 from cifl_tf._random_keys import split_key
 from cifl_tf.images.intensity import is_air
-from cifl_tf.synthesis.appearance import draw_thickness
 from cifl_tf.synthesis.smooth_fields import channels_last, coarse_shape, gaussian_blur, interpolate
+from cifl_tf.synthesis.thickness import draw_thickness
 
 NUM_LEVELS = 7  # of a random remapping of intensities
 

@@ -4,26 +4,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from cifl_tf._checks import checked_zoom_factors
 from cifl_tf._compat import keras
 from cifl_tf.synthesis.smooth_fields import channels_first, channels_last, interpolate
-
-MAX_ZOOMS = 10  # each is one more pass, or two with mirror images
-
-
-def checked_zoom_factors(zoom_factors: Sequence[float]) -> tuple[float, ...]:
-    """Factors by which copies of an image are zoomed.
-
-    Raises:
-        ValueError: one is 1, there twice, below 0.5 or above 2, or there are more than ten.
-    """
-    factors = tuple(float(zoom) for zoom in zoom_factors)
-    distinct = len({1.0, *factors}) > len(factors)
-    if not distinct or len(factors) > MAX_ZOOMS or not all(0.5 <= zoom <= 2 for zoom in factors):
-        raise ValueError(
-            f"zoom_factors are {factors[:MAX_ZOOMS]}; give factors from 0.5 to 2 other than "
-            f"1, at most {MAX_ZOOMS}, each once: the image itself is always there"
-        )
-    return factors
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")

@@ -7,12 +7,15 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from tqdm import tqdm
 
+from cifl_tf._notes import recorded_notes
 from cifl_tf.cli.errors import REPORT, mendable, said
-from cifl_tf.cli.output_folder import check_files
+from cifl_tf.cli.html_report import check_html, write_html
+from cifl_tf.cli.output_folder import FIGURES, check_files
 from cifl_tf.cli.run_report import (
     DONE,
     FAILED,
@@ -25,14 +28,17 @@ from cifl_tf.cli.run_report import (
     report_of,
     write_runs,
 )
-from cifl_tf.datasets import Cohort
 from cifl_tf.images.atomic import clear_leftovers, locked
+
+if TYPE_CHECKING:
+    from cifl_tf.datasets import Cohort
 
 
 class CommandRun:
     """A run of a command into a folder, from the claim of its files to the end of its record.
 
-    To be used in ``with``. ``run.json`` of the folder is true at every moment, also after a kill.
+    To be used in ``with``. ``run.json`` of the folder is true at every moment, also after a kill;
+    ``report.html`` shows the same, with pictures, since a run has ended.
     A run into a new folder that made nothing, by errors that the user can mend, leaves no folder.
 
     Args:
@@ -57,9 +63,11 @@ class CommandRun:
 
     def __enter__(self):
         clear_leftovers(self.folder)
+        clear_leftovers(self.folder / FIGURES)
         with locked(self.folder):
             runs = read_runs(self.folder)
             check_files(self.folder, self.report, runs, self.overwrite)
+            check_html(self.folder, self.overwrite)
             write_runs(self.folder, [*runs, dataclasses.asdict(self.report)])
         return self
 
@@ -72,13 +80,17 @@ class CommandRun:
         nothing = not any(entry.files or entry.traceback for entry in self.report.inputs)
         if self._made and nothing:
             self._withdraw()
+        else:
+            with locked(self.folder):
+                write_html(self.folder, read_runs(self.folder))
 
     @contextlib.contextmanager
     def doing(self, entry: Entry):
         """Record what becomes of an input in the block; errors pass."""
         start, before = time.monotonic(), self._versions(entry)
         try:
-            yield
+            with recorded_notes(entry.notes):
+                yield
             entry.outcome = DONE
         except Exception as error:
             entry.outcome, entry.error = FAILED, said(error)
@@ -147,21 +159,22 @@ class CommandRun:
             runs = [run for run in read_runs(self.folder) if run["id"] != self.report.id]
             if runs:
                 write_runs(self.folder, runs)
+                write_html(self.folder, runs)
             else:
                 (self.folder / RUN_FILE).unlink()
-        for path in self._made:
+        for path in (self.folder / FIGURES, *self._made):
             with contextlib.suppress(OSError):  # another run writes there
                 path.rmdir()
 
 
 def score_subjects(
-    run: CommandRun, score: Callable[[Cohort], list], cohort: Cohort, entries: list[Entry]
+    run: CommandRun, score: "Callable[[Cohort], Any]", cohort: "Cohort", entries: list[Entry]
 ) -> list:
-    """What a function gives for every subject alone, also when it fails for some.
+    """What a function gives for every subject alone, of those for which it does not fail.
 
     Args:
         run: at work.
-        score: from a cohort of one subject to a list.
+        score: from a cohort of one subject.
         cohort: the subjects.
         entries: of the run, one per subject.
 
@@ -169,13 +182,13 @@ def score_subjects(
         Exception: that of the first subject, where all failed in the same way.
         typer.Exit: all failed, but not in the same way; standard error says how.
     """
-    rows: list = []
+    found: list = []
     errors: list[Exception] = []
     ways: set[str] = set()
     for entry, name in zip(tqdm(entries, unit="subject", disable=None), cohort.names, strict=True):
         try:
             with run.doing(entry):
-                rows += score(cohort.select([name]))
+                found.append(score(cohort.select([name])))
         except Exception as error:
             errors.append(error)
             ways.add(str(error).replace(name, ""))
@@ -183,7 +196,7 @@ def score_subjects(
         if len(ways) == 1:
             raise errors[0]
         run.end()
-    return rows
+    return found
 
 
 def record_export(ctx: typer.Context, folder: Path, export: Callable[[], None], **resolved) -> None:

@@ -3,13 +3,14 @@
 import dis
 import itertools
 import re
+import sys
 import sysconfig
 from pathlib import Path
 
-import tensorflow as tf
 import typer
 
 from cifl_tf._notes import printed_notes
+from cifl_tf.cli.former_names import PresentNames
 
 PACKAGE = str(Path(__file__).parents[1])
 INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
@@ -33,7 +34,8 @@ def mendable(error: BaseException) -> str | None:
     ImportError that was raised on purpose: by a ``raise`` that stands neither in Python nor in an
     installed package other than this one.
     """
-    if isinstance(error, tf.errors.ResourceExhaustedError):
+    tf = sys.modules.get("tensorflow")  # without it, no error is TensorFlow's
+    if tf and isinstance(error, tf.errors.ResourceExhaustedError):
         found = re.search(r"OOM when allocating[^\n]*", error.message or "")
         return _memory(found[0] if found else "")
     if isinstance(error, MemoryError):
@@ -59,7 +61,7 @@ def original_message(text: str) -> str:
     return original_message(found[1]) if found else text
 
 
-class OneLineErrors(typer.core.TyperGroup):
+class OneLineErrors(PresentNames):
     """Print what the user can mend as one line on standard error and exit with status 1.
 
     ``--debug`` of the group shows the traceback of everything.
@@ -71,7 +73,7 @@ class OneLineErrors(typer.core.TyperGroup):
         for before, argument in itertools.pairwise(["", *args]):
             # Path("") is the folder of now, and many an empty text is as if nothing was given.
             empty = argument == "" or (argument.startswith("--") and argument.endswith("="))
-            if empty:
+            if empty and not ctx.resilient_parsing:  # as in completions
                 name = argument.rstrip("=") or before
                 ctx.fail(
                     f"Nothing is given after '{name}', perhaps by an empty variable of the shell; "

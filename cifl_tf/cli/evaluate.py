@@ -1,56 +1,64 @@
 """``cifl evaluate``: score an encoder, segmenter or registration on subjects it has not seen."""
 
 import dataclasses
-import reprlib
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
-from cifl_tf._checks import COUNT, NDIM
-from cifl_tf._notes import listed, note
+from cifl_tf._checks import COUNT, NDIM, check_given
+from cifl_tf._options import Option
 from cifl_tf.cli.command_run import CommandRun, score_subjects
-from cifl_tf.cli.options import (
-    DATASET,
-    OutFolder,
-    Overwrite,
-    Segmentation,
-    SkipIncomplete,
-    absolute_model,
-    parse_names,
-    with_home,
-)
+from cifl_tf.cli.config_options import command
+from cifl_tf.cli.options import DATASET, OutFolder, Overwrite, Segmentation, SkipIncomplete
+from cifl_tf.cli.output_folder import FIGURES
+from cifl_tf.cli.parsing import parse_names, with_home
 from cifl_tf.cli.run_report import DONE, Entry
-from cifl_tf.datasets import Cohort, Subject, load_cohort
-from cifl_tf.datasets.geometry import resampled_for
-from cifl_tf.evaluation.report import (
-    CSV_FILE,
-    JSON_FILE,
-    MARKDOWN_FILE,
-    read_report,
-    write_report,
-)
-from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
-from cifl_tf.features.pretrained import INTENSITY, load_features, pretrained_encoders
-from cifl_tf.images.volumes import PlaneName
-from cifl_tf.models.image_model import Preprocessing, preprocessing_of
-from cifl_tf.registration.instance import InstanceSettings
-from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
-from cifl_tf.registration.methods import InstanceMethod, NetworkMethod
-from cifl_tf.registration.syn import MISSING, SYN, has_ants, register_syn
-from cifl_tf.segmentation.loading import SEGMENTER_FILE, load_segmenter
-from cifl_tf.training.folder import read_config
+from cifl_tf.features.pretrained import absolute_model
+from cifl_tf.images.planes import PlaneName
 
-# What two runs must share to be compared.
-SHARED = ("task", "data", "subjects", "contrasts", "ndim", "plane", "num_slices", "center_label")
+SCORES_PICTURE = f"{FIGURES}/scores.png"
 
 
+@dataclasses.dataclass(frozen=True)
+class ViewOptions:
+    """What of each subject is tested, where it is not as in training.
+
+    Attributes:
+        ndim: for 'intensity' and 'syn': 2 for slices, 3 for volumes.
+        plane: plane of the slices.
+        num_slices: slices per subject.
+        center_label: label on which the slices are centered.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    ndim: Annotated[int | None, Option(default="2")] = None
+    plane: Annotated[PlaneName | None, Option(default="as in training, or coronal")] = None
+    num_slices: Annotated[int | None, Option(default="as in training, or 9")] = None
+    center_label: Annotated[str | None, Option(default="as in training, or the middle")] = None
+
+    def __post_init__(self):
+        check_given(self, ndim=NDIM, num_slices=COUNT)
+
+    def of(self, training: dict) -> dict:
+        """The view by names, as in a training where nothing else was asked for."""
+        return {
+            "ndim": training["ndim"],
+            "plane": self.plane or training.get("plane", "coronal"),
+            "num_slices": self.num_slices or training.get("num_slices", 9),
+            "center_label": self.center_label or training.get("center_label"),
+        }
+
+
+@command
 def evaluate_command(
+    *,
     ctx: typer.Context,
     out: OutFolder,
     model: Annotated[
@@ -89,47 +97,55 @@ def evaluate_command(
     other_people: Annotated[
         bool,
         typer.Option(
-            "--other-people",
             help="The data are of other people than the training, also those of the same names.",
         ),
     ] = False,
     moving_contrast: Annotated[
         str | None,
-        typer.Option(help="Of registrations.", show_default="that of the training, or T1w"),
+        typer.Option(
+            help="Contrast of the moving images of registrations.",
+            show_default="that of the training, or T1w",
+        ),
     ] = None,
     against: Annotated[
         Path | None,
         typer.Option(callback=with_home, help="Folder of an earlier evaluation to compare with."),
     ] = None,
     optimize: Annotated[
-        bool, typer.Option("--optimize", help="Register by optimizing each pair's own warp.")
+        bool, typer.Option(help="Register by optimizing each pair's own warp.")
     ] = False,
-    ndim: Annotated[
-        int | None,
-        typer.Option(
-            help="For 'intensity' and 'syn': 2 for slices, 3 for volumes.", show_default="2"
-        ),
-    ] = None,
-    plane: Annotated[
-        PlaneName | None,
-        typer.Option(help="Of the slices.", show_default="as in training, or coronal"),
-    ] = None,
-    num_slices: Annotated[
-        int | None, typer.Option(help="Slices per subject.", show_default="as in training, or 9")
-    ] = None,
-    center_label: Annotated[
-        str | None,
-        typer.Option(
-            help="Label on which they are centered.", show_default="as in training, or the middle"
-        ),
-    ] = None,
+    view: ViewOptions,
     overwrite: Overwrite = False,
 ):
-    """Write scores per subject, and print means: Dice, distances and, of warps, folding."""
-    for name, number, expected in (("ndim", ndim, NDIM), ("num_slices", num_slices, COUNT)):
-        if number is not None:
-            expected.check(name, number)
-    evaluated = _open(model, optimize, ndim)
+    """Score a model on subjects that training has not seen.
+
+    Writes scores per subject, and prints means: Dice, distances and, of warps, folding.
+    """
+    import pandas as pd
+
+    from cifl_tf.cli.evaluated import (
+        SYN,
+        People,
+        comparable_report,
+        open_model,
+        read_subjects,
+        with_labels_of,
+    )
+    from cifl_tf.datasets.catalog import load_cohort
+    from cifl_tf.datasets.geometry import resampled_for
+    from cifl_tf.evaluation.report import (
+        CSV_FILE,
+        JSON_FILE,
+        MARKDOWN_FILE,
+        score_table,
+        subject_scores,
+        write_report,
+    )
+    from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
+    from cifl_tf.figures.panels import save_figure
+    from cifl_tf.figures.scores import score_figure
+
+    evaluated = open_model(model, optimize, view.ndim)
     training = evaluated.training
     data = data or training.get("data") or "virtual"
     contrasts = list(dict.fromkeys(parse_names(contrast)))
@@ -140,18 +156,13 @@ def evaluate_command(
     needed = [moving, *contrasts] if registering else contrasts
     cohort = load_cohort(data, training["ndim"], segmentation, skip_incomplete, needed)
     cohort = resampled_for(evaluated.preprocessing, cohort)
-    people = _People(_with_labels_of(cohort, training, data), training, other_people)
+    people = People(with_labels_of(cohort, training, data), training, other_people)
     cohort = people.chosen(subjects)
-    view = {
-        "ndim": training["ndim"],
-        "plane": plane or training.get("plane", "coronal"),
-        "num_slices": num_slices or training.get("num_slices", 9),
-        "center_label": center_label or training.get("center_label"),
-    }
+    seen = view.of(training)
     if not registering:
         scores = segmentation_scores if evaluated.task == "segmentation" else feature_scores
-        score = partial(scores, evaluated.function, contrasts=contrasts, **view)
-        alone: Callable[[Cohort], list] = score
+        score = partial(scores, evaluated.function, contrasts=contrasts, **seen)
+        alone: Callable = score
         compared = contrasts
     else:
         score = partial(
@@ -159,9 +170,9 @@ def evaluate_command(
             evaluated.function,
             moving_contrast=moving,
             fixed_contrasts=contrasts,
-            **view,
+            **seen,
         )
-        alone = partial(_read, contrasts=[*contrasts, moving])
+        alone = partial(read_subjects, contrasts=[*contrasts, moving])
         compared = [f"{moving} to {name}" for name in contrasts]
     about = {
         "command": shlex.join(["cifl", *sys.argv[1:]]),
@@ -173,169 +184,31 @@ def evaluate_command(
         "subjects": sorted(cohort.names),
         "contrasts": sorted(compared),
         "against": str(against.resolve()) if against else None,
-        **view,
+        **seen,
     }
     # Before the work: an evaluation may take hours.
-    earlier = _comparable(against, about) if against else None
+    earlier = comparable_report(against, about) if against else None
     people.tell(cohort)
     read = {"model": about["model"], "data": about["data"]}
     if against:
         read["against"] = str(against.resolve() / JSON_FILE)
-    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE])
+    report = Entry(read, [CSV_FILE, JSON_FILE, MARKDOWN_FILE, SCORES_PICTURE])
     subject_entries = [Entry({"subject": name, **read}, []) for name in cohort.names]
-    chosen = {name: about[name] for name in ("model", "data", "subjects", *view)}
+    chosen = {name: about[name] for name in ("model", "data", "subjects", *seen)}
     with CommandRun(ctx, out, [report, *subject_entries], **chosen) as run:
-        rows = score_subjects(run, alone, cohort, subject_entries)
-        if registering:
-            rows = score(cohort.select([subject.name for subject in rows]))
+        found = score_subjects(run, alone, cohort, subject_entries)
         left = [entry.input["subject"] for entry in subject_entries if entry.outcome == DONE]
+        rows = score(cohort.select(left)) if registering else pd.concat(found, ignore_index=True)
         if earlier and len(left) < len(cohort):
             typer.echo(f"Note: without all subjects, no comparison with {against}.", err=True)
             about["against"] = earlier = None
+        by_subject = subject_scores(rows)
+        for name, numbers in by_subject.items():
+            subject_entries[cohort.names.index(name)].numbers = numbers
         with run.doing(report):
+            report.table = score_table(rows, earlier and earlier["rows"]).to_dict("records")
+            save_figure(score_figure(by_subject), out / SCORES_PICTURE)
             text = write_report(out, rows, {**about, "subjects": sorted(left)}, earlier)
         typer.echo(text)
         typer.echo(f"The scores of every subject are in {out}.")
         run.end()
-
-
-def _read(cohort: Cohort, contrasts: Collection[str]) -> list[Subject]:
-    """The subjects of a cohort, after reading all that a registration needs of them."""
-    for subject in cohort:
-        subject.labels()
-        for contrast in contrasts:
-            subject.image(contrast)
-    return list(cohort)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Evaluated:
-    """A model, the task it does, and the configuration of its training, at least "ndim"."""
-
-    task: str
-    function: Callable[..., np.ndarray]
-    training: dict
-    preprocessing: Preprocessing
-
-
-def _open(model: str, optimize: bool, ndim: int | None) -> _Evaluated:
-    """Find out what a model is, and load it."""
-    if model == SYN:
-        if optimize:
-            raise ValueError(f"'{SYN}' optimizes each pair by itself; leave --optimize out")
-        if not has_ants():
-            raise ValueError(MISSING)
-        return _Evaluated("registration", register_syn, {"ndim": ndim or 2}, Preprocessing())
-    shipped = pretrained_encoders()
-    folder = shipped[model].folder if model in shipped else Path(model)
-    task = "registration"
-    if (folder / SEGMENTER_FILE).is_file():
-        if optimize:
-            raise ValueError(f"{model} holds a segmenter, but --optimize is for registrations")
-        task = "segmentation"
-        loaded: Any = load_segmenter(folder)
-        function: Callable = partial(loaded.predict, batch_size=8, verbose=0)
-        training = read_config(folder)
-    elif (folder / REGISTRATION_FILE).is_file():
-        refine = InstanceSettings() if optimize else None
-        loaded = load_registration(folder)
-        function = NetworkMethod(loaded, refine=refine).displace
-        training = read_config(folder)
-    else:
-        loaded = encoder = load_features(model)
-        training = {"ndim": (ndim or 2) if encoder is None else len(encoder.input_shape) - 2}
-        if optimize:
-            function = InstanceMethod(encoder, training["ndim"]).displace
-        elif encoder is not None:
-            task, function = "features", partial(encoder.predict, batch_size=8, verbose=0)
-        else:
-            raise ValueError(
-                f"'{INTENSITY}' has no features to compare; add --optimize to register with it"
-            )
-    if ndim not in (None, training["ndim"]):
-        raise ValueError(
-            f"--ndim is {ndim}, but {model} is for {training['ndim']}D images; leave it out"
-        )
-    return _Evaluated(task, function, training, preprocessing_of(loaded))
-
-
-def _with_labels_of(cohort: Cohort, training: dict, data: str) -> Cohort:
-    """The cohort with the labels of the training, of which some may occur in no subject."""
-    labels = list(cohort.label_names.values())
-    _, *trained = training.get("label_names", ["background"])
-    if not trained or trained == labels:  # a registration may be trained without labels
-        return cohort
-    if not labels or not set(labels) <= set(trained):
-        raise ValueError(
-            f"{data} has the labels {reprlib.repr(labels)}, but the model was trained with "
-            f"{reprlib.repr(trained)}; give data with the same table of labels"
-        )
-    return cohort.with_labels(trained)
-
-
-class _People:
-    """Who of a cohort may be tested.
-
-    Another path, session or space may show the same people: names count, not where data are.
-
-    Args:
-        cohort: all subjects of the data.
-        training: configuration of the training.
-        other_people: the user says that those of the same names are others.
-
-    Raises:
-        ValueError: they cannot be others, as the data are those of the training.
-    """
-
-    def __init__(self, cohort: Cohort, training: dict, other_people: bool):
-        self.cohort = cohort
-        seen = {*training.get("train", ()), *training.get("validation", ())}
-        same = training.get("data") == cohort.source
-        if other_people and same:
-            raise ValueError(
-                f"--other-people says that {cohort.source} shows other people than the training, "
-                "but the model was trained on it; leave the option out"
-            )
-        self.seen = [name for name in cohort.names if name in seen and not other_people]
-        self.advice = "" if same else "; if these are other people, add --other-people"
-
-    def chosen(self, subjects: str | None) -> Cohort:
-        """The subjects of these names, with commas between, or all that training has not seen."""
-        if subjects is not None:
-            return self.cohort.select(parse_names(subjects))
-        names = [name for name in self.cohort.names if name not in self.seen]
-        if not names:
-            raise ValueError(
-                f"all {len(self.cohort)} subjects of {self.cohort.source} were in training or "
-                "validation; train with --test-subjects, give other data, or name --subjects to "
-                f"test them all the same{self.advice}"
-            )
-        return self.cohort.select(names)
-
-    def tell(self, chosen: Cohort) -> None:
-        """Tell who is tested though training has seen them, and who is left out as it has."""
-        tested = [name for name in self.seen if name in chosen.names]
-        if tested:
-            note(f"subjects {listed(tested)} were in training or validation{self.advice}")
-        elif self.seen and len(chosen) + len(self.seen) == len(self.cohort):
-            note(
-                f"{len(self.seen)} subjects were in training or validation and are left out: "
-                f"{listed(self.seen)}{self.advice}"
-            )
-
-
-def _comparable(against: Path, about: dict) -> dict:
-    """The report of an earlier run, after a check that it is of the same images."""
-    earlier = read_report(against)
-    differing = [
-        f"{name} {earlier['about'].get(name)!r} there, {about[name]!r} here"
-        for name in SHARED
-        if earlier["about"].get(name) != about[name]
-    ]
-    if differing or len(about["subjects"]) < 2:
-        reason = ", ".join(differing) or "one subject only, where a test needs two"
-        raise ValueError(
-            f"the run cannot be compared with {against} ({reason}); evaluate both on the same "
-            "subjects and contrasts"
-        )
-    return earlier

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cifl_tf.cli.run_report import PENDING, Entry, RunReport, digest, settings
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.nifti import suffix_of
 
 MOST_NAMED = 3  # files, in one message
+FIGURES = "figures"  # the folder of the pictures of ``report.html``
 
 
 def checked_out(folder) -> Path:
@@ -29,8 +29,16 @@ def checked_out(folder) -> Path:
     return folder
 
 
-def image_entries(images: Sequence[Path], out: Path, endings: Sequence[str]) -> list[Entry]:
+def image_entries(
+    images: Sequence[Path], out: Path, endings: Sequence[str], picture: str
+) -> list[Entry]:
     """An entry for every image, which becomes files of these endings.
+
+    Args:
+        images: files.
+        out: the folder of the results.
+        endings: of the files, which begin as the image does.
+        picture: ending of the last file, which lies in the folder ``figures``.
 
     Raises:
         ValueError: two images would become the same file.
@@ -43,7 +51,7 @@ def image_entries(images: Sequence[Path], out: Path, endings: Sequence[str]) -> 
                 f"{entries[stem].input['image']} and {image} would both become "
                 f"{out / (stem + endings[0])}; run them one by one with different --out"
             )
-        planned = [stem + ending for ending in endings]
+        planned = [*(stem + ending for ending in endings), f"{FIGURES}/{stem}{picture}"]
         entries[stem] = Entry({"image": os.path.abspath(image)}, planned)
     return list(entries.values())
 
@@ -142,4 +150,6 @@ def _names(source):
 
 def _stem(path: Path) -> str:
     """The name of a file without the ending of an image."""
+    from cifl_tf.images.nifti import suffix_of  # nibabel
+
     return path.name[: len(path.name) - len(suffix_of(path) or "")]

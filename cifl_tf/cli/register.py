@@ -8,61 +8,38 @@ from typing import Annotated
 import typer
 
 from cifl_tf._checks import NDIM
-from cifl_tf._device import describe_device
 from cifl_tf.cli.command_run import CommandRun, record_export
+from cifl_tf.cli.config_options import command, options_of
+from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
-    CenterLabel,
-    Contrast,
     Dataset,
     FeaturesModel,
-    IntensityVaries,
-    LearningRate,
-    Ndim,
-    NumSlices,
     OutFolder,
     Overwrite,
-    Plane,
-    RandomContrast,
     Remappings,
-    Seed,
     Segmentation,
     SkipIncomplete,
     TestSubjects,
-    TrainingVoxelSize,
+    TrainSubjects,
     ValidationSubjects,
     Window,
-    absolute_model,
     chosen_model,
-    parse_remappings,
-    parse_window,
     split_cohort,
-    with_home,
+    with_shipped_encoder,
 )
+from cifl_tf.cli.parsing import parse_remappings, parse_window, with_home
 from cifl_tf.cli.run_report import Entry
-from cifl_tf.datasets import load_cohort
-from cifl_tf.export import export_registration
-from cifl_tf.features.pretrained import INTENSITY, load_encoder, load_features
-from cifl_tf.images.nifti import load_image
-from cifl_tf.registration.config import LossName, RegistrationConfig, SimilarityName
-from cifl_tf.registration.images import (
-    LABELS_FILE,
-    MOST_VOXELS,
-    REGISTRATION_FILES,
-    default_ndim,
-    optimization_voxel_size,
-    register_images,
-    save_registration,
-)
-from cifl_tf.registration.instance import InstanceSettings
-from cifl_tf.registration.loading import load_registration
-from cifl_tf.registration.methods import InstanceMethod, NetworkMethod
-from cifl_tf.registration.training import train_registration
+from cifl_tf.features.pretrained import INTENSITY, absolute_model, load_encoder, load_features
+from cifl_tf.images.planes import PlaneName
+from cifl_tf.registration.config import MOST_VOXELS, RegistrationConfig
 
 LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
-DEFAULT = RegistrationConfig(INTENSITY)
-DEFAULT_REMAPPINGS = ",".join(DEFAULT.remappings)
+DEFAULT_REMAPPINGS = options_of(RegistrationConfig)["remappings"].default
 register_app = typer.Typer(
-    no_args_is_help=True, help="Register images of contrasts that training has not seen."
+    cls=PresentNames,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Register images of contrasts that training has not seen.",
 )
 
 Moving = Annotated[
@@ -99,78 +76,38 @@ FixedVolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D 
 
 
 @register_app.command("train")
+@command
 def train_command(
+    *,
     out: OutFolder,
-    model: FeaturesModel = None,
     data: Dataset = "virtual",
     segmentation: Segmentation = None,
     skip_incomplete: SkipIncomplete = False,
-    contrast: Contrast = DEFAULT.contrast,
-    test_subjects: TestSubjects = None,
+    train_subjects: TrainSubjects = None,
     validation_subjects: ValidationSubjects = None,
-    ndim: Ndim = DEFAULT.ndim,
-    voxel_size: TrainingVoxelSize = DEFAULT.voxel_size,
-    plane: Plane = "coronal",
-    num_slices: NumSlices = DEFAULT.num_slices,
-    center_label: CenterLabel = None,
-    remappings: Remappings = DEFAULT_REMAPPINGS,
-    similarity: Annotated[
-        SimilarityName, typer.Option(help="What the loss compares.")
-    ] = DEFAULT.similarity,
-    loss: Annotated[LossName, typer.Option(help="How it compares them.")] = DEFAULT.loss,
-    smoothness: Annotated[
-        float, typer.Option(help="Weight of the smoothness of the warp.")
-    ] = DEFAULT.smoothness,
-    label_weight: Annotated[
-        float, typer.Option(help="Weight of the overlap of the labels; 0 trains without them.")
-    ] = DEFAULT.label_weight,
-    num_cascades: Annotated[
-        int, typer.Option(help="How many times the network is applied, each to what it warped.")
-    ] = DEFAULT.num_cascades,
-    steps: Annotated[int, typer.Option(help="Optimization steps.")] = DEFAULT.steps,
-    batch_size: Annotated[
-        int, typer.Option(help="Pairs per step.", show_default="6; of volumes 1")
-    ] = 0,
-    learning_rate: LearningRate = DEFAULT.learning_rate,
-    augment: Annotated[
-        bool, typer.Option(help="Deform the training images at random.")
-    ] = DEFAULT.augment,
-    intensity_augmentation: IntensityVaries = DEFAULT.intensity_augmentation,
-    random_contrast: RandomContrast = DEFAULT.random_contrast,
-    seed: Seed = DEFAULT.seed,
+    test_subjects: TestSubjects = None,
+    config: RegistrationConfig,
 ):
-    """Train a registration network; the same command goes on after an interruption."""
-    cohort = load_cohort(data, ndim, segmentation, skip_incomplete, [contrast])
+    """Train a registration network on one contrast.
+
+    The same command goes on after an interruption.
+    """
+    config = with_shipped_encoder(config)
+    from cifl_tf._device import describe_device
+    from cifl_tf.datasets.catalog import load_cohort
+    from cifl_tf.registration.training import train_registration
+
+    cohort = load_cohort(data, config.ndim, segmentation, skip_incomplete, [config.contrast])
+    named = train_subjects, validation_subjects, test_subjects
     # Pairs are of different subjects.
-    train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed, least=2)
-    config = RegistrationConfig(
-        encoder=chosen_model(model, ndim),
-        contrast=contrast,
-        ndim=ndim,
-        voxel_size=voxel_size,
-        plane=plane,
-        num_slices=num_slices,
-        center_label=center_label,
-        remappings=parse_remappings(remappings),
-        similarity=similarity,
-        loss=loss,
-        smoothness=smoothness,
-        label_weight=label_weight,
-        num_cascades=num_cascades,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        augment=augment,
-        intensity_augmentation=intensity_augmentation,
-        random_contrast=random_contrast,
-        seed=seed,
-    )
+    train, validation = split_cohort(cohort, *named, config.seed, least=2)
     typer.echo(f"Device: {describe_device()}")
     train_registration(out, config, train, validation)
     typer.echo(f"The registration network is in {out}.")
 
 
 @register_app.command("apply")
+@command
 def apply_command(
     ctx: typer.Context,
     moving: Moving,
@@ -188,10 +125,18 @@ def apply_command(
     ] = False,
     overwrite: Overwrite = False,
 ):
-    """Warp an image to another with a trained network; writes what `optimize` does."""
+    """Warp an image to another with a trained network.
+
+    Writes the files that `optimize` writes.
+    """
     windows = _windows(moving_window, fixed_window)
+    from cifl_tf.registration.images import register_images
+    from cifl_tf.registration.instance import InstanceSettings
+    from cifl_tf.registration.loading import load_registration
+    from cifl_tf.registration.methods import NetworkMethod
+
     method = NetworkMethod(load_registration(model), refine=InstanceSettings() if refine else None)
-    with _running(ctx, out, moving, fixed, labels):
+    with _running(ctx, out, moving, fixed, labels) as entry:
         found = register_images(
             moving,
             fixed,
@@ -202,10 +147,11 @@ def apply_command(
             fixed_volume_index,
             *windows,
         )
-        _write(found, out, method)
+        _write(found, out, method, entry)
 
 
 @register_app.command("optimize")
+@command
 def optimize_command(
     ctx: typer.Context,
     moving: Moving,
@@ -219,7 +165,7 @@ def optimize_command(
             show_default="the encoder's; else as the fixed image",
         ),
     ] = None,
-    plane: Plane = "coronal",
+    plane: Annotated[PlaneName, typer.Option(help="Plane of the slices.")] = "coronal",
     remappings: Remappings = DEFAULT_REMAPPINGS,
     labels: Labels = None,
     voxel_size: Annotated[
@@ -236,17 +182,28 @@ def optimize_command(
     fixed_window: Window = None,
     overwrite: Overwrite = False,
 ):
-    """Warp an image to another without training, by optimizing the warp on their features.
+    """Warp an image to another without training.
 
-    An encoder for slices, as with --ndim 2, goes through a volume slice by slice, and nothing moves
-    across them. Writes warped.nii.gz, warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read,
-    jacobian.nii.gz, labels.nii.gz and registration.png.
+    The warp itself is optimized on the features of both. An encoder for slices, as with --ndim 2,
+    goes through a volume slice by slice, and nothing moves across them. Writes warped.nii.gz,
+    warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read, jacobian.nii.gz, labels.nii.gz and
+    registration.png.
     """
     windows = _windows(moving_window, fixed_window)
+    names = parse_remappings(remappings)
+    if ndim is not None:
+        NDIM.check("ndim", ndim)
+    from cifl_tf.images.nifti import load_image
+    from cifl_tf.registration.images import (
+        default_ndim,
+        optimization_voxel_size,
+        register_images,
+    )
+    from cifl_tf.registration.methods import InstanceMethod
+
     fixed_image = load_image(fixed)  # once: a look at its header reads a compressed file whole
     if model in (None, INTENSITY):
         ndim = default_ndim(fixed_image) if ndim is None else ndim
-        NDIM.check("ndim", ndim)
         used = chosen_model(model, ndim)
         encoder = load_features(used)
     else:
@@ -260,9 +217,9 @@ def optimize_command(
                 "The voxels of the fixed image are many, or long: registering at "
                 f"{voxel_size:g} mm. --voxel-size chooses another size."
             )
-    method = InstanceMethod(encoder, ndim, plane, parse_remappings(remappings))
+    method = InstanceMethod(encoder, ndim, plane, names)
     chosen = {"model": used, "ndim": ndim, "voxel_size": voxel_size}
-    with _running(ctx, out, moving, fixed, labels, **chosen):
+    with _running(ctx, out, moving, fixed, labels, **chosen) as entry:
         found = register_images(
             moving,
             fixed_image,
@@ -273,7 +230,7 @@ def optimize_command(
             fixed_volume_index,
             *windows,
         )
-        _write(found, out, method)
+        _write(found, out, method, entry)
 
 
 @register_app.command("export")
@@ -282,7 +239,13 @@ def export_command(
     out: OutFolder,
     model: RegistrationFolder,
 ):
-    """Write a registration network as a SavedModel that needs TensorFlow only, to a new folder."""
+    """Write a registration network as a SavedModel to a new folder.
+
+    The SavedModel needs TensorFlow only.
+    """
+    from cifl_tf.export import export_registration
+    from cifl_tf.registration.loading import load_registration
+
     network = load_registration(model)
     record_export(ctx, out, lambda: export_registration(network, out), model=model)
     typer.echo(f"The SavedModel is in {out}.")
@@ -291,27 +254,39 @@ def export_command(
 @contextlib.contextmanager
 def _running(ctx, out, moving, fixed, labels, **resolved):
     """Claim the files of a registration, and record what becomes of the pair in the block."""
+    from cifl_tf.registration.images import LABELS_FILE, REGISTRATION_FILES
+
     given = {"moving": moving, "fixed": fixed, "labels": labels}
     read = {name: os.path.abspath(path) for name, path in given.items() if path is not None}
     planned = [name for name in REGISTRATION_FILES if labels is not None or name != LABELS_FILE]
     removed = [] if labels is not None else [LABELS_FILE]
     entry = Entry(read, planned, removed)
     with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
-        yield
+        yield entry
 
 
 def _windows(moving, fixed):
     return parse_window(moving, "--moving-window"), parse_window(fixed, "--fixed-window")
 
 
-def _write(found, out, method):
+def _write(found, out, method, entry):
+    from cifl_tf.registration.images import save_registration
+
     save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
+    entry.numbers = {
+        "folded (%)": 100 * found.folded,
+        "inverse misses by at most (mm)": found.inverse_residual,
+    }
+    notes = []
     if method.ndim == 2:
         plane = method.preprocessing.plane
-        typer.echo(f"Every {plane} slice was registered alone; nothing moves across them.")
+        notes.append(f"Every {plane} slice was registered alone; nothing moves across them.")
     if found.inverse_residual > LARGEST_RESIDUAL:
-        typer.echo(
+        notes.append(
             f"Where the warp has no inverse, inverse_warp.nii.gz misses by up to "
             f"{found.inverse_residual:.1f} mm."
         )
+    for text in notes:
+        typer.echo(text)
+    entry.notes += notes
     typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import typer
 
-from cifl_tf._device import describe_device
-from cifl_tf.evaluation.report import package_versions
+from cifl_tf.cli.former_names import COMMANDS, OPTIONS
 from cifl_tf.images.atomic import atomic_path
 
 RUN_FILE = "run.json"
@@ -36,6 +35,9 @@ class Entry:
         error: one line, where it failed.
         traceback: where it failed by a fault of the program.
         files: SHA-256 of the files that were written, by name.
+        numbers: what was measured, by name with unit.
+        notes: what a user should know of it, though it is no error.
+        table: rows of text, where numbers are not enough.
     """
 
     input: dict[str, str]
@@ -46,6 +48,9 @@ class Entry:
     error: str | None = None
     traceback: str | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    table: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -85,6 +90,8 @@ def report_of(ctx: typer.Context, inputs: list[Entry], resolved: Mapping) -> Run
         inputs: what it is to do.
         resolved: values of options that differ from what was given.
     """
+    from cifl_tf._device import describe_device
+
     return RunReport(
         command=ctx.command_path.partition(" ")[2],
         arguments=ctx.meta["arguments"],
@@ -105,29 +112,40 @@ def settings(options: Mapping) -> dict:
 
 def run_versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
+    from cifl_tf.evaluation.report import package_versions
+
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {**package_versions(), **found}
 
 
 def read_runs(folder) -> list[dict]:
-    """All runs into a folder, the oldest first.
+    """All runs into a folder, the oldest first, in names of today.
 
     Raises:
         ValueError: the file is damaged.
     """
-    file = Path(folder) / RUN_FILE
-    try:
-        runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
-        for run in runs:
-            RunReport(**{**run, "inputs": [Entry(**entry) for entry in run["inputs"]]})
-        return runs
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    return _read_runs(Path(folder) / RUN_FILE)
+
+
+def options_of_last_run(file: Path, command: str) -> dict:
+    """What the last run of a command was asked for, but for ``--overwrite``.
+
+    Args:
+        file: a ``run.json``.
+        command: such as "segment apply".
+
+    Raises:
+        ValueError: the file is damaged, or holds no run of the command.
+    """
+    runs = _read_runs(file)
+    options = [run["options"] for run in runs if run["command"] == command]
+    if not options:
+        found = sorted({f"cifl {run['command']}" for run in runs})
         raise ValueError(
-            f"{file} is no record of cifl's runs ({error!r}), so nobody knows whose the files "
-            "beside it are; move it away, or give another --out"
-        ) from error
+            f"{file} has no run of cifl {command}, but of {', '.join(found) or 'nothing'}; give "
+            "another file"
+        )
+    return {name: value for name, value in options[-1].items() if name != "overwrite"}
 
 
 def write_runs(folder, runs: list[dict]) -> None:
@@ -149,3 +167,29 @@ def _plain(value):
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _read_runs(file):
+    try:
+        runs = [_in_present_names(run) for run in json.loads(file.read_text("utf-8"))["runs"]]
+        for run in runs:
+            RunReport(**{**run, "inputs": [Entry(**entry) for entry in run["inputs"]]})
+        return runs
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is no record of cifl's runs ({error!r}), so nobody knows whose the files "
+            "beside it are; move it away, or give another --out"
+        ) from error
+
+
+def _in_present_names(run):
+    """A run as version 0.3 and later record it."""
+    *group, command = run["command"].split()
+    options = {
+        name if name == "model" else OPTIONS.get(name, name): value
+        for name, value in run["options"].items()
+    }
+    command = " ".join([*group, COMMANDS.get(command, command)])
+    return {**run, "command": command, "options": options}

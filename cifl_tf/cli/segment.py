@@ -5,55 +5,36 @@ from typing import Annotated
 
 import typer
 
-from cifl_tf._device import describe_device
 from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun, record_export
+from cifl_tf.cli.config_options import command
+from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
-    CenterLabel,
-    Contrast,
     Dataset,
-    FeaturesModel,
     Images,
-    IntensityVaries,
-    LabeledSlices,
-    LearningRate,
-    Ndim,
     OutFolder,
     Overwrite,
-    Plane,
-    RandomContrast,
-    Remappings,
-    Seed,
     Segmentation,
     SkipIncomplete,
     TestSubjects,
-    TrainingVoxelSize,
+    TrainSubjects,
     ValidationSubjects,
+    VolumeIndex,
     Window,
-    chosen_model,
-    parse_numbers,
-    parse_remappings,
-    parse_window,
     split_cohort,
-    with_home,
+    with_shipped_encoder,
 )
 from cifl_tf.cli.output_folder import image_entries
+from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
-from cifl_tf.datasets import load_cohort
-from cifl_tf.export import export_segmenter
-from cifl_tf.features.pretrained import INTENSITY
-from cifl_tf.figures.segmentation import save_overlay
-from cifl_tf.images.volumes import save_image
 from cifl_tf.segmentation.config import SegmentationConfig
-from cifl_tf.segmentation.images import segment_image
-from cifl_tf.segmentation.loading import load_segmenter
-from cifl_tf.segmentation.training import train_segmenter
 
 BEYOND = "slices beyond training"  # a column of volumes.csv
-DEFAULT = SegmentationConfig(INTENSITY)
-DEFAULT_REMAPPINGS = ",".join(DEFAULT.remappings)
 segment_app = typer.Typer(
-    no_args_is_help=True, help="Segment images of contrasts that training has not seen."
+    cls=PresentNames,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Segment images of contrasts that training has not seen.",
 )
 
 SegmenterFolder = Annotated[
@@ -68,99 +49,41 @@ SegmenterFolder = Annotated[
 
 
 @segment_app.command("train")
+@command
 def train_command(
+    *,
     out: OutFolder,
-    model: FeaturesModel = None,
     data: Dataset = "virtual",
     segmentation: Segmentation = None,
     skip_incomplete: SkipIncomplete = False,
-    contrast: Contrast = DEFAULT.contrast,
-    synthetic: Annotated[
-        bool,
-        typer.Option(help="Train on images made from the label maps instead (SynthSeg style)."),
-    ] = DEFAULT.synthetic,
-    test_subjects: TestSubjects = None,
+    train_subjects: TrainSubjects = None,
     validation_subjects: ValidationSubjects = None,
-    ndim: Ndim = DEFAULT.ndim,
-    voxel_size: TrainingVoxelSize = DEFAULT.voxel_size,
-    plane: Plane = "coronal",
-    num_slices: LabeledSlices = DEFAULT.num_slices,
-    center_label: CenterLabel = None,
-    remappings: Remappings = DEFAULT_REMAPPINGS,
-    steps: Annotated[int, typer.Option(help="Optimization steps at most.")] = DEFAULT.steps,
-    batch_size: Annotated[
-        int, typer.Option(help="Images per step.", show_default="8; of whole volumes 1")
-    ] = 0,
-    cached_copies: Annotated[
-        int | None,
-        typer.Option(
-            help="Encode this many augmented copies of each image once, not new ones in every step."
-        ),
-    ] = DEFAULT.cached_copies,
-    patch: Annotated[
-        int | None, typer.Option(help="Train on random patches of this size in voxels.")
-    ] = DEFAULT.patch,
-    batch_norm: Annotated[
-        bool | None,
-        typer.Option(
-            help="Normalize the channels after every level of the U-Net.",
-            show_default="for volumes only",
-        ),
-    ] = None,
-    learning_rate: LearningRate = DEFAULT.learning_rate,
-    flip: Annotated[
-        bool,
-        typer.Option(
-            help="Mirror left and right at random, and when applied average over both; not for "
-            "lateralised labels."
-        ),
-    ] = False,
-    zoom: Annotated[
-        str | None,
-        typer.Option(
-            help="When applied, average over copies too that are zoomed by these factors, such as "
-            "1.2 or 0.9,1.2."
-        ),
-    ] = None,
-    intensity_augmentation: IntensityVaries = DEFAULT.intensity_augmentation,
-    random_contrast: RandomContrast = DEFAULT.random_contrast,
-    seed: Seed = DEFAULT.seed,
+    test_subjects: TestSubjects = None,
+    config: SegmentationConfig,
 ):
-    """Train a segmenter; the same command goes on after an interruption."""
-    if flip and ndim == 2 and plane == "sagittal":
+    """Train a segmenter on one contrast.
+
+    The same command goes on after an interruption.
+    """
+    if config.flip_axis is not None and config.ndim == 2 and config.plane == "sagittal":
         raise ValueError(
             "--flip mirrors left and right, which sagittal slices do not show; leave it out"
         )
-    cohort = load_cohort(data, ndim, segmentation, skip_incomplete, [contrast])
-    train, validation = split_cohort(cohort, test_subjects, validation_subjects, seed)
-    config = SegmentationConfig(
-        encoder=chosen_model(model, ndim),
-        contrast=contrast,
-        synthetic=synthetic,
-        ndim=ndim,
-        voxel_size=voxel_size,
-        plane=plane,
-        num_slices=num_slices,
-        center_label=center_label,
-        remappings=parse_remappings(remappings),
-        batch_norm=batch_norm,
-        steps=steps,
-        batch_size=batch_size,
-        cached_copies=cached_copies,
-        patch=patch,
-        learning_rate=learning_rate,
-        flip_axis=0 if flip else None,
-        zoom_factors=parse_numbers(zoom, "--zoom", float) if zoom else (),
-        intensity_augmentation=intensity_augmentation,
-        random_contrast=random_contrast,
-        seed=seed,
-    )
+    config = with_shipped_encoder(config)
+    from cifl_tf._device import describe_device
+    from cifl_tf.datasets.catalog import load_cohort
+    from cifl_tf.segmentation.training import train_segmenter
+
+    cohort = load_cohort(data, config.ndim, segmentation, skip_incomplete, [config.contrast])
+    named = train_subjects, validation_subjects, test_subjects
+    train, validation = split_cohort(cohort, *named, config.seed)
     typer.echo(f"Device: {describe_device()}")
     train_segmenter(out, config, train, validation)
     typer.echo(f"The segmenter is in {out}.")
 
 
 @segment_app.command("apply")
+@command
 def apply_command(
     ctx: typer.Context,
     images: Images,
@@ -172,25 +95,34 @@ def apply_command(
             help="Resample to this size in mm before.", show_default="that of the training"
         ),
     ] = None,
-    volume_index: Annotated[int | None, typer.Option(help="Which image of a 4D file.")] = None,
-    probabilities: Annotated[bool, typer.Option(help="Write these too, as 4D NIfTI.")] = False,
+    volume_index: VolumeIndex = None,
+    probabilities: Annotated[
+        bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
+    ] = False,
     window: Window = None,
     overwrite: Overwrite = False,
 ):
-    """Write label maps on the images' own grids, a picture each, and volumes.csv in mm³.
+    """Write label maps on the images' own grids, and volumes.csv.
 
-    Images are resampled to the voxel size of the training before. volumes.csv keeps the rows of
-    images that were segmented into the same folder before; of a segmenter for slices, it counts the
-    slices with labels where training had none. run.json tells what became of every image.
+    volumes.csv is in mm³, and report.html shows a picture of each label map. Images are resampled
+    to the voxel size of the training before. volumes.csv keeps the rows of images that were
+    segmented into the same folder before; of a segmenter for slices, it counts the slices with
+    labels where training had none. run.json tells what became of every image.
     """
-    segmenter, limits = load_segmenter(model), parse_window(window)
+    limits = parse_window(window)
+    from cifl_tf.figures.segmentation import save_overlay
+    from cifl_tf.images.volumes import save_image
+    from cifl_tf.segmentation.images import segment_image
+    from cifl_tf.segmentation.loading import load_segmenter
+
+    segmenter = load_segmenter(model)
     columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
-    endings = ["_dseg.nii.gz", "_dseg.png", *(["_probseg.nii.gz"] if probabilities else [])]
+    endings = ["_dseg.nii.gz", *(["_probseg.nii.gz"] if probabilities else [])]
 
     def write(entry):
         image = entry.input["image"]
-        labels, picture, *rest = (out / name for name in entry.planned)
+        labels, *rest, picture = (out / name for name in entry.planned)
         found = segment_image(
             image,
             model,
@@ -206,13 +138,14 @@ def apply_command(
         save_overlay(found.image, found.labels, picture)
         counted = {BEYOND: found.slices_beyond} if segmenter.coverage else {}
         table.add(image, {**found.volumes, **counted})
+        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
         if found.slices_beyond:
             note(
                 f"{found.slices_beyond} slices of {image} have labels, but show a part of the body "
                 "of which training had no slices; look at these"
             )
 
-    with CommandRun(ctx, out, image_entries(images, out, endings)) as run:
+    with CommandRun(ctx, out, image_entries(images, out, endings, "_dseg.png")) as run:
         run.each(write)
 
 
@@ -222,7 +155,13 @@ def export_command(
     out: OutFolder,
     model: SegmenterFolder,
 ):
-    """Write a segmenter as a SavedModel that needs TensorFlow only, to a new folder."""
+    """Write a segmenter as a SavedModel to a new folder.
+
+    The SavedModel needs TensorFlow only.
+    """
+    from cifl_tf.export import export_segmenter
+    from cifl_tf.segmentation.loading import load_segmenter
+
     segmenter = load_segmenter(model)
     record_export(ctx, out, lambda: export_segmenter(segmenter, out), model=model)
     typer.echo(f"The SavedModel is in {out}.")

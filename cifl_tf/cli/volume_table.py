@@ -1,6 +1,6 @@
 """A table of the volumes of labels, to which several runs add at the same time."""
 
-import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -45,31 +45,37 @@ class VolumeTable:
             ValueError: another run wrote other columns to the file since the table was opened.
         """
         with locked(self.path.parent):
-            rows = {} if self._anew else self._read()
+            table = self._empty() if self._anew else self._read()
             self._anew = False
-            rows[image] = {IMAGE: image, **volumes}
-            with (
-                atomic_path(self.path) as temporary,
-                temporary.open("w", newline="", encoding="utf-8") as file,
-            ):
-                writer = csv.DictWriter(file, self.columns)
-                writer.writeheader()
-                writer.writerows(rows.values())
+            table.loc[image] = volumes
+            with atomic_path(self.path) as temporary:
+                table.to_csv(temporary)
 
-    def _read(self) -> dict[str, dict]:
-        """The rows by image."""
+    def _read(self):
+        """The table by image, as text."""
+        import pandas as pd  # slow to import
+
         advice = "give another --out, or --overwrite to begin the table anew"
         try:
-            with self.path.open(newline="", encoding="utf-8-sig") as file:
-                columns, *lines = (line for line in csv.reader(file, strict=True) if line)
-            rows = [dict(zip(columns, line, strict=True)) for line in lines]
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # lines that are too long
+                table = pd.read_csv(
+                    self.path, dtype=object, index_col=False, encoding="utf-8-sig", na_filter=False
+                )
+            if (table == "").any(axis=None):
+                raise ValueError("some lines are too short")
         except FileNotFoundError:
-            return {}
-        except (csv.Error, ValueError) as error:
+            return self._empty()
+        except (ValueError, pd.errors.ParserWarning) as error:
             raise ValueError(f"{self.path} is damaged ({error}); {advice}") from error
-        if columns != self.columns:
+        if list(table) != self.columns:
             raise ValueError(
-                f"{self.path} has the columns {columns}, but the segmenter gives {self.columns}; "
-                f"{advice}"
+                f"{self.path} has the columns {list(table)}, but the segmenter gives "
+                f"{self.columns}; {advice}"
             )
-        return {row[IMAGE]: row for row in rows}
+        return table.set_index(IMAGE)
+
+    def _empty(self):
+        import pandas as pd
+
+        return pd.DataFrame(columns=self.columns, dtype=object).set_index(IMAGE)

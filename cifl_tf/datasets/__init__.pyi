@@ -14,6 +14,7 @@ from .splits import split_study as split_study
 from .splits import study_contrasts as study_contrasts
 from .splits import study_view as study_view
 from .subjects import Subject as Subject
+from .views import View as View
 from .views import slice_coverage as slice_coverage
 from .views import slices as slices
 from .views import stack_cohort as stack_cohort

@@ -4,6 +4,7 @@ import itertools
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -12,7 +13,10 @@ from cifl_tf._checks import SEED
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.images.grid import resized
 
-LARGEST_RATIO = 1.01  # of two voxel sizes that count as the same
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from cifl_tf.datasets.views import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,44 @@ class Cohort:
         return replace(
             self, subjects=tuple(replace(subject, shape=largest) for subject in subjects)
         )
+
+    def to_dataset(
+        self,
+        view: "View",
+        contrast: str = "T1w",
+        batch_size: int = 8,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> "tf.data.Dataset":
+        """What a segmenter's ``fit`` takes: every image and its labels once.
+
+        Args:
+            view: which part of every subject.
+            contrast: as for ``Subject.image``.
+            batch_size: images per batch.
+            shuffle: in another order in every epoch.
+            seed: of the order.
+
+        Returns:
+            Batches of images, float32 (batch, *spatial, 1) in [0, 1], and of labels, int32 (batch,
+            *spatial, 1), as ``SegmentationLoss`` takes them.
+
+        Raises:
+            ValueError: as ``View.stack``.
+
+        Example:
+            >>> from cifl_tf.datasets import View, virtual_cohort
+            >>> data = virtual_cohort(2, resolution=6).to_dataset(View(num_slices=3), batch_size=4)
+            >>> [len(images) for images, labels in data]
+            [4, 2]
+        """
+        import tensorflow as tf  # only here, as it takes seconds
+
+        images, labels, _ = view.stack(self, contrast)
+        data = tf.data.Dataset.from_tensor_slices((images, labels))
+        if shuffle:
+            data = data.shuffle(len(images), seed)
+        return data.batch(batch_size).prefetch(2)
 
     def with_labels(self, names: Sequence[str]) -> "Cohort":
         """Return the subjects with the labels of a network, in the network's order.
@@ -174,7 +216,3 @@ def make_cohort(subjects: Sequence[Subject], table: Mapping[int, str] | None = N
         raise ValueError("no contrast is common to all subjects: leave out those that lack it")
     names = dict(enumerate(table.values(), start=1))
     return Cohort(tuple(subjects), contrasts, names, values)
-
-
-def _in_mm(sizes):
-    return f"{' x '.join(f'{size:.3g}' for size in sizes)} mm"

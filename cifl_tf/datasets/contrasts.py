@@ -1,10 +1,9 @@
 """Contrasts made from a contrast: intensities in [0, 1] to intensities in [0, 1]."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 NUM_KNOTS = 6
 LEAST_SLOPE = 0.2  # of a random monotone remapping, before interpolation; the identity has 1
@@ -43,6 +42,24 @@ def remapping(name: str) -> Remapping:
         )
     kind, seed = random.groups()
     return random_monotone(int(seed)) if kind == "monotone" else random_nonmonotone(int(seed))
+
+
+def checked_remappings(remappings: Sequence[str]) -> tuple[str, ...]:
+    """Names of remapped copies as keys of ``REMAPPINGS``.
+
+    Args:
+        remappings: different keys of ``REMAPPINGS``, or "gamma", short for "gamma 0.4".
+
+    Raises:
+        ValueError: there is no such remapping, or it is there twice.
+    """
+    names = tuple(ALIASES.get(name, name) for name in remappings)
+    if len(set(names)) < len(names) or not set(names) <= set(REMAPPINGS):
+        raise ValueError(
+            f"remappings are {[*remappings]}; give names out of {[*REMAPPINGS, *ALIASES]}, "
+            "each once ('gamma' is short for 'gamma 0.4')"
+        )
+    return names
 
 
 def random_monotone(seed: int) -> Remapping:
@@ -91,5 +108,7 @@ def remap_contrast(image: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray
 
 def _interpolated(levels):
     """Return the remapping through these levels at equal distances over [0, 1]."""
+    from scipy.interpolate import PchipInterpolator  # slow, and the command line needs no curve
+
     curve = PchipInterpolator(np.linspace(0, 1, len(levels)), levels)
     return lambda x: np.clip(curve(x), 0, 1)

@@ -4,7 +4,7 @@ from nibabel.affines import voxel_sizes
 
 from cifl_tf._notes import note
 from cifl_tf.datasets.cohorts import Cohort
-from cifl_tf.models.image_model import Preprocessing, exact_voxel_size
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 
 
 def cohort_preprocessing(cohort: Cohort, ndim: int, plane: str) -> Preprocessing:

@@ -3,6 +3,7 @@
 import math
 
 from cifl_tf.datasets.cohorts import Cohort
+from cifl_tf.datasets.views import View
 
 PAPER_SIZES = (232, 58, 100)
 
@@ -35,19 +36,10 @@ def split_study(cohort: Cohort, seed: int) -> tuple[Cohort, Cohort, Cohort]:
     return train, validation, test
 
 
-def study_view(cohort: Cohort, num_slices: int) -> dict:
-    """Coronal slices around the thalamus, where it is labelled; else around the middle.
-
-    Returns:
-        What ``stack_cohort`` takes, in its order, as ``segmentation_scores`` names it.
-    """
+def study_view(cohort: Cohort, num_slices: int) -> View:
+    """Coronal slices around the thalamus, where it is labelled; else around the middle."""
     thalamus = [name for name in cohort.label_names.values() if name.lower().startswith("tha")]
-    return {
-        "ndim": 2,
-        "plane": "coronal",
-        "num_slices": num_slices,
-        "center_label": thalamus[0] if thalamus else None,
-    }
+    return View(2, "coronal", num_slices, thalamus[0] if thalamus else None)
 
 
 def study_contrasts(cohort: Cohort) -> list[str]:

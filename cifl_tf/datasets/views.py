@@ -1,17 +1,117 @@
 """Views of subjects: the slices or volumes that a network sees."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from cifl_tf.datasets.cohorts import LARGEST_RATIO, Cohort, _in_mm
+from cifl_tf._checks import NDIM
+from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.images.intensity import is_air
 from cifl_tf.images.volumes import plane_axis
 
+LARGEST_RATIO = 1.01  # of two voxel sizes that count as the same
 MOST_SLICES = 40  # of a subject, where all of them would be more
-
-
 SLICES_AROUND_A_LABEL = 9
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of every subject a network sees.
+
+    Subjects of one slice, as in two-dimensional neurite-OASIS, give this slice; the attributes but
+    the first say nothing then.
+
+    Attributes:
+        ndim: 2 for slices; 3 for volumes, to which the other attributes say nothing.
+        plane: "sagittal", "coronal" or "axial".
+        num_slices: neighboring slices per subject; None for the whole extent of the subject's
+            labels (of what is not air, where there are none), evenly spaced where these are more
+            than 40, and for 9 around a label.
+        center_label: name of the label on whose center of mass the slices are centered, in each
+            subject; None for the middle of the volume.
+
+    Raises:
+        ValueError: there is no such plane, or ``ndim`` is neither.
+
+    Example:
+        ``**view`` gives the attributes by name, as configurations of trainings take them.
+
+        >>> import cifl_tf as cifl
+        >>> view = View(plane="axial", num_slices=3)
+        >>> cifl.SegmentationConfig("intensity", **view).plane
+        'axial'
+    """
+
+    ndim: int = 2
+    plane: str = "coronal"
+    num_slices: int | None = 9
+    center_label: str | None = None
+
+    def __post_init__(self):
+        NDIM.check("ndim", self.ndim)
+        plane_axis(self.plane)
+
+    def keys(self) -> Iterable[str]:
+        """Names of the attributes."""
+        return [each.name for each in fields(self)]
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def stack(self, cohort: Cohort, contrast: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The view of every subject, the same one whatever the contrast.
+
+        Args:
+            cohort: all subjects have the same shape and voxel size.
+            contrast: as for ``Subject.image``, so "T1w:inverted" too.
+
+        Returns:
+            Images, float32 (n, *spatial, 1) in [0, 1]; labels, int32 (n, *spatial, 1), all
+            background where the cohort has none; and names of the subjects, (n,). Slices follow
+            each other in space, subjects in the order of the cohort.
+
+        Raises:
+            ValueError: the cohort is empty, there is no such contrast or label, a subject lacks the
+                label, its shape or voxel size is different, or the slices reach beyond it.
+
+        Example:
+            >>> from cifl_tf.datasets import virtual_cohort
+            >>> images, labels, names = View(num_slices=3).stack(virtual_cohort(2), "T1w")
+            >>> images.shape == labels.shape, len(names)
+            (True, 6)
+        """
+        if self.ndim == 3:
+            if not len(cohort):
+                raise ValueError("volumes of 0 subjects: ask for one at least")
+            _, volumes, maps = zip(*_arrays(cohort, contrast), strict=True)
+            return np.stack(volumes)[..., None], np.stack(maps)[..., None], np.array(cohort.names)
+        images, labels, names = [], [], []
+        for subject, image, label_map, axis, chosen in _cut(cohort, contrast, self):
+            images.append(np.moveaxis(image.take(chosen, axis), axis, 0)[..., None])
+            labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0)[..., None])
+            names += [subject.name] * len(chosen)
+        return np.concatenate(images), np.concatenate(labels), np.array(names)
+
+    def coverage(self, cohort: Cohort, contrast: str) -> tuple[float, float] | None:
+        """Where the slices lie between the first (0) and the last (1) that shows something.
+
+        Args:
+            cohort, contrast: see ``stack``, also for what is raised.
+
+        Returns:
+            The lowest and the highest place of a slice, over all subjects; None for volumes.
+        """
+        if self.ndim == 3:
+            return None
+        places = []
+        for _, image, _, axis, chosen in _cut(cohort, contrast, self):
+            shown = np.flatnonzero((~is_air(np.moveaxis(image, axis, 0))).any(axis=(1, 2)))
+            places.append((chosen[[0, -1]] - shown[0]) / max(1, shown[-1] - shown[0]))
+        return float(np.min(places)), float(np.max(places))
 
 
 def slices(
@@ -21,38 +121,14 @@ def slices(
     count: int | None = 9,
     center_label: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut slices from every subject, the same ones whatever the contrast.
-
-    Subjects of one slice, as in two-dimensional neurite-OASIS, give this slice; ``plane``,
-    ``count`` and ``center_label`` say nothing then.
+    """Cut slices from every subject: ``View.stack``, but labels (n, x, y).
 
     Args:
-        cohort: all subjects have the same shape and voxel size.
-        contrast: as for ``Subject.image``, so "T1w:inverted" too.
-        plane: "sagittal", "coronal" or "axial".
-        count: neighboring slices per subject; None for the whole extent of the subject's labels
-            (of what is not air, where there are none), evenly spaced where these are more than 40,
-            and for 9 around a label.
-        center_label: name of the label on whose center of mass the slices are centered, in each
-            subject; None for the middle of the volume.
-
-    Returns:
-        Images, float32 (n, x, y, 1) in [0, 1]; labels, int32 (n, x, y), all background where the
-        cohort has none; and names of the subjects, (n,). Slices follow each other in space,
-        subjects in the order of the cohort.
-
-    Raises:
-        ValueError: the cohort is empty, there is no such plane, contrast or label, a subject lacks
-            the label, its shape or voxel size is different, or the slices reach beyond it.
+        cohort, contrast: see ``View.stack``, also for what is raised.
+        plane, count, center_label: see ``View``, where ``count`` is ``num_slices``.
     """
-    images, labels, names = [], [], []
-    for subject, image, label_map, axis, chosen in _cut(
-        cohort, contrast, plane, count, center_label
-    ):
-        images.append(np.moveaxis(image.take(chosen, axis), axis, 0)[..., None])
-        labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0))
-        names += [subject.name] * len(chosen)
-    return np.concatenate(images), np.concatenate(labels), np.array(names)
+    images, labels, names = View(2, plane, count, center_label).stack(cohort, contrast)
+    return images, labels[..., 0], names
 
 
 def slice_coverage(
@@ -61,20 +137,9 @@ def slice_coverage(
     plane: str = "coronal",
     count: int | None = 9,
     center_label: str | None = None,
-) -> tuple[float, float]:
-    """Where the slices of a cohort lie between the first (0) and the last (1) that shows something.
-
-    Args:
-        cohort, contrast, plane, count, around: see ``slices``, also for what is raised.
-
-    Returns:
-        The lowest and the highest place of a slice, over all subjects.
-    """
-    places = []
-    for _, image, _, axis, chosen in _cut(cohort, contrast, plane, count, center_label):
-        shown = np.flatnonzero((~is_air(np.moveaxis(image, axis, 0))).any(axis=(1, 2)))
-        places.append((chosen[[0, -1]] - shown[0]) / max(1, shown[-1] - shown[0]))
-    return float(np.min(places)), float(np.max(places))
+) -> tuple[float, float] | None:
+    """``View.coverage`` of slices; arguments as for ``slices``."""
+    return View(2, plane, count, center_label).coverage(cohort, contrast)
 
 
 def stack_cohort(
@@ -85,26 +150,8 @@ def stack_cohort(
     count: int | None = 9,
     center_label: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slices or whole volumes of every subject, as networks take them.
-
-    Args:
-        cohort, contrast, plane, count, around: see ``slices``.
-        ndim: 2 for slices; 3 for volumes, to which the last three say nothing.
-
-    Returns:
-        Images, float32 (n, *spatial, 1) in [0, 1]; labels, int32 (n, *spatial, 1), all background
-        where the cohort has none; and names of the subjects, (n,).
-
-    Raises:
-        ValueError: as ``slices``.
-    """
-    if ndim == 2:
-        images, labels, names = slices(cohort, contrast, plane, count, center_label)
-        return images, labels[..., None], names
-    if not len(cohort):
-        raise ValueError("volumes of 0 subjects: ask for one at least")
-    _, volumes, label_maps = zip(*_arrays(cohort, contrast), strict=True)
-    return np.stack(volumes)[..., None], np.stack(label_maps)[..., None], np.array(cohort.names)
+    """``View.stack``; arguments as for ``slices``, and ``ndim`` of ``View``."""
+    return View(ndim, plane, count, center_label).stack(cohort, contrast)
 
 
 def _arrays(cohort, contrast):
@@ -132,9 +179,9 @@ def _check_stackable(first, subject, contrast):
         )
 
 
-def _cut(cohort, contrast, plane, count, center_label):
+def _cut(cohort, contrast, view):
     """Yield each subject, its image and labels, and axis and positions of its slices."""
-    axis = plane_axis(plane)
+    axis, count, center_label = plane_axis(view.plane), view.num_slices, view.center_label
     if not len(cohort) or (count is not None and count < 1):
         raise ValueError(f"{count} slices of {len(cohort)} subjects: ask for one of one at least")
     index = None
@@ -181,3 +228,7 @@ def _neighbors(subject, labels, axis, count, index, center_label):
             "reach beyond the volume: ask for fewer"
         )
     return np.arange(start, start + count)
+
+
+def _in_mm(sizes):
+    return f"{' x '.join(f'{size:.3g}' for size in sizes)} mm"

@@ -1,20 +1,21 @@
 """Scores of a run as files: CSV for statistics, JSON with where they come from, Markdown."""
 
-import csv
 import dataclasses
 import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
+import pandas as pd
 
 from cifl_tf._version import __version__
-from cifl_tf.evaluation.summary import compare, summary
+from cifl_tf.evaluation.summary import Rows, compare, mean_sd_text, summary, to_markdown
 from cifl_tf.images.atomic import atomic_path, expanded
-from cifl_tf.metrics import Comparison, format_mean_sd
+from cifl_tf.metrics import Comparison
+from cifl_tf.models.former_names import with_present_names
 
 CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
 MOST_NAMES = 12  # of subjects, in the text
@@ -25,9 +26,7 @@ SHOWN = (
 COMPARED = ("dice", "correlation")  # the first one that a run has
 
 
-def write_report(
-    out, rows: Sequence[Mapping], about: Mapping, against: Mapping | None = None
-) -> str:
+def write_report(out, rows: Rows, about: Mapping, against: Mapping | None = None) -> str:
     """Write the scores of a run to a folder, and replace those that are there.
 
     ``scores.csv`` holds the rows. ``scores.json`` holds "about", to which the versions of Python
@@ -48,21 +47,19 @@ def write_report(
     Raises:
         ValueError: no rows, or the earlier run is of other subjects or contrasts.
     """
-    out = expanded(out)
-    comparison = compare(rows, against["rows"], _compared(rows)) if against else {}
-    text = _markdown(rows, comparison, about.get("data"))
+    out, rows = expanded(out), pd.DataFrame(rows)
+    earlier = against["rows"] if against else None
+    text = _markdown(rows, earlier, about.get("data"))
     report = {
         "about": {**about, "versions": package_versions()},
-        "rows": to_json(rows),
+        "rows": to_json(rows.to_dict("records")),
         "summary": to_json(summary(rows)),
         "comparison": to_json(
-            {contrast: dataclasses.asdict(found) for contrast, found in comparison.items()}
+            {name: dataclasses.asdict(found) for name, found in _comparison(rows, earlier).items()}
         ),
     }
-    with atomic_path(out / CSV_FILE) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    with atomic_path(out / CSV_FILE) as temporary:
+        rows.to_csv(temporary, index=False, na_rep="nan")
     with atomic_path(out / JSON_FILE) as temporary:
         temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
     with atomic_path(out / MARKDOWN_FILE) as temporary:
@@ -97,6 +94,8 @@ def write_study(out, name: str, lines: Sequence[str], about: Mapping, results: M
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of what the numbers depend on."""
+    import tensorflow as tf  # slow to import
+
     return {
         "cifl_tf": __version__,
         "tensorflow": tf.__version__,
@@ -105,8 +104,11 @@ def package_versions() -> dict[str, str]:
     }
 
 
-def read_report(folder) -> dict:
+def read_report(folder) -> dict[str, Any]:
     """Read the ``scores.json`` of ``write_report``, NaN and infinity as they were.
+
+    Returns:
+        "about" in names of today, "rows" as a DataFrame, "summary" and "comparison".
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -115,8 +117,9 @@ def read_report(folder) -> dict:
     try:
         report = json.loads(file.read_text())
         return {
-            "about": report["about"],
-            **{name: _from_json(report[name]) for name in ("rows", "summary", "comparison")},
+            "about": with_present_names(report["about"], optimise="optimize"),
+            "rows": pd.DataFrame(_from_json(report["rows"])),
+            **{name: _from_json(report[name]) for name in ("summary", "comparison")},
         }
     except OSError as error:
         raise ValueError(
@@ -151,59 +154,76 @@ def _from_json(value):
     return float(value) if value in ("Infinity", "-Infinity") else value
 
 
-def _compared(rows):
-    return next(name for name in COMPARED if name in rows[0])
+def score_table(rows: Rows, against: Rows | None = None) -> pd.DataFrame:
+    """Mean ± SD as text, a line per contrast.
 
+    Distances of single labels would make the table too wide, and are left out.
 
-def _markdown(
-    rows: Sequence[Mapping], comparison: Mapping[str, Comparison], data: str | None
-) -> str:
-    summaries = summary(rows)
+    Args:
+        rows: as for ``write_report``.
+        against: rows of another run; adds the mean difference and the p-value.
+    """
+    rows, lines = pd.DataFrame(rows), []
+    comparison = _comparison(rows, against)
     compared = _heading(_compared(rows))
-    pairs = "fixed" in rows[0]
-    subjects = {row["fixed" if pairs else "subject"] for row in rows}
-    over = f"{len(subjects)} subjects"
-    if len(subjects) <= MOST_NAMES:
-        over += f" ({', '.join(sorted(subjects))})"
-    over += f" of {data}" if data else ""
-    if pairs:
-        over = f"ordered pairs of {over}; pairs are not independent"
-    lines = [f"Mean ± SD over {over}."]
-    if comparison:
-        lines += [
-            f"p: two-sided paired Wilcoxon test of the {compared} against the other run, over "
-            f"{'fixed ' if pairs else ''}subjects; Δ: mean difference, this run minus the other."
-        ]
-    # Distances of single labels would make the table too wide; they are in the other files.
-    columns = [
-        name for name in next(iter(summaries.values())) if name.startswith("dice") or name in SHOWN
-    ]
-    headings = ["contrast", *map(_heading, columns)]
-    headings += [f"Δ {compared}", "p"] if comparison else []
-    table = [headings, ["---"] * len(headings)]
-    for contrast, numbers in summaries.items():
-        cells = [contrast, *(_cell(name, numbers[name]) for name in columns)]
+    for contrast, numbers in summary(rows).items():
+        line = {"contrast": contrast}
+        for name, spread in numbers.items():
+            if name.startswith("dice") or name in SHOWN:
+                scale, decimals = {"hd95": (1, 2), "folded": (100, 2)}.get(name, (1, 3))
+                line[_heading(name)] = mean_sd_text(spread, decimals, scale)
         if comparison:
             found = comparison[contrast]
             too_small = " (n too small for p < 0.05)" if found.too_small else ""
-            cells += [f"{found.mean_difference:+.3f}", f"{found.p_value:.2g}{too_small}"]
-        table.append(cells)
-    lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
-    return "\n".join(lines) + "\n"
+            line |= {f"Δ {compared}": f"{found.mean_difference:+.3f}"}
+            line |= {"p": f"{found.p_value:.2g}{too_small}"}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def subject_scores(rows: Rows) -> dict[str, dict[str, float]]:
+    """By subject (or fixed subject), the mean Dice or correlation of each contrast, if finite."""
+    rows = pd.DataFrame(rows)
+    value, subject = _compared(rows), "fixed" if "fixed" in rows else "subject"
+    means = rows.groupby([subject, "contrast"], sort=False)[value].mean()
+    return {
+        name: {
+            f"{_heading(value)}, {contrast}": number
+            for contrast, number in means[name].items()
+            if math.isfinite(number)
+        }
+        for name in means.index.unique(subject)
+    }
+
+
+def _comparison(rows: pd.DataFrame, against: Rows | None) -> dict[str, Comparison]:
+    return {} if against is None else compare(rows, against, _compared(rows))
+
+
+def _markdown(rows: pd.DataFrame, against: Rows | None, data: str | None) -> str:
+    pairs = "fixed" in rows
+    subjects = sorted(set(rows["fixed" if pairs else "subject"]))
+    over = f"{len(subjects)} subjects"
+    if len(subjects) <= MOST_NAMES:
+        over += f" ({', '.join(subjects)})"
+    over += f" of {data}" if data else ""
+    if pairs:
+        over = f"ordered pairs of {over}; pairs are not independent"
+    text = f"Mean ± SD over {over}.\n"
+    if against is not None:
+        text += (
+            f"p: two-sided paired Wilcoxon test of the {_heading(_compared(rows))} against the "
+            f"other run, over {'fixed ' if pairs else ''}subjects; Δ: mean difference, this run "
+            "minus the other.\n"
+        )
+    return f"{text}\n{to_markdown(score_table(rows, against))}"
+
+
+def _compared(rows):
+    return next(name for name in COMPARED if name in rows)
 
 
 def _heading(name):
     if name == "hd95":
         return "HD95 (mm)"
     return "folded (%)" if name == "folded" else name.replace("dice", "Dice", 1)
-
-
-def _cell(name, spread):
-    """Mean and SD of one number, and how many infinite values are not in them."""
-    scale, decimals = {"hd95": (1, 2), "folded": (100, 2)}.get(name, (1, 3))
-    found = [format_mean_sd(spread["mean"] * scale, spread["sd"] * scale, decimals)]
-    if np.isnan(spread["mean"]):
-        found = []
-    if spread["num_infinite"]:
-        found.append(f"({spread['num_infinite']} of {spread['num']} infinite)")
-    return " ".join(found) or "none"

@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from cifl_tf.datasets import Cohort, Subject, stack_cohort
+from cifl_tf.datasets import Cohort, Subject, View
 from cifl_tf.images.volumes import slice_axis
 from cifl_tf.metrics import (
     dice,
@@ -23,8 +23,6 @@ from cifl_tf.metrics import (
 )
 from cifl_tf.registration.displacements import warp
 
-Row = dict[str, str | float]
-
 
 def feature_scores(
     encode: Callable[[np.ndarray], np.ndarray],
@@ -35,7 +33,7 @@ def feature_scores(
     plane: str = "coronal",
     num_slices: int | None = 9,
     center_label: str | None = None,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Correlate features of every subject in several contrasts, inside the subject's labels.
 
     Args:
@@ -59,7 +57,7 @@ def feature_scores(
     Raises:
         ValueError: no second contrast, features of another shape, or as ``datasets.slices``.
     """
-    view = _View(ndim, plane, num_slices, center_label)
+    view = View(ndim, plane, num_slices, center_label)
     if len(contrasts) < 2:
         raise ValueError(
             f"the contrasts are {list(contrasts)}; give one, and others to compare with it"
@@ -68,7 +66,7 @@ def feature_scores(
     _label_names(cohort, others)
     rows = []
     for subject in tqdm(cohort, desc="evaluation", unit="subject", disable=None, leave=False):
-        images, labels, _ = view.cut(cohort, subject, first)
+        images, labels, _ = _cut(view, cohort, subject, first)
         reference, inside = np.asarray(encode(images)), labels > 0
         _check_shape("features", reference[..., 0], labels.shape)
         turned = np.asarray(encode(images[:, :, ::-1]))
@@ -76,8 +74,8 @@ def feature_scores(
         unrelated = np.abs(same_channel_correlation(reference, turned, both)).mean()
         rank = effective_rank(reference, inside)
         for contrast in others:
-            features = np.asarray(encode(view.cut(cohort, subject, contrast)[0]))
-            row: Row = {
+            features = np.asarray(encode(_cut(view, cohort, subject, contrast)[0]))
+            row = {
                 "subject": subject.name,
                 "contrast": f"{first} to {contrast}",
                 "correlation": float(same_channel_correlation(reference, features, inside).mean()),
@@ -86,7 +84,7 @@ def feature_scores(
                 "effective rank": rank,
             }
             rows.append(row)
-    return rows
+    return pd.DataFrame(rows)
 
 
 def segmentation_scores(
@@ -98,7 +96,7 @@ def segmentation_scores(
     plane: str = "coronal",
     num_slices: int | None = 9,
     center_label: str | None = None,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Compare segmentations of every subject in every contrast with the subject's labels.
 
     In 2D the number of a label is the mean over the subject's slices, in 3D that of the volume.
@@ -123,18 +121,18 @@ def segmentation_scores(
     Raises:
         ValueError: nothing to evaluate, probabilities of another shape, or as ``datasets.slices``.
     """
-    view = _View(ndim, plane, num_slices, center_label)
+    view = View(ndim, plane, num_slices, center_label)
     names = _label_names(cohort, contrasts)
     rows = []
     for subject in tqdm(cohort, desc="evaluation", unit="subject", disable=None, leave=False):
         for contrast in contrasts:
-            images, labels, voxel_size = view.cut(cohort, subject, contrast)
+            images, labels, voxel_size = _cut(view, cohort, subject, contrast)
             probabilities = np.asarray(segment(images))
             _check_shape("probabilities", probabilities, (*labels.shape, cohort.num_labels))
             predicted = probabilities.argmax(axis=-1)
             scores = _overlap(predicted, labels, names, voxel_size)
             rows.append({"subject": subject.name, "contrast": contrast, **scores})
-    return rows
+    return pd.DataFrame(rows)
 
 
 def registration_scores(
@@ -148,7 +146,7 @@ def registration_scores(
     num_slices: int | None = 9,
     center_label: str | None = None,
     hd95: bool = True,
-) -> list[Row]:
+) -> pd.DataFrame:
     """Register every subject to every other, warp its labels and compare them.
 
     In 2D the first slice of one subject goes with the first of the other and so on, and all numbers
@@ -177,11 +175,11 @@ def registration_scores(
         ValueError: nothing to evaluate, shapes that differ, displacements of another shape, or as
             ``datasets.slices``.
     """
-    view = _View(ndim, plane, num_slices, center_label)
+    view = View(ndim, plane, num_slices, center_label)
     names = _label_names(cohort, fixed_contrasts)
     if len(cohort) < 2:
         raise ValueError(f"there is one subject, {cohort.names[0]}; give two at least, for a pair")
-    moving_views = {s.name: view.cut(cohort, s, moving_contrast)[:2] for s in cohort}
+    moving_views = {s.name: _cut(view, cohort, s, moving_contrast)[:2] for s in cohort}
     shapes = {name: labels.shape[1:] for name, (_, labels) in moving_views.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(
@@ -191,7 +189,7 @@ def registration_scores(
     rows = []
     turns = list(itertools.product(cohort, fixed_contrasts))
     for fixed, contrast in tqdm(turns, desc="evaluation", disable=None, leave=False):
-        fixed_images, fixed_labels, voxel_size = view.cut(cohort, fixed, contrast)
+        fixed_images, fixed_labels, voxel_size = _cut(view, cohort, fixed, contrast)
         for moving, (images, labels) in moving_views.items():
             if moving == fixed.name:
                 continue
@@ -199,7 +197,7 @@ def registration_scores(
             _check_shape("displacements", displacements, (*labels.shape, ndim))
             warped = warp(labels[..., None], displacements, "nearest")[..., 0]
             before = _overlap(labels, fixed_labels, names, voxel_size, hd95=False)
-            row: Row = {
+            row = {
                 "moving": moving,
                 "fixed": fixed.name,
                 "contrast": f"{moving_contrast} to {contrast}",
@@ -209,7 +207,7 @@ def registration_scores(
                 "log jacobian sd": _mean([log_jacobian_std(field) for field in displacements]),
             }
             rows.append(row)
-    return rows
+    return pd.DataFrame(rows)
 
 
 def _matching(features_1, features_2, inside):
@@ -225,33 +223,13 @@ def _matching(features_1, features_2, inside):
     }
 
 
-@dataclass(frozen=True)
-class _View:
-    """Which part of a subject is evaluated; see ``segmentation_scores``."""
-
-    ndim: int
-    plane: str
-    num_slices: int | None
-    center_label: str | None
-
-    def __post_init__(self):
-        if self.ndim not in (2, 3):
-            raise ValueError(f"ndim is {self.ndim}; give 2 for slices or 3 for volumes")
-
-    def cut(self, cohort: Cohort, subject: Subject, contrast: str):
-        """Images (n, *spatial, 1), labels (n, *spatial) and voxel size in mm of a subject."""
-        images, labels, _ = stack_cohort(
-            cohort.select([subject.name]),
-            contrast,
-            self.ndim,
-            self.plane,
-            self.num_slices,
-            self.center_label,
-        )
-        sizes = voxel_sizes(subject.affine)
-        if self.ndim == 2:
-            sizes = np.delete(sizes, slice_axis(subject.labels().shape, self.plane))
-        return images, labels[..., 0], sizes
+def _cut(view: View, cohort: Cohort, subject: Subject, contrast: str):
+    """Images (n, *spatial, 1), labels (n, *spatial) and voxel size in mm of a subject."""
+    images, labels, _ = view.stack(cohort.select([subject.name]), contrast)
+    sizes = voxel_sizes(subject.affine)
+    if view.ndim == 2:
+        sizes = np.delete(sizes, slice_axis(subject.labels().shape, view.plane))
+    return images, labels[..., 0], sizes
 
 
 def _label_names(cohort, contrasts):

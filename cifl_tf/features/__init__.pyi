@@ -1,4 +1,5 @@
 from .cifl import CIFL as CIFL
+from .encoder import Encoder as Encoder
 from .encoder import build_encoder as build_encoder
 from .encoder import receptive_radius as receptive_radius
 from .encoder import transfer_weights as transfer_weights

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.features.losses import channel_similarities, unit_channels
+from cifl_tf.models.config import register_classes
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -25,6 +26,9 @@ class CIFL(keras.Model):
       voxels where it leaves out none), relative to the whole image. Far above 1, the features carry
       the padding instead of the image: a collapse.
 
+    ``compile(metrics=...)`` adds others, which get the features of one view as ``y_true`` and those
+    of the other as ``y_pred``.
+
     Args:
         encoder: a network from (batch, *spatial, 1) to (batch, *spatial, C); see
             ``build_encoder``.
@@ -32,6 +36,14 @@ class CIFL(keras.Model):
 
     Input and output shape:
         image (batch, *spatial, 1), intensities in [0, 1]; features (batch, *spatial, C)
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> model = cifl.CIFL(cifl.build_encoder(num_features=4, num_filters=2))
+        >>> model.compile("adam", cifl.ContrastiveLoss(crop=8), metrics=["mae"])
+        >>> images = np.random.rand(4, 24, 24, 1)
+        >>> sorted(model.fit(images, 1 - images, verbose=0).history)[:3]
+        ['border_energy', 'channel_similarity', 'loss']
     """
 
     def __init__(
@@ -96,6 +108,7 @@ class CIFL(keras.Model):
         features_1, features_2 = self._encode_pair(data, training)
         loss = self.compute_loss(y=features_1, y_pred=features_2)
         self._update_signals(tf.stop_gradient(features_1), tf.stop_gradient(features_2))
+        self.compiled_metrics.update_state(features_1, features_2)
         return loss
 
     def train_step(self, data):
@@ -103,12 +116,12 @@ class CIFL(keras.Model):
         with tf.GradientTape() as tape:
             loss = self._step(data, training=True)
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self.get_metrics_result()
 
     def test_step(self, data):
         """Loss and signals of label maps or of a pair of views."""
         self._step(data, training=False)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self.get_metrics_result()
 
     def get_config(self):
         """Arguments that build this model again."""
@@ -122,6 +135,7 @@ class CIFL(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The model of a ``get_config``."""
+        register_classes()
         config = dict(config)
         for part in ("encoder", "synthesizer"):
             config[part] = config[part] and keras.saving.deserialize_keras_object(

@@ -1,7 +1,7 @@
 """What an encoder is trained with."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from cifl_tf._checks import (
     COUNT,
@@ -14,43 +14,52 @@ from cifl_tf._checks import (
     check_fields,
     checked_range,
 )
-from cifl_tf.features.encoder import (
+from cifl_tf._options import Option
+from cifl_tf.features.architectures import (
     ARCHITECTURES,
     NUM_CONVOLUTIONS,
+    Architecture,
     receptive_radius,
 )
-from cifl_tf.synthesis.pairs import Appearance, Range
+from cifl_tf.features.pretrained import absolute_model
+from cifl_tf.images.atomic import absolute_path
+from cifl_tf.synthesis.appearance import Appearance, Range
 
 Precision = Literal["float32", "mixed_bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """What a training folder was made with.
+    """What an encoder is trained with.
+
+    The first sentence of each attribute is the help of its option of ``cifl train``.
 
     Attributes:
-        ndim: 2 or 3.
-        shape: sizes of the training images in voxels; empty for 96 x 96 or 40 x 40 x 40.
+        ndim: 2 for slices, 3 for volumes.
+        shape: sizes of the training images in voxels. Empty for 96 x 96 or 40 x 40 x 40.
         num_features: channels of the features.
         num_filters: channels of the hidden layers.
-        architecture: see ``build_encoder``.
-        scales: typical sizes of the random shapes in voxels; see ``shape_maps``.
+        architecture: the paper's eight convolutions ("plain"), or a small U-Net. See
+            ``build_encoder``.
+        scales: typical sizes of the random shapes in voxels. See ``shape_maps``.
+        noise_std: lowest and highest SD of the noise in a shape, of 255.
+        blur_std: lowest and highest SD of the blur in voxels.
+        thickness_std: highest SD in voxels of a blur along one axis, as of thick slices.
+        bias_std: lowest and highest SD of the logarithm of the bias field.
         steps: optimization steps in all.
         batch_size: pairs per step.
-        tau_alpha, tau_beta, tau_gamma: temperatures of the loss.
-        window: size of the loss's windows in voxels; 0 normalizes each channel once over the whole
-            image.
-        crop: voxels of the border that the loss leaves out; None for the receptive radius of the
+        tau_alpha, tau_beta, tau_gamma: temperature of the loss. See ``ContrastiveLoss``.
+        window: size of the loss's windows in voxels; 0 for the whole image.
+        crop: voxels of the border that the loss leaves out. None for the receptive radius of the
             architecture.
-        both_orders: see ``ContrastiveLoss``.
-        noise_std, blur_std, bias_std: lowest and highest, see ``Appearance``.
-        thickness_std: highest, see ``Appearance``.
-        learning_rate: of Adam at the start; it falls to zero along a cosine.
-        precision: "float32", or "mixed_bfloat16" to compute the convolutions in bfloat16, faster on
-            processors that have it. The saved encoder is in float32.
-        seed: of weights, shapes and contrasts.
-        labels: folder of segmentations to take instead of random shapes, or None.
-        initial: encoder to start from, see ``load_encoder`` and ``start_from``; None for random
+        both_orders: contrast the channels of both views, not of one. See ``ContrastiveLoss``.
+        learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
+        precision: number type of the convolutions; bfloat16 is faster where a processor has it.
+            The saved encoder is in float32.
+        seed: seed of weights, shapes and contrasts.
+        labels: folder of segmentations to take in place of random shapes. None for these.
+        initial: encoder to start from: a name of `cifl info`, a folder of `cifl train`, or a .keras
+            file; for volumes also one for slices. See ``transfer_weights``. None for random
             weights.
 
     Raises:
@@ -58,28 +67,28 @@ class TrainingConfig:
     """
 
     ndim: int = 2
-    shape: tuple[int, ...] = ()
+    shape: Annotated[tuple[int, ...], Option(default="96,96 or 40,40,40")] = ()
     num_features: int = 16
     num_filters: int = 32
-    architecture: str = "plain"
+    architecture: Architecture = "plain"
     scales: tuple[float, ...] = (4, 8, 16, 32)
+    noise_std: Range = Appearance.noise_std
+    blur_std: Range = Appearance.blur_std
+    thickness_std: float = Appearance.thickness_std
+    bias_std: Range = Appearance.bias_std
     steps: int = 2000
     batch_size: int = 6
     tau_alpha: float = 0.3
     tau_beta: float = 0.3
     tau_gamma: float = 0.3
     window: int = 20
-    crop: int | None = None
+    crop: Annotated[int | None, Option(default="as far as the encoder sees")] = None
     both_orders: bool = False
-    noise_std: Range = Appearance.noise_std
-    blur_std: Range = Appearance.blur_std
-    bias_std: Range = Appearance.bias_std
-    thickness_std: float = Appearance.thickness_std
     learning_rate: float = 1e-3
     precision: Precision = "float32"
     seed: int = 0
-    labels: str | None = None
-    initial: str | None = None
+    labels: Annotated[str | None, Option(default="random shapes", to_field=absolute_path)] = None
+    initial: Annotated[str | None, Option(default="random weights", to_field=absolute_model)] = None
 
     def __post_init__(self):
         counts = ("num_filters", "steps", "batch_size")

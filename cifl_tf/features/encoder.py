@@ -1,16 +1,23 @@
 """Encoders: networks from an image to contrast-invariant features on the same grid."""
 
-from typing import Literal, get_args
+from collections.abc import Mapping
 
 import numpy as np
 
 from cifl_tf._compat import keras
+from cifl_tf.features.architectures import (
+    NUM_CONVOLUTIONS,
+    UNET_LEVELS,
+    check_architecture,
+    receptive_radius,
+)
+from cifl_tf.features.inference import features_of
 from cifl_tf.features.layers import CropTo, L2Normalize, PadToMultiple
+from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.images.preprocessing import Preprocessing
+from cifl_tf.models.image_model import ImageModel
 
-NUM_CONVOLUTIONS = 8
-UNET_LEVELS = 3
-Architecture = Literal["plain", "unet"]
-ARCHITECTURES = get_args(Architecture)
+__all__ = ["Encoder", "build_encoder", "receptive_radius", "transfer_weights"]
 
 
 def build_encoder(
@@ -46,7 +53,7 @@ def build_encoder(
             f"num_features is {num_features} and num_filters {num_filters}; give at least two "
             "features (the loss compares channels) and one filter"
         )
-    _check_architecture(architecture)
+    check_architecture(architecture)
     image = keras.Input((*[None] * ndim, 1), name="image")
     body = _plain if architecture == "plain" else _unet
     hidden = body(image, ndim, num_filters)
@@ -54,6 +61,84 @@ def build_encoder(
     if architecture == "unet":
         features = CropTo(name="crop")([features, image])
     return keras.Model(image, L2Normalize(name="l2_normalize")([features, image]), name=name)
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class Encoder(ImageModel):
+    """An encoder that knows the images that it is for.
+
+    ``predict`` takes arrays, ``features`` image files too.
+
+    Args:
+        network: from images (batch, *spatial, 1) in [0, 1] to features (batch, *spatial, C); see
+            ``build_encoder``.
+        preprocessing: with the voxel sizes that the encoder is for; see ``ImageModel``.
+        receptive_radius: how many voxels away from a feature the farthest voxel is that the feature
+            depends on; None for that of a network of ``build_encoder``, or where nobody knows.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> encoder = cifl.Encoder.from_pretrained("shapes-2d")
+        >>> encoder.preprocessing.voxel_range[0], encoder.receptive_radius
+        ((0.8, 2.5), 8)
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        preprocessing: Preprocessing | Mapping | None = None,
+        receptive_radius: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(network, preprocessing, **kwargs)
+        known = _known_radius(network) if receptive_radius is None else receptive_radius
+        self.receptive_radius = known
+
+    @classmethod
+    def from_pretrained(cls, model) -> "Encoder":
+        """Load an encoder.
+
+        Args:
+            model: "shapes-2d", or another name of ``pretrained_encoders()``; the folder of a
+                training; or a .keras file.
+
+        Raises:
+            ValueError: there is none, or the file is damaged; see ``load_encoder``.
+
+        Example:
+            >>> import cifl_tf as cifl
+            >>> cifl.Encoder.from_pretrained("shapes-3d").output_shape
+            (None, None, None, None, 16)
+        """
+        network = load_encoder(model)
+        return network if isinstance(network, cls) else cls(network)
+
+    def features(self, image, **options) -> np.ndarray:
+        """Features of an image, on the image's own grid.
+
+        Args:
+            image: an array (x, y) or (x, y, z); or the path of a NIfTI or MGZ file, or a nibabel
+                image.
+            options: of ``features_of``, which gives a NIfTI image for a file.
+
+        Returns:
+            float32 (*spatial, C).
+
+        Raises:
+            ValueError, FileNotFoundError: as ``features_of``.
+
+        Example:
+            >>> import cifl_tf as cifl, numpy as np
+            >>> encoder = cifl.Encoder.from_pretrained("shapes-2d")
+            >>> encoder.features(np.random.rand(40, 32)).shape
+            (40, 32, 16)
+        """
+        found = features_of(image, self, **options)
+        return found if isinstance(found, np.ndarray) else np.asarray(found.dataobj)
+
+    def get_config(self):
+        """Arguments that build this model again."""
+        return {**super().get_config(), "receptive_radius": self.receptive_radius}
 
 
 def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
@@ -83,15 +168,15 @@ def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
     encoder.set_weights(weights)
 
 
-def receptive_radius(architecture: str) -> int:
-    """How many voxels away from a feature the farthest voxel is that it depends on."""
-    _check_architecture(architecture)
-    if architecture == "plain":
-        return NUM_CONVOLUTIONS
-    # Down and up: two convolutions each per level, on voxels of 2**level, only two at the bottom;
-    # a voxel of a coarse level holds its own 2**level voxels.
-    strides = [2**level for level in range(UNET_LEVELS)]
-    return 4 * sum(strides) - 2 * strides[-1] + strides[-1] - 1
+def _known_radius(network):
+    """The receptive radius of a network of ``build_encoder``; None for others."""
+    convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
+    names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
+    for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
+        count = {"plain": NUM_CONVOLUTIONS, "unet": 4 * UNET_LEVELS - 2}[architecture]
+        if len(names) == count and {last, "features"} <= names:
+            return receptive_radius(architecture)
+    return None
 
 
 def _across_second_axis(kernel):
@@ -104,11 +189,6 @@ def _description(encoder):
     kernels = [weight for weight in encoder.get_weights() if weight.ndim > 1]
     ndim, widths = len(encoder.input_shape) - 2, [kernel.shape[-1] for kernel in kernels]
     return f"{len(kernels)} {ndim}D convolutions of {widths} channels"
-
-
-def _check_architecture(architecture):
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture is {architecture!r}; choose from {ARCHITECTURES}")
 
 
 def _convolution(ndim, filters, name, activation="leaky_relu"):

@@ -5,27 +5,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf.datasets.contrasts import ALIASES, REMAPPINGS
+from cifl_tf.datasets.contrasts import REMAPPINGS, checked_remappings
 from cifl_tf.images.intensity import is_air
 from cifl_tf.models.former_names import with_present_names
-
-
-def checked_remappings(remappings: Sequence[str]) -> tuple[str, ...]:
-    """Names of remapped copies as keys of ``REMAPPINGS``.
-
-    Args:
-        remappings: different keys of ``REMAPPINGS``, or "gamma", short for "gamma 0.4".
-
-    Raises:
-        ValueError: there is no such remapping, or it is there twice.
-    """
-    names = tuple(ALIASES.get(name, name) for name in remappings)
-    if len(set(names)) < len(names) or not set(names) <= set(REMAPPINGS):
-        raise ValueError(
-            f"remappings are {remappings!r}; give names out of {[*REMAPPINGS, *ALIASES]}, "
-            "each once ('gamma' is short for 'gamma 0.4')"
-        )
-    return names
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -38,7 +20,7 @@ class FrozenFeatures(keras.layers.Layer):
     Args:
         encoder: see ``build_encoder``; None passes intensities on. It stays as trainable as it is,
             but no model with this layer trains it.
-        remappings: names of the copies, such as ("inverted", "gamma"); see ``checked_ensemble``.
+        remappings: names of the copies, such as ("inverted", "gamma"); see ``checked_remappings``.
             Without an encoder there are none.
 
     Input and output shape:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from cifl_tf._compat import keras
 from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import (
     Volume,
     natural_plane,
@@ -19,9 +20,7 @@ from cifl_tf.images.volumes import (
     slice_axis,
     to_original,
 )
-from cifl_tf.models.image_model import Preprocessing, preprocessing_of
-
-ENCODER_FILE = "encoder.keras"
+from cifl_tf.models.image_model import preprocessing_of
 
 
 def features_of(

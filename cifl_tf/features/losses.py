@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from cifl_tf._checks import COUNT, POSITIVE, VOXELS, check_fields
+from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, VOXELS, check_fields
 from cifl_tf._compat import keras
 
 
@@ -135,6 +135,56 @@ def contrastive_loss(
     return tf.reduce_logsumexp(denominator, axis=1) - tf.reduce_logsumexp(pair / tau_alpha, axis=1)
 
 
+def spatial_contrastive_loss(
+    features_1: tf.Tensor,
+    features_2: tf.Tensor,
+    tau: float = 0.1,
+    crop: int = 0,
+    stride: int = 4,
+) -> tf.Tensor:
+    """InfoNCE over voxels: each is to be most similar to itself in the other view.
+
+    The voxels are those of a grid. With ``g(x)`` the features of a view at a voxel of the grid,
+    without the mean of each channel over the grid and of length one::
+
+        mean over x of  - log  exp(g1(x).g2(x) / tau) / sum_y exp(g1(x).g2(y) / tau)
+
+    The nearest negatives y are ``stride`` voxels away, the farthest at the other end of the image.
+
+    Args:
+        features_1: (batch, *spatial, channels), of any scale.
+        features_2: the same of the other contrast.
+        tau: temperature.
+        crop: voxels of the border to leave out.
+        stride: distance of the voxels of the grid along every axis, in voxels.
+
+    Returns:
+        float32 (batch,).
+
+    Raises:
+        ValueError: a temperature or stride that is not positive, or a crop that leaves nothing.
+
+    Source: van den Oord et al., Representation learning with contrastive predictive coding, 2018.
+    """
+    POSITIVE.check("tau", tau)
+    COUNT.check("stride", stride)
+    unit_1 = _grid_units(features_1, crop, stride)
+    unit_2 = _grid_units(features_2, crop, stride)
+    similarity = tf.matmul(unit_1, unit_2, transpose_b=True) / tau
+    own = tf.linalg.diag_part(similarity)
+    return tf.reduce_mean(tf.reduce_logsumexp(similarity, axis=2) - own, axis=1)
+
+
+def _grid_units(features, crop, stride):
+    """(batch, voxels of the grid, channels), centered over the grid, of length one at a voxel."""
+    features = tf.cast(_crop(features, crop), tf.float32)
+    on_grid = [slice(None, None, stride)] * (features.shape.rank - 2)
+    features = features[(slice(None), *on_grid)]
+    shape = tf.shape(features)
+    features = tf.reshape(features, [shape[0], -1, shape[-1]])
+    return tf.math.l2_normalize(features - tf.reduce_mean(features, axis=1, keepdims=True), axis=2)
+
+
 @keras.saving.register_keras_serializable(package="cifl_tf")
 class ContrastiveLoss(keras.losses.Loss):
     """``contrastive_loss`` in the form that does not collapse.
@@ -152,9 +202,11 @@ class ContrastiveLoss(keras.losses.Loss):
         window: size of the windows in voxels, or None.
         both_orders: take the mean with the loss of the views exchanged, whose channels are
             contrasted then too; the equation contrasts those of the first view only.
+        spatial_weight: weight of ``spatial_contrastive_loss``, at its default temperature and
+            stride, which is added; the paper has no such term.
 
     Raises:
-        ValueError: a temperature or window that is not positive, or a negative crop.
+        ValueError: a temperature or window that is not positive, or a negative crop or weight.
 
     Call arguments:
         y_true, y_pred: features of the two views, (batch, *spatial, channels).
@@ -170,6 +222,7 @@ class ContrastiveLoss(keras.losses.Loss):
         both_orders: bool = False,
         reduction: str = "auto",
         name: str = "contrastive_loss",
+        spatial_weight: float = 0.0,
     ):
         super().__init__(reduction=reduction, name=name)
         self.tau_alpha = tau_alpha
@@ -178,18 +231,26 @@ class ContrastiveLoss(keras.losses.Loss):
         self.crop = crop
         self.window = window
         self.both_orders = both_orders
+        self.spatial_weight = spatial_weight
         taus = ("tau_alpha", "tau_beta", "tau_gamma")
-        check_fields(self, crop=VOXELS, **dict.fromkeys(taus, POSITIVE))
+        check_fields(self, crop=VOXELS, spatial_weight=AT_LEAST_0, **dict.fromkeys(taus, POSITIVE))
         if window is not None:
             check_fields(self, window=COUNT)
 
     def call(self, y_true, y_pred):
         """One loss per pair."""
-        taus = self.tau_alpha, self.tau_beta, self.tau_gamma
-        loss = contrastive_loss(y_true, y_pred, *taus, self.crop, self.window)
+        loss = self._one_order(y_true, y_pred)
         if not self.both_orders:
             return loss
-        return (loss + contrastive_loss(y_pred, y_true, *taus, self.crop, self.window)) / 2
+        return (loss + self._one_order(y_pred, y_true)) / 2
+
+    def _one_order(self, features_1, features_2):
+        taus = self.tau_alpha, self.tau_beta, self.tau_gamma
+        loss = contrastive_loss(features_1, features_2, *taus, self.crop, self.window)
+        if not self.spatial_weight:
+            return loss
+        spatial = spatial_contrastive_loss(features_1, features_2, crop=self.crop)
+        return loss + self.spatial_weight * spatial
 
     def get_config(self):
         """Arguments that build this loss again."""
@@ -201,4 +262,5 @@ class ContrastiveLoss(keras.losses.Loss):
             "crop": self.crop,
             "window": self.window,
             "both_orders": self.both_orders,
+            "spatial_weight": self.spatial_weight,
         }

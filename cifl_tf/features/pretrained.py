@@ -5,17 +5,20 @@ to go on training, and a model card. ``SHA256SUMS`` there, in the format of ``sh
 all files of all folders. Other files there, such as those of a file manager, are never read.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cifl_tf._compat import keras
-from cifl_tf.features.inference import ENCODER_FILE
-from cifl_tf.images.atomic import expanded
-from cifl_tf.models.files import load_network
+from cifl_tf.images.atomic import absolute_path, expanded
+
+if TYPE_CHECKING:  # `cifl info` asks for names only, and Keras takes seconds
+    from cifl_tf._compat import keras
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-SUMS_FILE, CARD_FILE = "SHA256SUMS", "README.md"
+SUMS_FILE, CARD_FILE, ENCODER_FILE = "SHA256SUMS", "README.md", "encoder.keras"
 INTENSITY = "intensity"  # stands for no encoder: the paper's baseline
 
 
@@ -100,7 +103,13 @@ def load_encoder(model) -> keras.Model:
     file = path / ENCODER_FILE if path.is_dir() else path
     if file.resolve().is_relative_to(WEIGHTS.resolve()):
         return _load_shipped(WEIGHTS / file.resolve().relative_to(WEIGHTS.resolve()))
-    return load_network(file)
+    return _load(file)
+
+
+def absolute_model(model: str) -> str:
+    """What stands for a model in a configuration: "intensity", a name, or an absolute path."""
+    named = model == INTENSITY or model in pretrained_encoders()
+    return model if named else absolute_path(model)
 
 
 def load_features(model) -> keras.Model | None:
@@ -124,7 +133,13 @@ def _load_shipped(file):
         raise ValueError(
             f"{file} does not ship with cifl_tf, but lies among what does; move it elsewhere"
         )
-    return load_network(file, content=contents[path])
+    return _load(file, contents[path])
+
+
+def _load(file, content=None):
+    from cifl_tf.models.files import load_network
+
+    return load_network(file, content=content)
 
 
 def _sums() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Train an encoder in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 
 import tensorflow as tf
@@ -14,10 +15,9 @@ from cifl_tf.features.encoder import (
     build_encoder,
     transfer_weights,
 )
-from cifl_tf.features.inference import ENCODER_FILE
 from cifl_tf.features.losses import ContrastiveLoss
 from cifl_tf.features.pictures import FeaturePictures
-from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.features.pretrained import ENCODER_FILE, load_encoder
 from cifl_tf.images.atomic import expanded
 from cifl_tf.models.files import ENCODER, load_network
 from cifl_tf.models.precision import precision_policy
@@ -35,7 +35,12 @@ from cifl_tf.training.folder import (
 from cifl_tf.training.progress import Goal, read_progress
 
 
-def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Model:
+def train(
+    out,
+    config: TrainingConfig,
+    verbose: int | str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.Model:
     """Train an encoder in a folder, or go on with it, or load it when it is complete.
 
     The folder holds ``config.json``, ``encoder.keras``, ``history.csv``, ``checkpoints`` (of model,
@@ -46,6 +51,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         out: the folder; new, empty, or of the same configuration.
         config: what to train.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
+        callbacks: further ones, such as ``SnapshotEncoder``; not called when it is complete.
 
     Returns:
         The trained encoder.
@@ -79,6 +85,7 @@ def train(out, config: TrainingConfig, verbose: int | str = "auto") -> keras.Mod
         [
             SaveEncoder(out / ENCODER_FILE),
             FeaturePictures(out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
+            *callbacks,
         ],
         verbose,
         progress,

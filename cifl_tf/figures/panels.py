@@ -54,6 +54,20 @@ def save_figure(figure: Figure, path, dpi: int = 120) -> None:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 
+def central_slice(volume: np.ndarray, axis: int, share: float = 0.5) -> int:
+    """Index of the slice along an axis before which this share of the intensity lies.
+
+    Of the intensity rather than the voxels: the head may lie anywhere in the volume.
+
+    Args:
+        volume: intensities (x, y, z), not negative.
+        axis: across the slices.
+        share: in [0, 1].
+    """
+    mass = np.cumsum(volume.sum(tuple({0, 1, 2} - {axis})))
+    return min(int(np.searchsorted(mass, share * mass[-1])), len(mass) - 1)
+
+
 def _with_three_axes(image):
     """The image, of a slice as a volume of one."""
     if image.ndim == 3:

@@ -25,6 +25,11 @@ def expanded(path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def absolute_path(path) -> str:
+    """The path from the root, as text, with the home folder for ``~`` and without links."""
+    return str(expanded(path).resolve())
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """Give a temporary path to write a file or folder to; rename it to ``path`` at the end.

@@ -6,13 +6,19 @@ from dataclasses import dataclass, field
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
-from nibabel.orientations import inv_ornt_aff, io_orientation
+from nibabel.orientations import (
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from cifl_tf.images.memory import available_memory, size_text
 from cifl_tf.images.nifti import checked_affine
 
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+CANONICAL = ((0, 1), (1, 1), (2, 1))
 SCANNER = 1  # the code of an sform or qform of the scanner's axes
 SFORM = ("sform_code", "srow_x", "srow_y", "srow_z")
 QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -44,6 +50,11 @@ class Grid:
     stored_affine: np.ndarray = field(repr=False)
     itk_affine: np.ndarray
 
+    def points(self) -> np.ndarray:
+        """The voxels' centers in mm, (x, y, z, 3)."""
+        voxels = np.moveaxis(np.indices(three_axes(self.shape)), 0, -1)
+        return apply_affine(self.affine, voxels)
+
     def image(self, array) -> nibabel.Nifti1Image:
         """A NIfTI image on this grid; the file holds the values of the array as they are.
 
@@ -71,6 +82,19 @@ def grid_of(image, shape, name) -> Grid:
     in_mm = np.diag([*[_mm_per_unit(image.header)] * 3, 1.0])
     itk_affine = in_mm @ _itk_affine(image, affine)
     return Grid(shape, in_mm @ affine, _geometry(image, affine), affine, itk_affine)
+
+
+def grid_at(affine, shape) -> Grid:
+    """A grid that no file has.
+
+    Args:
+        affine: (4, 4), voxels to mm.
+        shape: two or three sizes.
+    """
+    image = nibabel.Nifti1Image(np.broadcast_to(np.uint8(0), shape), affine)
+    image.set_sform(affine, code="scanner", update_affine=False)  # which would round the affine
+    image.header.set_xyzt_units("mm")
+    return grid_of(image, tuple(shape), "the grid")
 
 
 def _mm_per_unit(header):
@@ -240,3 +264,18 @@ def resample(array, affine, target_affine, target_shape, interpolation, outside=
             cval=outside or 0.0,
         )
     return resampled
+
+
+def bring_onto(grid: Grid, array, affine, interpolation):
+    """Resample an array to the grid of an image.
+
+    Args:
+        grid: in any orientation.
+        array, affine, interpolation: see ``resample``.
+
+    Returns:
+        Of the type of the array, (x, y, z) of the grid, and channels.
+    """
+    orientation, shape, canonical_affine = canonical(grid)
+    array = resample(array, affine, canonical_affine, shape, interpolation)
+    return apply_orientation(array, ornt_transform(CANONICAL, orientation))

@@ -5,23 +5,20 @@ perhaps resampled. ``to_original`` brings what was computed on it back to the in
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
-from nibabel.orientations import apply_orientation, ornt_transform
+from nibabel.orientations import apply_orientation
 
 from cifl_tf.images.atomic import atomic_path
-from cifl_tf.images.grid import Grid, canonical, grid_of, resample, resized, three_axes
+from cifl_tf.images.grid import Grid, bring_onto, canonical, grid_of, resample, resized, three_axes
 from cifl_tf.images.intensity import find_background
 from cifl_tf.images.nifti import WRITABLE, check_values, checked_suffix, one_frame, open_image
+from cifl_tf.images.planes import PLANES
 
-PlaneName = Literal["sagittal", "coronal", "axial"]
-PLANES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 MOST_ANISOTROPIC = 1.5  # longest over shortest side of a voxel that is not of a thick slice
 LABEL_NOISE = 1e-3  # from a whole number; more is no rounding error
-CANONICAL = ((0, 1), (1, 1), (2, 1))
 ORDERS = ("continuous", "linear", "nearest")
 
 
@@ -201,10 +198,7 @@ def to_original(array, volume: Volume, order: str = "continuous") -> nibabel.Nif
     elif array.dtype.kind == "b" or array.dtype.itemsize > 4:
         array = array.astype(np.int32)  # NIfTI has no bool, and few programs read 64-bit integers
     original = volume.original
-    orientation, shape, affine = canonical(original)
-    if array.shape[:3] != shape or not np.array_equal(affine, volume.affine):
-        array = resample(array, volume.affine, affine, shape, order)
-    array = apply_orientation(array, ornt_transform(CANONICAL, orientation))
+    array = bring_onto(original, array, volume.affine, order)
     return original.image(array.reshape(original.shape) if array.ndim == 3 else array)
 
 

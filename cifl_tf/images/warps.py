@@ -39,12 +39,22 @@ def itk_field(displacement, fixed_affine, moving_affine=None, axis: int = 2) -> 
     )
     voxels = np.moveaxis(np.indices(field.shape[:3]), 0, -1)
     vectors = apply_affine(moving_affine, voxels + field) - apply_affine(fixed_affine, voxels)
+    return vector_image(vectors, fixed_affine)
+
+
+def vector_image(vectors, affine) -> nibabel.Nifti1Image:
+    """Vectors in mm as the 5-D NIfTI image that ANTs and ITK read.
+
+    Args:
+        vectors: (x, y, z, 3), in RAS.
+        affine: (4, 4), voxels to mm in RAS.
+    """
     vectors = (vectors * RAS_TO_LPS)[..., None, :].astype(np.float32)
-    image = nibabel.Nifti1Image(vectors, fixed_affine)
+    image = nibabel.Nifti1Image(vectors, affine)
     image.header.set_intent(VECTOR_INTENT)
     # ITK prefers the qform unless the sform says "scanner"; a sheared affine has no qform.
-    image.set_sform(fixed_affine, code="scanner")
-    image.set_qform(fixed_affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")
     return image
 
@@ -73,6 +83,30 @@ def read_warp(path, moving_affine=None) -> tuple[np.ndarray, np.ndarray]:
         FileNotFoundError: there is no such file.
         ValueError: it is no field of vectors.
     """
+    vectors, image = read_vectors(path)
+    fixed_affine = np.asarray(image.affine, np.float64)
+    moving_affine = (
+        fixed_affine if moving_affine is None else _checked_affine(moving_affine, "moving")
+    )
+    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
+    world = apply_affine(fixed_affine, voxels) + vectors
+    displacement = apply_affine(np.linalg.inv(moving_affine), world) - voxels
+    return displacement.astype(np.float32), fixed_affine
+
+
+def read_vectors(path) -> tuple[np.ndarray, nibabel.Nifti1Image]:
+    """Read a displacement field of ANTs or ITK.
+
+    Args:
+        path: of the file, or a nibabel image in memory.
+
+    Returns:
+        Vectors (x, y, z, 3) in mm, in RAS; and the image that was read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no field of vectors.
+    """
     image = path if hasattr(path, "dataobj") else _load(path)
     name = "the image" if image is path else str(path)
     intent = int(image.header["intent_code"]) if "intent_code" in image.header else None
@@ -81,20 +115,14 @@ def read_warp(path, moving_affine=None) -> tuple[np.ndarray, np.ndarray]:
             f"{name} has shape {image.shape} and intent {intent}, but a displacement field of ITK "
             f"has (x, y, z, 1, 3) and {VECTOR_INTENT}; give what `write_warp` or ANTs wrote"
         )
-    fixed_affine = _checked_affine(image.affine, "fixed")
-    moving_affine = (
-        fixed_affine if moving_affine is None else _checked_affine(moving_affine, "moving")
-    )
+    _checked_affine(image.affine, "fixed")
     vectors = np.asarray(image.dataobj, np.float64)[..., 0, :] * RAS_TO_LPS
     if not np.isfinite(vectors).all():
         raise ValueError(
             f"{name} holds {np.sum(~np.isfinite(vectors))} values that are not finite; write the "
             "field again"
         )
-    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
-    world = apply_affine(fixed_affine, voxels) + vectors
-    displacement = apply_affine(np.linalg.inv(moving_affine), world) - voxels
-    return displacement.astype(np.float32), fixed_affine
+    return vectors, image
 
 
 def _load(path):

@@ -42,7 +42,8 @@ def match_voxels(
 
     The match of x is the y with the highest cosine of ``features_1(x)`` and ``features_2(y)``,
     after the mean of each channel inside the mask is taken off, among the y within ``radius``
-    voxels along every axis. Where both images show the same subject, x itself is right.
+    voxels along every axis. Where both images show the same subject, x itself is right. Where
+    several match equally, all count, with equal shares.
 
     Args:
         features_1: (*spatial, C), of slices or volumes.
@@ -83,9 +84,9 @@ def match_voxels(
         places = places[np.sort(chosen)]
     unit_1, unit_2 = _unit(features_1, mask), _unit(features_2, mask)
     offsets = np.array([*itertools.product(range(-radius, radius + 1), repeat=len(shape))])
-    # From near to far: of equal matches the nearest counts.
-    offsets = offsets[np.argsort((offsets**2).sum(axis=1), kind="stable")]
-    matches = []
+    right = np.abs(offsets).max(axis=1) <= tolerance
+    length = np.linalg.norm(offsets, axis=1)
+    accuracy, distance, same = [], [], []
     for start in range(0, len(places), VOXELS_AT_ONCE):
         some = places[start : start + VOXELS_AT_ONCE]
         candidates = some[:, None] + offsets
@@ -94,16 +95,18 @@ def match_voxels(
         values = unit_2[tuple(np.moveaxis(reached, -1, 0))]
         cosine = np.einsum("nc,nkc->nk", unit_1[tuple(some.T)], values)
         cosine = np.where(inside, cosine, -np.inf)
-        best = (cosine >= cosine.max(axis=1, keepdims=True) - ROUNDING).argmax(axis=1)
-        matches.append(candidates[np.arange(len(some)), best])
-    found = np.concatenate(matches)
-    same = np.nan
-    if labels is not None:
-        same = np.mean(labels[0][tuple(places.T)] == labels[1][tuple(found.T)])
+        # Equal matches share the voxel, or features that are the same everywhere would match best.
+        best = cosine >= cosine.max(axis=1, keepdims=True) - ROUNDING
+        share = best / best.sum(axis=1, keepdims=True)
+        accuracy.append(share @ right)
+        distance.append(share @ length)
+        if labels is not None:
+            own, found = labels[0][tuple(some.T)], labels[1][tuple(np.moveaxis(reached, -1, 0))]
+            same.append((share * (own[:, None] == found)).sum(axis=1))
     return Matching(
-        accuracy=float(np.mean(np.abs(found - places).max(axis=1) <= tolerance)),
-        distance=float(np.linalg.norm(found - places, axis=1).mean()),
-        label_accuracy=float(same),
+        accuracy=float(np.concatenate(accuracy).mean()),
+        distance=float(np.concatenate(distance).mean()),
+        label_accuracy=float(np.concatenate(same).mean()) if same else np.nan,
         num_voxels=len(places),
     )
 

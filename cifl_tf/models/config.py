@@ -19,6 +19,7 @@ PREFIX = "cifl_tf>"  # of the classes that this package registers with Keras
 REGISTERING_MODULES = (
     "augmentation.test_time",
     "features.cifl",
+    "features.encoder",
     "features.frozen",
     "features.layers",
     "features.losses",
@@ -27,6 +28,7 @@ REGISTERING_MODULES = (
     "registration.network",
     "registration.similarity",
     "segmentation.losses",
+    "segmentation.segmenter",
     "synthesis.pairs",
 )
 # Of Keras what images need and what holds no code. Not Lambda and TFOpLambda, which call functions;
@@ -149,8 +151,8 @@ class _Walk:
         if all(isinstance(each, str) for each in (module, name, registered or "")):
             if registered in self.own:
                 own = self.own[registered]
-                if f"{module}.".startswith("cifl_tf.") and name == own.__name__:
-                    return {"module": own.__module__, "class_name": name}
+                if f"{module}.".startswith("cifl_tf.") and PREFIX + name == registered:
+                    return {"module": own.__module__, "class_name": own.__name__}
             elif registered in (None, name):
                 public = KERAS_CLASSES.get((module.removeprefix("tf_"), name))
                 if public is not None:
@@ -163,10 +165,15 @@ class _Walk:
         )
 
 
-def own_classes() -> dict[str, type]:
-    """The layers and models that this package registers with Keras, by their registered names."""
+def register_classes() -> None:
+    """Import all classes that a file may name; Keras finds no layer that nobody imported."""
     for module in REGISTERING_MODULES:
         importlib.import_module(f"cifl_tf.{module}")
+
+
+def own_classes() -> dict[str, type]:
+    """The layers and models that this package registers with Keras, by their registered names."""
+    register_classes()
     return {
         name: found
         for name, found in keras.saving.get_custom_objects().items()

@@ -92,7 +92,7 @@ def load_network(file, kind: Kind = ENCODER, content: bytes | None = None) -> ke
 def kind_of(network: keras.Model) -> Kind:
     """Which kind a network is; any network from images to channels is an encoder."""
     # By registered names, because this module comes before those of the classes.
-    if _is(network, "RegistrationNetwork"):
+    if _is(network, "Registration"):
         return REGISTRATION
     return SEGMENTER if _is(network, "Segmenter") or _segments(network) else ENCODER
 

@@ -1,7 +1,8 @@
 from .arrays import register as register
 from .config import RegistrationConfig as RegistrationConfig
+from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp
-from .images import Registration as Registration
+from .images import RegistrationResult as RegistrationResult
 from .images import register_images as register_images
 from .images import save_registration as save_registration
 from .instance import InstanceSettings as InstanceSettings
@@ -9,6 +10,7 @@ from .instance import optimize_instance as optimize_instance
 from .loading import load_registration as load_registration
 from .methods import InstanceMethod as InstanceMethod
 from .methods import NetworkMethod as NetworkMethod
+from .network import Registration as Registration
 from .network import RegistrationNetwork as RegistrationNetwork
-from .network import check_settings as check_settings
+from .settings import check_settings as check_settings
 from .training import train_registration as train_registration

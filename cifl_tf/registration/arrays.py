@@ -1,13 +1,17 @@
 """Register arrays."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from cifl_tf.registration.displacements import checked_pair
-from cifl_tf.registration.network import RegistrationNetwork
+
+if TYPE_CHECKING:  # the network applies itself by this module
+    from cifl_tf.registration.network import Registration
 
 
 def register(
-    network: RegistrationNetwork, moving, fixed, inverse: bool = False, batch_size: int = 8
+    network: "Registration", moving, fixed, inverse: bool = False, batch_size: int = 8
 ) -> np.ndarray:
     """Displacement between two images, or between the images of two batches.
 

@@ -1,17 +1,30 @@
 """What a registration network is trained with."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from cifl_tf._checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
-from cifl_tf.augmentation.intensity import make_intensity_augmentation
-from cifl_tf.features.frozen import checked_remappings
-from cifl_tf.images.volumes import PLANES
-from cifl_tf.registration.network import check_settings
+from cifl_tf._checks import (
+    COUNT,
+    NDIM,
+    POSITIVE,
+    SEED,
+    SHARE,
+    check_choice,
+    check_fields,
+    check_given,
+)
+from cifl_tf._options import Option
+from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.features.pretrained import absolute_model
+from cifl_tf.images.planes import PLANES, PlaneName
+from cifl_tf.registration.settings import check_settings
+
+if TYPE_CHECKING:  # images take seconds to import
+    from cifl_tf.datasets.views import View
+
+MOST_VOXELS = 1_500_000  # that are registered by default
 
 SimilarityName = Literal["image", "features"]
-
-
 LossName = Literal["mse", "multiscale-mse", "ncc"]
 
 
@@ -19,48 +32,56 @@ LossName = Literal["mse", "multiscale-mse", "ncc"]
 class RegistrationConfig:
     """What a registration network is trained with.
 
+    The first sentence of each attribute is the help of its option of ``cifl register train``.
+
     Attributes:
-        encoder: folder or .keras file of the encoder, or "intensity" for the paper's baseline.
-        contrast: the one contrast to train on, such as "T1w"; see ``Subject.image``.
+        encoder: a name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the
+            paper's baseline.
+        contrast: the one contrast to train on, such as T1w. See ``Subject.image``.
         ndim: 2 for slices, 3 for volumes.
-        voxel_size: in mm, to which the images of both cohorts are resampled, see
-            ``Cohort.resampled``; None for their own, which must be the same then.
-        plane: of the slices.
+        voxel_size: resample all images to this size in mm before. See ``Cohort.resampled``; None
+            for their own size, which must be the same then.
+        plane: plane of the slices.
         num_slices: slices per subject; slice i of one is registered to slice i of another.
-        center_label: name of the label on which the slices are centered; None for the middle.
-        remappings: see ``FrozenFeatures``.
-        similarity: what the loss compares, "image" or "features"; see ``RegistrationNetwork``.
-        loss: how: "mse", "multiscale-mse" (``MultiScaleMSE``) or "ncc" (``LocalNCC``).
-        smoothness: see ``RegistrationNetwork``, as for the next three.
-        label_weight: 0 trains without labels.
-        int_steps: squarings that integrate the velocity.
-        int_resolution: voxel size of the velocity, in voxels.
+        center_label: name of the label on which the slices are centered. None for the middle.
+        remappings: average the features of an image and of remapped copies of it: names out of
+            inverted, gamma and folded with commas between, or none. See ``FrozenFeatures``.
+        similarity: what the loss compares. See ``Registration``, as for the next three.
+        loss: how the loss compares. Also ``MultiScaleMSE`` and ``LocalNCC``.
+        smoothness: weight of the smoothness of the warp.
+        label_weight: weight of the overlap of the labels; 0 trains without them.
+        int_steps: squarings that integrate the velocity; 0 for a warp without velocity.
+        int_resolution: voxel size of the velocity, in voxels of the image.
         num_filters: channels of the U-Net at full resolution.
-        num_cascades: how many times the network is applied; see ``RegistrationNetwork``.
+        num_cascades: how many times the network is applied, each time to what it warped before. See
+            ``Registration``.
         steps: optimization steps.
-        batch_size: pairs per step; 0 for 6 of slices, or 1 of volumes.
-        learning_rate: of Adam at the start; it falls to zero along a cosine.
-        augment: deform both images of a pair in one random way; see ``SpatialAugmentation``. In a
-            way each, it would ask for larger warps than subjects need, and trained worse.
-        intensity_augmentation: change the intensities that the network sees, of each image in its
-            own way, see ``IntensityAugmentation``; the loss compares the images as they are.
-        random_contrast: share of the images that get a random contrast, also where nothing else
-            varies.
-        seed: of weights, order and augmentation.
+        batch_size: pairs per step. 0 for 6 of slices, or 1 of volumes.
+        learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
+        augment: deform both images of a pair at random, in one way. See ``SpatialAugmentation``. In
+            a way each, it would ask for larger warps than subjects need, and trained worse.
+        intensity_augmentation: vary gamma, bias field, slice thickness and noise at random. Of each
+            image in its own way, see ``IntensityAugmentation``; the loss compares the images as
+            they are.
+        random_contrast: share of the training images that get a random contrast, also where
+            nothing else varies.
+        seed: seed of weights, order, augmentation and the choice of subjects.
 
     Raises:
-        ValueError: there is no such loss, similarity or plane, or the ensemble names what there is
-            not, or something twice; ``random_contrast`` is no share, a weight is negative, or
+        ValueError: there is no such loss, similarity or plane, or the remappings name what there
+            is not, or something twice; ``random_contrast`` is no share, a weight is negative, or
             another number is not positive, finite or whole.
     """
 
-    encoder: str
+    encoder: Annotated[
+        str, Option(default="shapes-2d or shapes-3d", kind=str | None, to_field=absolute_model)
+    ]
     contrast: str = "T1w"
     ndim: int = 2
-    voxel_size: float | None = None
-    plane: str = "coronal"
+    voxel_size: Annotated[float | None, Option(default="their own, which must be the same")] = None
+    plane: PlaneName = "coronal"
     num_slices: int = 9
-    center_label: str | None = None
+    center_label: Annotated[str | None, Option(default="the middle")] = None
     remappings: tuple[str, ...] = ("inverted",)
     similarity: SimilarityName = "image"
     loss: LossName = "mse"
@@ -71,7 +92,7 @@ class RegistrationConfig:
     num_filters: int = 16
     num_cascades: int = 2
     steps: int = 1500
-    batch_size: int = 0
+    batch_size: Annotated[int, Option(default="6; of volumes 1")] = 0
     learning_rate: float = 1e-3
     augment: bool = True
     intensity_augmentation: bool = True
@@ -80,9 +101,7 @@ class RegistrationConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "remappings", checked_remappings(self.remappings))
-        # It refuses what is no share.
-        make_intensity_augmentation(self.intensity_augmentation, self.random_contrast)
-        check_fields(self, ndim=NDIM)
+        check_fields(self, random_contrast=SHARE, ndim=NDIM)
         check_choice("plane", self.plane, [*PLANES])
         check_choice("loss", self.loss, get_args(LossName))
         if self.batch_size == 0:
@@ -91,3 +110,10 @@ class RegistrationConfig:
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **dict.fromkeys(counts, COUNT))
         check_given(self, voxel_size=POSITIVE)
         check_settings(self)
+
+    @property
+    def view(self) -> "View":
+        """Of every subject."""
+        from cifl_tf.datasets.views import View
+
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)

@@ -6,7 +6,7 @@ from nibabel.affines import voxel_sizes
 
 from cifl_tf._notes import note
 from cifl_tf._random_keys import key_of
-from cifl_tf.datasets import Cohort, stack_cohort
+from cifl_tf.datasets import Cohort
 
 
 def pair_data(
@@ -88,9 +88,7 @@ def warn_of_different_spaces(cohort: Cohort) -> None:
 
 
 def _arrays(cohort, config):
-    return stack_cohort(
-        cohort, config.contrast, config.ndim, config.plane, config.num_slices, config.center_label
-    )
+    return config.view.stack(cohort, config.contrast)
 
 
 def _positions(names):

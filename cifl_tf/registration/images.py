@@ -2,29 +2,27 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nibabel
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import voxel_sizes
 
 from cifl_tf.features.inference import fit_voxel_size
-from cifl_tf.figures.panels import save_figure
+from cifl_tf.figures.panels import central_slice, save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.grid import Grid, grid_of, sampling_steps, smooth_before_sampling
+from cifl_tf.images.grid import grid_at, grid_of
 from cifl_tf.images.nifti import open_image
 from cifl_tf.images.volumes import (
     MOST_ANISOTROPIC,
     PLANES,
-    read_label_volume,
     read_volume,
     save_image,
     slice_axis,
-    to_original,
 )
-from cifl_tf.images.warps import itk_field
-from cifl_tf.metrics import jacobian_determinant
+from cifl_tf.registration.config import MOST_VOXELS
+from cifl_tf.registration.displacement_field import Displacement, read_typed_labels
 from cifl_tf.registration.displacements import warp
 from cifl_tf.registration.methods import InstanceMethod, NetworkMethod, register_volumes
 
@@ -33,13 +31,12 @@ IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
 LABELS_FILE = "labels.nii.gz"
 REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), FIGURE_FILE)
 # Of a volume whose warp is optimized: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
-MOST_VOXELS = 1_500_000
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True, eq=False)
-class Registration:
+class RegistrationResult:
     """The warp between two image files, and what it makes of the moving one.
 
     Attributes:
@@ -57,6 +54,8 @@ class Registration:
             warp, at the worst point that both keep inside the image. Large where the warp folds,
             as it has no inverse there.
         views: slices for ``registration_figure`` by name.
+        displacement: of ``warp``, to go on computing with.
+        inverse: of ``inverse_warp``.
     """
 
     warped: nibabel.Nifti1Image
@@ -67,6 +66,8 @@ class Registration:
     folded: float
     inverse_residual: float
     views: Mapping[str, RegisteredSlice]
+    displacement: Displacement
+    inverse: Displacement
 
 
 def register_images(
@@ -79,7 +80,7 @@ def register_images(
     fixed_volume_index: int | None = None,
     moving_window: tuple[float, float] | None = None,
     fixed_window: tuple[float, float] | None = None,
-) -> Registration:
+) -> RegistrationResult:
     """Register two NIfTI or MGZ files, or nibabel images, that lie in about the same place.
 
     Both are scaled to [0, 1] as the method was trained with, the fixed image is resampled to the
@@ -113,15 +114,14 @@ def register_images(
     if method.ndim == 2:
         across = slice_axis(fixed_volume.data.shape, preprocessing.plane or "coronal")
     fixed_volume = fit_voxel_size(fixed_volume, preprocessing, across, voxel_size)
-    label_map = None if labels is None else _label_map(labels)
-    affine, grid = fixed_volume.affine, fixed_volume.original
+    label_volume = None if labels is None else read_typed_labels(labels)
+    grid = grid_at(fixed_volume.affine, fixed_volume.data.shape)
+    scaled = replace(
+        moving_volume,
+        data=preprocessing.with_choices(window=moving_window).scaling(moving_volume.data),
+    )
     pair = (
-        _sampled(
-            preprocessing.with_choices(window=moving_window).scaling(moving_volume.data),
-            moving_volume.affine,
-            affine,
-            np.broadcast_to(0.0, (*fixed_volume.data.shape, 3)),
-        ),
+        np.asarray(Displacement.identity(grid).apply(scaled).dataobj),
         preprocessing.with_choices(window=fixed_window).scaling(fixed_volume.data),
     )
     if np.ptp(pair[0]) == 0:
@@ -129,32 +129,23 @@ def register_images(
             "the moving image shows nothing where the fixed image lies; align them first, for "
             "example by an affine registration, or correct the affines in their headers"
         )
-    forward, inverse = register_volumes(*pair, method)
-    residual = inversion_residual(forward, inverse, affine)
-    to_moving = _on_own_grid(forward @ affine[:3, :3].T, fixed_volume)
-    to_fixed = _sampled(
-        inverse @ affine[:3, :3].T,
-        affine,
-        moving_volume.affine,
-        np.broadcast_to(0.0, (*moving_volume.data.shape, 3)),
-        beyond=None,
+    forward, backward = (
+        Displacement.from_voxels(field, grid) for field in register_volumes(*pair, method)
     )
-    determinants = _determinants(_in_voxels(to_moving, grid.affine)).astype(np.float32)
-    warped = _sampled(moving_volume.data, moving_volume.affine, grid.affine, to_moving)
-    warped_labels = None
-    if label_map is not None:
-        volume, dtype = label_map
-        values = _sampled(volume.data, volume.affine, grid.affine, to_moving, "nearest")
-        warped_labels = grid.image(values.astype(exact_type(values, dtype)).reshape(grid.shape))
-    return Registration(
-        warped=grid.image(warped.reshape(grid.shape)),
-        warp=_field(to_moving, grid, moving_volume.original),
-        inverse_warp=_field(_on_own_grid(to_fixed, moving_volume), moving_volume.original, grid),
-        jacobian=grid.image(determinants.reshape(grid.shape)),
-        labels=warped_labels,
-        folded=float(np.mean(determinants <= 0)),
-        inverse_residual=residual,
-        views=_views(*pair, forward, affine, method),
+    displacement = forward.on(fixed_volume.original)
+    inverse = backward.on(moving_volume.original)
+    jacobian = displacement.jacobian()
+    return RegistrationResult(
+        warped=displacement.apply(moving_volume),
+        warp=displacement.to_itk(moving_volume.original),
+        inverse_warp=inverse.to_itk(fixed_volume.original),
+        jacobian=jacobian,
+        labels=None if label_volume is None else displacement.apply(label_volume, "nearest"),
+        folded=float(np.mean(np.asarray(jacobian.dataobj) <= 0)),
+        inverse_residual=forward.residual(backward),
+        views=_views(*pair, forward, method),
+        displacement=displacement,
+        inverse=inverse,
     )
 
 
@@ -186,7 +177,7 @@ def optimization_voxel_size(image) -> float | None:
     return float(f"{max(affordable, sizes.min()):.2g}")
 
 
-def save_registration(found: Registration, out, overwrite: bool = False) -> None:
+def save_registration(found: RegistrationResult, out, overwrite: bool = False) -> None:
     """Write the images of a registration and a picture of it to a folder, each whole or not at all.
 
     ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
@@ -215,106 +206,24 @@ def save_registration(found: Registration, out, overwrite: bool = False) -> None
     save_figure(registration_figure(found.views), out / FIGURE_FILE, dpi=200)
 
 
-def _sampled(values, affine, grid_affine, vectors, order="linear", beyond: float | None = 0.0):
-    """Values at the points of another grid, moved by vectors (*shape, 3) in mm.
-
-    As in ITK an image ends half a voxel beyond the center of its last voxel, and is ``beyond`` from
-    there on; None continues its edge.
-    """
-    if order == "linear":
-        values = smooth_before_sampling(values, sampling_steps(affine, grid_affine))
-    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
-    world = apply_affine(grid_affine, voxels) + vectors
-    positions = apply_affine(np.linalg.inv(affine), world)
-    sampled = warp(values, positions - voxels, order)
-    if beyond is not None:
-        last = np.array(values.shape[:3]) - 0.5
-        sampled[((positions < -0.5) | (positions > last)).any(axis=-1)] = beyond
-    return sampled
-
-
-def _on_own_grid(vectors, volume):
-    """Vectors in mm, of the grid of a volume, on the grid of the file it was read from."""
-    return np.asarray(to_original(vectors, volume).dataobj)
-
-
-def _in_voxels(vectors, affine):
-    return vectors @ np.linalg.inv(affine[:3, :3]).T
-
-
-def _field(vectors, grid: Grid, other: Grid):
-    """ITK's field of vectors (*shape, 3) in mm, from the points of a grid to those of another."""
-    voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
-    points = apply_affine(grid.affine, voxels) + vectors
-    displacement = apply_affine(np.linalg.inv(other.affine), points) - voxels
-    return itk_field(displacement, grid.itk_affine, other.itk_affine)
-
-
-def exact_type(values, preferred) -> np.dtype:
-    """The type in which a file holds whole numbers as they are.
-
-    Args:
-        values: integers.
-        preferred: taken where it is an integer type of up to 32 bits that holds them all.
-    """
-    preferred = np.dtype(preferred)
-    if preferred.kind in "iu" and preferred.itemsize <= 4:
-        limits = np.iinfo(preferred)
-        if limits.min <= values.min() and values.max() <= limits.max:
-            return preferred
-    return np.dtype(np.int32)
-
-
-def inversion_residual(displacement, inverse, affine) -> float:
-    """How far the inverse of a displacement, and then the displacement, miss a point, in mm.
-
-    Args:
-        displacement: (x, y, z, 3) in voxels.
-        inverse: the same, on the same grid.
-        affine: (4, 4), voxels to mm.
-
-    Returns:
-        The largest distance over the points that the inverse keeps inside the grid.
-    """
-    missed = inverse + warp(displacement, inverse)
-    reached = np.moveaxis(np.indices(inverse.shape[:3]), 0, -1) + inverse
-    inside = ((reached >= 0) & (reached <= np.array(inverse.shape[:3]) - 1)).all(axis=-1)
-    distances = np.linalg.norm(missed @ affine[:3, :3].T, axis=-1)
-    return float(distances[inside].max(initial=0.0))
-
-
-def _label_map(labels):
-    """A label map and the type its voxels are stored in."""
-    image, _ = open_image(labels)
-    return read_label_volume(image), image.get_data_dtype()
-
-
-def _determinants(displacement):
-    """Jacobian determinants (x, y, z); axes of one voxel are left out."""
-    wide = [axis for axis in range(3) if displacement.shape[axis] > 1]
-    flat = displacement[..., wide].squeeze(tuple({0, 1, 2} - set(wide)))
-    return jacobian_determinant(flat).reshape(displacement.shape[:3])
-
-
-def _views(moving, fixed, displacement, affine, method):
+def _views(moving, fixed, displacement, method):
     """Slices to show: the middle ones of all planes, or several of the plane of the method."""
     if method.ndim == 3:
         places = [(axis, 0.5) for axis in range(3)]
     else:
         axis = slice_axis(fixed.shape, method.preprocessing.plane or "coronal")
         places = [(axis, share) for share in SHARES]
-    warped = warp(moving, displacement, outside=0.0)
+    field = displacement.in_voxels()
+    warped = warp(moving, field, outside=0.0)
     views = {}
     for axis, share in places:
-        # Of the intensity rather than the voxels: the head may lie anywhere in the volume.
-        mass = np.cumsum(fixed.sum(tuple({0, 1, 2} - {axis})))
-        index = int(np.searchsorted(mass, share * mass[-1]))
-        width, height = np.delete(voxel_sizes(affine), axis).tolist()
+        index = central_slice(fixed, axis, share)
+        width, height = np.delete(voxel_sizes(displacement.grid.affine), axis).tolist()
         views[f"{list(PLANES)[axis]} {index}"] = RegisteredSlice(
             fixed.take(index, axis),
             moving.take(index, axis),
             warped.take(index, axis),
-            np.delete(displacement.take(index, axis), axis, axis=-1),
+            np.delete(field.take(index, axis), axis, axis=-1),
             (width, height),
         )
     return views

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cifl_tf._compat import keras
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import slice_axis
-from cifl_tf.models.image_model import Preprocessing, preprocessing_of
+from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.arrays import register
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.instance import InstanceSettings, optimize_instance
-from cifl_tf.registration.network import RegistrationNetwork
+
+if TYPE_CHECKING:  # the network applies itself by this module
+    from cifl_tf.registration.network import Registration
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +23,14 @@ class NetworkMethod:
     """Registration by a trained network.
 
     Attributes:
-        network: for images of any size; see ``RegistrationNetwork.for_shape``.
+        network: for images of any size; see ``Registration.for_shape``.
         plane: "sagittal", "coronal" or "axial": the slices that a network for slices gets; None for
             those of its training.
         refine: settings of an instance optimization after it, on the features that the network
             sees; None for the network alone.
     """
 
-    network: RegistrationNetwork
+    network: "Registration"
     plane: str | None = None
     refine: InstanceSettings | None = None
 

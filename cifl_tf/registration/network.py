@@ -1,32 +1,35 @@
 """Registration: frozen features of two images and a voxelmorph network as one Keras model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 
-from cifl_tf._checks import AT_LEAST_0, COUNT, Number, check_choice, check_fields
 from cifl_tf._compat import keras, vxm
-from cifl_tf._random_keys import key_of, split_key
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import PadToMultiple
+from cifl_tf.images.atomic import expanded
 from cifl_tf.images.intensity import BEFORE_0_2
+from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
+from cifl_tf.models.config import register_classes
+from cifl_tf.models.files import REGISTRATION, load_network
 from cifl_tf.models.former_names import with_present_names
-from cifl_tf.models.image_model import Preprocessing, as_preprocessing
+from cifl_tf.registration.dense import build_dense
 from cifl_tf.registration.displacements import compose_batch, warp_batch
-from cifl_tf.registration.similarity import gradient_penalty, soft_dice
+from cifl_tf.registration.images import RegistrationResult, register_images
+from cifl_tf.registration.instance import InstanceSettings
+from cifl_tf.registration.methods import NetworkMethod
+from cifl_tf.registration.pair_model import PairModel
+from cifl_tf.registration.settings import MULTIPLE, check_settings, checked_shape
+from cifl_tf.training.folder import CONFIG_FILE, read_config
 
-SIMILARITIES = ("image", "features")
-# voxelmorph's own U-Net: channels on the way down, and up and after it, relative to the first.
-UNET_DOWN = (1, 2, 2, 2)
-UNET_UP = (2, 2, 2, 2, 2, 1, 1)
-MULTIPLE = 2 ** len(UNET_DOWN)
-MAX_INT_STEPS, MAX_PASSES = 30, 100  # each is a part of the graph; 7 and 1 are usual
+REGISTRATION_FILE = "registration.keras"
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
-class RegistrationNetwork(keras.Model):
+@keras.saving.register_keras_serializable(package="cifl_tf", name="RegistrationNetwork")
+class Registration(PairModel):
     """From a moving and a fixed image to the warp between them, seen through frozen features.
 
     Frozen encoder, then ``vxm.networks.VxmDense`` (Balakrishnan et al., IEEE TMI 2019) on the
@@ -38,11 +41,8 @@ class RegistrationNetwork(keras.Model):
     warps are composed (Zhao et al., Recursive cascaded networks, ICCV 2019). Training makes one
     pass, validation all of them.
 
-    Compile with the loss that compares the fixed and the warped: "mse", ``MultiScaleMSE`` or
-    ``LocalNCC``. ``fit`` takes a dataset of ``((moving, fixed),)`` or of
-    ``((moving, fixed), (moving_labels, fixed_labels))`` with one-hot label maps (batch, *shape,
-    labels), channel 0 the background. Logged: ``loss``, ``similarity`` (what the loss compares),
-    ``smoothness`` (the penalty before its weight), and with labels ``label_dice`` (soft Dice).
+    ``PairModel`` says what ``compile`` and ``fit`` take, and what they log.
+    ``predict`` takes arrays, ``register`` image files.
 
     Args:
         encoder: see ``build_encoder``; None registers on intensities, the paper's baseline.
@@ -67,6 +67,16 @@ class RegistrationNetwork(keras.Model):
     Raises:
         ValueError: the shape does not fit the encoder, an unknown ensemble, or what
             ``check_settings`` refuses.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> registration = cifl.Registration(None, (24, 20), num_filters=2)
+        >>> moving, fixed = np.random.rand(2, 3, 24, 20, 1)
+        >>> registration.predict([moving, fixed], verbose=0).shape
+        (3, 24, 20, 2)
+        >>> registration.compile("adam", "mse", metrics=["mae"])
+        >>> sorted(registration.fit((moving, fixed), verbose=0).history)
+        ['loss', 'mae', 'similarity', 'smoothness']
     """
 
     def __init__(
@@ -86,7 +96,7 @@ class RegistrationNetwork(keras.Model):
     ):
         super().__init__(**kwargs)
         self.preprocessing = as_preprocessing(preprocessing)
-        shape = _checked_shape(shape, encoder)
+        shape = checked_shape(shape, encoder)
         self.extract = FrozenFeatures(encoder, remappings, name="features")
         self._settings: dict[str, Any] = {
             "shape": shape,
@@ -101,32 +111,64 @@ class RegistrationNetwork(keras.Model):
         }
         check_settings(SimpleNamespace(**self._settings))
         self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
-        dense = vxm.networks.VxmDense(
+        self.dense = build_dense(
             [size + -size % MULTIPLE for size in shape],
-            nb_unet_features=[
-                [num_filters * width for width in widths] for widths in (UNET_DOWN, UNET_UP)
-            ],
-            int_steps=int_steps,
-            int_resolution=int_resolution,
-            src_feats=self.extract.num_features,
-            trg_feats=self.extract.num_features,
+            self.extract.num_features,
+            num_filters,
+            int_steps,
+            int_resolution,
         )
-        references = dense.references
-        # Not VxmDense itself: it would warp all the features as well, which nobody asks for.
-        self.dense = keras.Model(
-            [references.source, references.target],
-            [references.pos_flow, references.preint_flow],
-            name="vxm_dense",
-        )
-        # What changes the intensities that the network sees in training, such as an
-        # IntensityAugmentation; the loss compares the images as they are. It is not saved.
-        self.intensity_augmentation: Callable | None = None
-        self.intensity_seed: int | None = None  # gives every step its own; None draws without
-        self._signals = {
-            name: keras.metrics.Mean(name=name)
-            for name in ("loss", "similarity", "smoothness", "label_dice")
-        }
         self.build([(None, *shape, 1)] * 2)
+
+    @classmethod
+    def from_pretrained(cls, model) -> "Registration":
+        """Load a registration network.
+
+        Args:
+            model: folder of ``train_registration``, or its ``registration.keras``. The plane of one
+                from before version 0.2 is in the ``config.json`` beside it.
+
+        Raises:
+            ValueError: there is none yet, or the file is damaged.
+
+        Example:
+            >>> import tempfile, cifl_tf as cifl
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     cifl.Registration(None, (24, 20)).save(f"{folder}/registration.keras")
+            ...     cifl.Registration.from_pretrained(folder).shape
+            (24, 20)
+        """
+        path = expanded(model)
+        file = path if path.is_file() else path / REGISTRATION_FILE
+        network = load_network(file, REGISTRATION)
+        unknown = len(network.shape) == 2 and network.preprocessing.plane is None
+        if unknown and (file.parent / CONFIG_FILE).exists():
+            plane = read_config(file.parent)["plane"]
+            network.preprocessing = network.preprocessing.with_choices(plane)
+        return network
+
+    def register(
+        self, moving, fixed, refine: InstanceSettings | None = None, **options
+    ) -> RegistrationResult:
+        """Register two NIfTI or MGZ files, or nibabel images, of any size.
+
+        Args:
+            moving: the image to warp.
+            fixed: the image it is warped to.
+            refine: settings of an optimization of the warp after the network; None for none.
+            options: of ``register_images``.
+
+        Raises:
+            ValueError, FileNotFoundError: as ``register_images``.
+
+        Example:
+            >>> import cifl_tf as cifl, nibabel, numpy as np
+            >>> registration = cifl.Registration(None, (16, 16), num_filters=2)
+            >>> image = nibabel.Nifti1Image(np.random.rand(20, 6, 18), np.eye(4))
+            >>> registration.register(image, image).warped.shape
+            (20, 6, 18)
+        """
+        return register_images(moving, fixed, NetworkMethod(self, refine=refine), **options)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,7 +185,7 @@ class RegistrationNetwork(keras.Model):
         """Whether the warp is the integral of a velocity, so that ``inverse`` is there."""
         return self._settings["int_steps"] > 0
 
-    def for_shape(self, shape: Sequence[int]) -> "RegistrationNetwork":
+    def for_shape(self, shape: Sequence[int]) -> "Registration":
         """The same network for images of another shape: same encoder, settings and weights.
 
         It is convolutional, and so applies to any size; weights are copied, not shared.
@@ -160,16 +202,11 @@ class RegistrationNetwork(keras.Model):
                 f"{len(self.shape)} sizes"
             )
         settings = {**self._settings, "shape": shape}
-        network = RegistrationNetwork(
+        network = Registration(
             self.extract.encoder, name=self.name, preprocessing=self.preprocessing, **settings
         )
         network.dense.set_weights(self.dense.get_weights())
         return network
-
-    @property
-    def metrics(self):
-        """What ``fit`` logs and resets at every epoch."""
-        return list(self._signals.values())
 
     def build(self, input_shape):
         """Nothing to build: all parts have their weights."""
@@ -213,18 +250,6 @@ class RegistrationNetwork(keras.Model):
             total = compose_batch(total, displacement)
         return total
 
-    def train_step(self, data):
-        """One optimization step on a batch of pairs."""
-        with tf.GradientTape() as tape:
-            loss = self._step(data, training=True)
-        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
-        return self._logs(data)
-
-    def test_step(self, data):
-        """Loss and signals of a batch of pairs."""
-        self._step(data, training=False)
-        return self._logs(data)
-
     def _features(self, inputs):
         moving, fixed = inputs
         return tf.split(self.extract(tf.concat([moving, fixed], axis=0)), 2)
@@ -250,52 +275,6 @@ class RegistrationNetwork(keras.Model):
         sizes = (slice(None), *(slice(size) for size in self.shape))
         return tf.cast(displacement[sizes], tf.float32)
 
-    def _step(self, data, training):
-        images, labels = _pairs(data)
-        seen, count = images, self.num_cascades
-        if training:
-            count = 1
-            seen = self._seen(images)
-        features = self._features(seen)
-        displacement, fields = self._passes(seen[0], features, count, training)
-        # A gradient through the features' values would not pass the encoder anyway.
-        moving, fixed = images if self._settings["similarity"] == "image" else features
-        # The mean, because a loss by its name, such as "mse", gives one value per voxel.
-        similarity = tf.reduce_mean(
-            keras.losses.get(self.loss)(fixed, warp_batch(moving, displacement))
-        )
-        penalties = [gradient_penalty(tf.cast(field, tf.float32)) for field in fields]
-        smoothness = tf.reduce_mean(penalties)
-        loss = similarity + self._settings["smoothness"] * smoothness
-        values = {"similarity": similarity, "smoothness": smoothness}
-        if labels is not None:
-            moving_labels, fixed_labels = (tf.cast(one, tf.float32) for one in labels)
-            dice = tf.reduce_mean(soft_dice(fixed_labels, warp_batch(moving_labels, displacement)))
-            loss += self._settings["label_weight"] * (1 - dice)
-            values["label_dice"] = dice
-        for name, value in {"loss": loss, **values}.items():
-            self._signals[name].update_state(value)
-        return loss
-
-    def _seen(self, images):
-        """The pair with the intensities that the network sees in training."""
-        if self.intensity_augmentation is None:
-            return images
-        if self.intensity_seed is None:
-            return [self.intensity_augmentation(image, None)[0] for image in images]
-        # The steps of the optimizer are in the checkpoint, so that training can go on there.
-        key = key_of(self.intensity_seed, 2, self.optimizer.iterations)
-        pairs = zip(images, split_key(key, 2), strict=True)
-        return [self.intensity_augmentation(image, None, seed=key)[0] for image, key in pairs]
-
-    def _logs(self, data):
-        _, labels = _pairs(data)
-        return {
-            name: signal.result()
-            for name, signal in self._signals.items()
-            if name != "label_dice" or labels is not None
-        }
-
     def get_config(self):
         """Arguments that build this network again."""
         encoder = self.extract.encoder
@@ -309,6 +288,7 @@ class RegistrationNetwork(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The network of a ``get_config``."""
+        register_classes()
         config = with_present_names(config)
         config.setdefault("preprocessing", Preprocessing(scaling=BEFORE_0_2))
         config["encoder"] = config["encoder"] and keras.saving.deserialize_keras_object(
@@ -317,48 +297,4 @@ class RegistrationNetwork(keras.Model):
         return cls(**config)
 
 
-def check_settings(settings) -> None:
-    """Refuse settings of a ``RegistrationNetwork`` that make no network.
-
-    Args:
-        settings: an object with the arguments of the network that are numbers, and its similarity.
-
-    Raises:
-        ValueError: an unknown similarity, a negative weight, or a number that is not finite or
-            whole, too low or too high.
-    """
-    check_choice("similarity", settings.similarity, SIMILARITIES)
-    check_fields(
-        settings,
-        smoothness=AT_LEAST_0,
-        label_weight=AT_LEAST_0,
-        int_steps=Number(f"0 to {MAX_INT_STEPS}", 0, MAX_INT_STEPS, whole=True),
-        int_resolution=COUNT,
-        num_filters=COUNT,
-        num_cascades=Number(f"1 to {MAX_PASSES}", 1, MAX_PASSES, whole=True),
-    )
-
-
-def _checked_shape(shape, encoder):
-    shape = tuple(int(size) for size in shape)
-    if len(shape) not in (2, 3) or min(shape) < MULTIPLE // 2:
-        raise ValueError(
-            f"shape is {shape}; give two or three sizes of at least {MULTIPLE // 2} voxels"
-        )
-    if encoder is not None and len(encoder.input_shape) - 2 != len(shape):
-        raise ValueError(
-            f"the encoder is for {len(encoder.input_shape) - 2}D images, but the shape is {shape}; "
-            "give an encoder of the same dimensions"
-        )
-    return shape
-
-
-def _pairs(data):
-    """The images and the labels, or None, of what a dataset yields."""
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-    if not isinstance(images, tuple | list) or len(images) != 2:
-        raise ValueError(
-            "RegistrationNetwork is fitted on a dataset of ((moving, fixed),) or of ((moving, "
-            "fixed), (moving_labels, fixed_labels)), but got one image; nest the pair in a tuple"
-        )
-    return images, labels
+RegistrationNetwork = Registration  # its name before version 0.3, also in files

@@ -13,7 +13,7 @@ from cifl_tf.models.files import REGISTRATION
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.data import _arrays, pair_data, validation_pairs, warn_of_different_spaces
 from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
-from cifl_tf.registration.network import RegistrationNetwork
+from cifl_tf.registration.network import Registration
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.training.callbacks import KeepBest
 from cifl_tf.training.folder import (
@@ -34,7 +34,7 @@ def train_registration(
     train: Cohort,
     validation: Cohort,
     verbose: int | str = "auto",
-) -> RegistrationNetwork:
+) -> Registration:
     """Train a registration network in a folder, or go on with it, or load it when it is complete.
 
     The folder is one of ``fit_in_folder`` and holds the network as ``registration.keras``: the best
@@ -83,7 +83,7 @@ def train_registration(
     encoder = load_features(config.encoder)
     keras.utils.set_random_seed(config.seed)
     images, labels, names = _arrays(train, config)
-    network = RegistrationNetwork(
+    network = Registration(
         encoder,
         images.shape[1:-1],
         remappings=config.remappings,

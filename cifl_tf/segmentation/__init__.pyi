@@ -1,11 +1,12 @@
 from .config import SegmentationConfig as SegmentationConfig
 from .data import cache_features as cache_features
 from .data import training_data as training_data
-from .images import Segmentation as Segmentation
 from .images import segment_image as segment_image
 from .loading import load_segmenter as load_segmenter
 from .losses import MeanDice as MeanDice
 from .losses import SegmentationLoss as SegmentationLoss
 from .network import build_segmenter as build_segmenter
 from .network import without_features as without_features
+from .segmenter import Segmentation as Segmentation
+from .segmenter import Segmenter as Segmenter
 from .training import train_segmenter as train_segmenter

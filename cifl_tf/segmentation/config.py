@@ -1,77 +1,115 @@
 """What a segmenter is trained with."""
 
 import dataclasses
+from typing import TYPE_CHECKING, Annotated
 
-from cifl_tf._checks import COUNT, NDIM, POSITIVE, SEED, check_choice, check_fields, check_given
-from cifl_tf.augmentation.intensity import make_intensity_augmentation
-from cifl_tf.augmentation.test_time import checked_zoom_factors
-from cifl_tf.features.frozen import checked_remappings
-from cifl_tf.images.volumes import PLANES
+from cifl_tf._checks import (
+    COUNT,
+    NDIM,
+    POSITIVE,
+    SEED,
+    SHARE,
+    check_choice,
+    check_fields,
+    check_given,
+    checked_zoom_factors,
+)
+from cifl_tf._options import Option
+from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.features.pretrained import absolute_model
+from cifl_tf.images.planes import PLANES, PlaneName
+
+if TYPE_CHECKING:  # images take seconds to import
+    from cifl_tf.datasets.views import View
+
+
+def _flip_axis(flip):
+    return 0 if flip else None
+
+
+def _flips(flip_axis):
+    if flip_axis not in (None, 0):
+        raise ValueError(f"flip_axis is {flip_axis}; --flip mirrors axis 0 only, left and right")
+    return flip_axis is not None
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationConfig:
     """What a segmenter is trained with.
 
+    The first sentence of each attribute is the help of its option of ``cifl segment train``.
+
     Attributes:
-        encoder: folder or .keras file of the encoder, or "intensity" for the paper's baseline.
-        contrast: the one contrast to train on, such as "T1w"; see ``Subject.image``.
-        synthetic: train on images made from the label maps instead, each of a random contrast, and
-            only choose the best epoch on ``contrast``; see ``SYNTHETIC_LOOK``.
+        encoder: a name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the
+            paper's baseline.
+        contrast: the one contrast to train on, such as T1w. See ``Subject.image``.
+        synthetic: train on images made from the label maps instead (SynthSeg style). Each has a
+            random contrast, and ``contrast`` only chooses the best epoch; see ``SYNTHETIC_LOOK``.
         ndim: 2 for slices, 3 for volumes.
-        voxel_size: in mm, to which the images of both cohorts are resampled, see
-            ``Cohort.resampled``; None for their own, which must be the same then.
-        plane: of the slices.
-        num_slices: neighboring slices per subject; None for the whole extent of the labels, see
+        voxel_size: resample all images to this size in mm before. See ``Cohort.resampled``; None
+            for their own size, which must be the same then.
+        plane: plane of the slices.
+        num_slices: neighboring slices per subject. None for the whole extent of the labels, see
             ``datasets.slices``.
-        center_label: name of the label on which the slices are centered; None for the middle.
-        remappings: see ``FrozenFeatures``.
+        center_label: name of the label on which the slices are centered. None for the middle.
+        remappings: average the features of an image and of remapped copies of it: names out of
+            inverted, gamma and folded with commas between, or none. See ``FrozenFeatures``.
         num_filters: channels of the U-Net at full resolution.
-        batch_norm: see ``build_segmenter``; None for volumes only, which do not begin to learn in
-            large patches without it.
+        batch_norm: normalize the channels after every level of the U-Net. None for volumes only,
+            which do not begin to learn in large patches without it; see ``build_segmenter``.
         steps: optimization steps at most.
-        batch_size: images per step; 0 for 8 slices or patches, or 1 whole volume.
-        cached_copies: how many augmented copies of each training image are encoded once, before
-            training, and kept in memory in half precision; None encodes new ones in every step.
-        patch: size in voxels of the random patches that training sees, for volumes that do not fit
-            into memory with their features; None for whole images. Validation sees these. Patches
-            are cut from copies after these were encoded, so nothing is missing at their borders.
-        learning_rate: of Adam at the start; it falls to zero along a cosine.
+        batch_size: images per step. 0 for 8 slices or patches, or 1 whole volume.
+        cached_copies: encode this many augmented copies of each image once, not new ones in every
+            step. They are kept in memory in half precision.
+        patch: train on random patches of this size in voxels. For volumes that do not fit into
+            memory with their features; None for whole images, which validation sees always.
+            Patches are cut from copies after these were encoded, so nothing is missing at their
+            borders.
+        learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
         patience: epochs without a better validation Dice after which training stops.
-        flip_axis: axis to mirror at random, or None; see ``SpatialAugmentation``. The trained
-            segmenter takes the mean over the image and its mirror image.
-        zoom_factors: of copies of the image that are in this mean too; see ``AverageOverCopies``.
-        intensity_augmentation: change the intensities at random too; see ``IntensityAugmentation``.
-        random_contrast: share of the images that get a random contrast, also where nothing else
-            varies.
-        seed: of weights, order and augmentation.
+        flip_axis: mirror left and right at random, and when applied average over both; not for
+            lateralized labels. The axis to mirror, or None; see ``SpatialAugmentation``. The
+            trained segmenter takes the mean over the image and its mirror image.
+        zoom_factors: when applied, average over copies too that are zoomed by these factors, such
+            as 1.2 or 0.9,1.2. See ``AverageOverCopies``.
+        intensity_augmentation: vary gamma, bias field, slice thickness and noise at random. See
+            ``IntensityAugmentation``.
+        random_contrast: share of the training images that get a random contrast, also where
+            nothing else varies.
+        seed: seed of weights, order, augmentation and the choice of subjects.
 
     Raises:
-        ValueError: the ensemble names what there is not, or something twice, ``random_contrast``
-            is no
-            share, zoom factors are out of range, there is no such plane or axis, or another number
-            is not positive, finite or whole.
+        ValueError: the remappings name what there is not, or something twice, ``random_contrast``
+            is no share, zoom factors are out of range, there is no such plane or axis, or another
+            number is not positive, finite or whole.
     """
 
-    encoder: str
+    encoder: Annotated[
+        str, Option(default="shapes-2d or shapes-3d", kind=str | None, to_field=absolute_model)
+    ]
     contrast: str = "T1w"
     synthetic: bool = False
     ndim: int = 2
-    voxel_size: float | None = None
-    plane: str = "coronal"
-    num_slices: int | None = None
-    center_label: str | None = None
+    voxel_size: Annotated[float | None, Option(default="their own, which must be the same")] = None
+    plane: PlaneName = "coronal"
+    num_slices: Annotated[
+        int | None,
+        Option(default="the whole extent of the labels, 40 at most; 9 with --center-label"),
+    ] = None
+    center_label: Annotated[str | None, Option(default="the middle")] = None
     remappings: tuple[str, ...] = ("inverted",)
     num_filters: int = 16
-    batch_norm: bool | None = None
+    batch_norm: Annotated[bool | None, Option(default="for volumes only")] = None
     steps: int = 2000
-    batch_size: int = 0
+    batch_size: Annotated[int, Option(default="8; of whole volumes 1")] = 0
     cached_copies: int | None = None
-    patch: int | None = None
+    patch: Annotated[int | None, Option(default="whole images")] = None
     learning_rate: float = 1e-3
     patience: int = 10
-    flip_axis: int | None = None
-    zoom_factors: tuple[float, ...] = ()
+    flip_axis: Annotated[
+        int | None, Option(name="flip", kind=bool, to_field=_flip_axis, from_field=_flips)
+    ] = None
+    zoom_factors: Annotated[tuple[float, ...], Option(name="zoom")] = ()
     intensity_augmentation: bool = True
     random_contrast: float = 0.0
     seed: int = 0
@@ -79,9 +117,7 @@ class SegmentationConfig:
     def __post_init__(self):
         object.__setattr__(self, "remappings", checked_remappings(self.remappings))
         object.__setattr__(self, "zoom_factors", checked_zoom_factors(self.zoom_factors))
-        # It refuses what is no share.
-        make_intensity_augmentation(self.intensity_augmentation, self.random_contrast)
-        check_fields(self, ndim=NDIM)
+        check_fields(self, random_contrast=SHARE, ndim=NDIM)
         check_choice("plane", self.plane, [*PLANES])
         check_choice("flip_axis", self.flip_axis, [None, *range(self.ndim)])
         if self.batch_size == 0:
@@ -92,3 +128,10 @@ class SegmentationConfig:
         counts = dict.fromkeys(("steps", "batch_size", "num_filters", "patience"), COUNT)
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **counts)
         check_given(self, voxel_size=POSITIVE, num_slices=COUNT, cached_copies=COUNT, patch=COUNT)
+
+    @property
+    def view(self) -> "View":
+        """Of every subject."""
+        from cifl_tf.datasets.views import View
+
+        return View(self.ndim, self.plane, self.num_slices, self.center_label)

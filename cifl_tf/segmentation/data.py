@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from cifl_tf._random_keys import key_of
 from cifl_tf.augmentation.patches import RandomPatch
-from cifl_tf.datasets import Cohort, slice_coverage, stack_cohort
+from cifl_tf.datasets import Cohort
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.synthesis.pairs import Appearance, PairSynthesizer
@@ -121,17 +121,12 @@ def cohort_arrays(
 
     Slices for ``config.ndim`` 2, whole volumes for 3. All subjects have one shape.
     """
-    images, labels, _ = stack_cohort(
-        cohort, contrast, config.ndim, config.plane, config.num_slices, config.center_label
-    )
+    images, labels, _ = config.view.stack(cohort, contrast)
     return images, labels
 
 
 def _coverage(cohort, config):
-    if config.ndim == 3:
-        return None
-    view = config.plane, config.num_slices, config.center_label
-    return slice_coverage(cohort, config.contrast, *view)
+    return config.view.coverage(cohort, config.contrast)
 
 
 def _painter(shape, num_labels):

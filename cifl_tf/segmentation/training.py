@@ -14,7 +14,6 @@ from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.images.atomic import expanded
 from cifl_tf.models.files import SEGMENTER
-from cifl_tf.models.image_model import Segmenter
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.data import (
     _coverage,
@@ -26,6 +25,7 @@ from cifl_tf.segmentation.data import (
 from cifl_tf.segmentation.loading import SEGMENTER_FILE, as_segmenter, load_segmenter
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.network import build_segmenter, without_features
+from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.training.callbacks import KeepBest
 from cifl_tf.training.folder import (
     check_folder,

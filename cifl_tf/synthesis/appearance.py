@@ -2,10 +2,7 @@
 
 import dataclasses
 
-import tensorflow as tf
-
 from cifl_tf._checks import AT_LEAST_0, POSITIVE, Number, check_fields, checked_range
-from cifl_tf._random_keys import split_key
 
 Range = tuple[float, float]
 
@@ -45,19 +42,3 @@ class Appearance:
             gamma_std=AT_LEAST_0,
             thickness_std=AT_LEAST_0,
         )
-
-
-def draw_thickness(batch_size, ndim: int, highest: float, seed=None) -> tf.Tensor:
-    """SD (batch, ndim) in voxels of a blur along one axis at random, or along none in a half.
-
-    Args:
-        batch_size: of the images.
-        ndim: of their axes.
-        highest: SD in voxels.
-        seed: see ``as_key``.
-    """
-    keys = split_key(seed, 3)
-    std = tf.random.stateless_uniform([batch_size], keys[0], 0, highest)
-    std *= tf.cast(tf.random.stateless_uniform([batch_size], keys[1]) < 0.5, tf.float32)
-    axis = tf.random.stateless_uniform([batch_size], keys[2], 0, ndim, tf.int32)
-    return std[:, None] * tf.one_hot(axis, ndim)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from cifl_tf._checks import POSITIVE, check_fields, checked_range
 from cifl_tf._compat import keras, ne, vxm
 from cifl_tf._random_keys import as_key, split_key
-from cifl_tf.synthesis.appearance import Appearance, Range, draw_thickness
+from cifl_tf.synthesis.appearance import Appearance, Range
 from cifl_tf.synthesis.shapes import _checked_num_labels, _checked_shape
 from cifl_tf.synthesis.smooth_fields import (
     channels_first,
@@ -24,6 +24,7 @@ from cifl_tf.synthesis.smooth_fields import (
     gaussian_blur,
     interpolate,
 )
+from cifl_tf.synthesis.thickness import draw_thickness
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")

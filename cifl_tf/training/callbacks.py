@@ -88,6 +88,31 @@ class SaveEncoder(SaveNetwork):
         return in_float32(self.model.encoder)
 
 
+class SnapshotEncoder(keras.callbacks.Callback):
+    """Keep the encoder of a ``CIFL`` model in float32 as it is after some of the steps.
+
+    Args:
+        folder: of the files; see ``path``.
+        steps: optimization steps over all runs, each after which a file is written.
+    """
+
+    def __init__(self, folder, steps: Sequence[int]):
+        super().__init__()
+        self.folder = Path(folder)
+        self.steps = tuple(steps)
+
+    def path(self, step: int) -> Path:
+        """The file of a step."""
+        return self.folder / f"step-{step}.keras"
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Save the encoder after the steps that were asked for."""
+        step = int(self.model.optimizer.iterations.numpy())
+        if step in self.steps:
+            with atomic_path(self.path(step)) as temporary:
+                in_float32(self.model.encoder).save(temporary)
+
+
 class KeepBest(SaveNetwork):
     """Save the model whenever a validation metric rises, and stop when it has not for long.
 

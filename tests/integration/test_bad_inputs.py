@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from functools import lru_cache
+from pathlib import Path
 
 import nibabel
 import pytest
@@ -15,8 +16,6 @@ import cifl_tf
 from bad_datasets import DATASETS
 from bad_images import IMAGES, LABELS, nifti, packed, write_image, write_labels
 from bad_options import COMMANDS, OPTIONS
-from cifl_tf.cli import main as cli
-from cifl_tf.cli import register as registration_cli
 from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from command_runner import run_here
@@ -41,7 +40,7 @@ WARPED_LABELS = {
     ),
 }
 READERS = {
-    "segment train": "segment train --model intensity --contrast T1w --steps 1",
+    "segment train": "segment train --encoder intensity --contrast T1w --steps 1",
     "evaluate": "evaluate --model {segmenter} --contrast T1w --subjects sub-1",
 }
 VALUES = [
@@ -98,12 +97,11 @@ def accepted(*_, **__):
 @pytest.fixture(autouse=True)
 def no_work(monkeypatch):
     """No training and no registration begins; models are loaded once."""
-    for module in ("training", "segmentation_training", "registration_training"):
-        monkeypatch.setattr(f"cifl_tf.{module}.fit_in_folder", accepted)
+    for module in ("features", "segmentation", "registration"):
+        monkeypatch.setattr(f"cifl_tf.{module}.training.fit_in_folder", accepted)
     monkeypatch.setattr("cifl_tf.registration.images.register_volumes", accepted)
-    monkeypatch.setattr(cli, "run_demo", accepted)
-    monkeypatch.setattr(registration_cli, "load_registration", loaded_registration)
-    monkeypatch.setenv("COLUMNS", "300")  # of the boxes that explain wrong options
+    monkeypatch.setattr("cifl_tf.cli.demo_images.run_demo", accepted)
+    monkeypatch.setattr("cifl_tf.registration.loading.load_registration", loaded_registration)
 
 
 loaded_registration = lru_cache(cifl_tf.load_registration)
@@ -115,7 +113,7 @@ def files_of(world):
 
 
 def check_refusal(done, fragment=""):
-    """One line of the command, or a usage box, that holds a part; without a traceback."""
+    """One line of the command, or a usage, that holds a part; without a traceback."""
     assert type(done.exception) is SystemExit, done.exception
     assert done.exit_code in (1, 2)
     assert "Traceback" not in done.output
@@ -133,9 +131,11 @@ def refuse(world, tmp_path, monkeypatch):
     def run(command, fragment="", **more):
         before = files_of(world)
         names = {**world, "out": tmp_path / "out", **more}
-        check_refusal(run_here(*(part.format(**names) for part in shlex.split(command))), fragment)
+        done = run_here(*(part.format(**names) for part in shlex.split(command)))
+        check_refusal(done, fragment)
         assert files_of(world) == before
         assert not [*tmp_path.iterdir()]
+        return done
 
     return run
 
@@ -172,7 +172,8 @@ def test_bad_images_do_not_cost_the_good_one(command, world, images, tmp_path):
     (run,) = json.loads((tmp_path / "out" / "run.json").read_text())["runs"]
     outcomes = [entry["outcome"] for entry in run["inputs"]]
     assert outcomes == [*["failed"] * half, "done", *["failed"] * (len(paths) - half)]
-    assert names == {"run.json", *run["inputs"][half]["files"]} | (
+    files = {Path(name).parts[0] for name in run["inputs"][half]["files"]}
+    assert names == {"run.json", "report.html", *files} | (
         {"volumes.csv"} if command == "segment apply" else set()
     )
 
@@ -194,7 +195,8 @@ def test_bad_labels(command, name, images, refuse):
 @pytest.mark.parametrize(("command", "option", "value"), VALUES)
 def test_bad_values(command, option, value, refuse):
     right, _ = OPTIONS[command]
-    refuse(f"{command} {right} {option} {shlex.quote(value)}")
+    done = refuse(f"{command} {right} {option} {shlex.quote(value)}")
+    assert "No such option" not in done.stderr
 
 
 @pytest.mark.parametrize(("command", "message"), COMMANDS)

@@ -11,14 +11,15 @@ import pytest
 import tensorflow as tf
 
 import cifl_tf
-from cifl_tf.cli import main as cli
-from cifl_tf.cli import register as registration_cli
 from cifl_tf.figures.registration import RegisteredSlice
-from cifl_tf.registration.images import Registration
+from cifl_tf.images.grid import grid_at
+from cifl_tf.registration.displacement_field import Displacement
+from cifl_tf.registration.images import RegistrationResult
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from cifl_tf.training.folder import claim_folder
 from command_runner import run_here
 
+RECORDS = {"run.json", "report.html", "figures"}
 THIN = [(20, 24, 3), (20, 24, 2), (20, 3, 24), (2, 24, 20), (20, 24, 1), (3, 2, 20)]
 
 
@@ -114,9 +115,9 @@ def faked(monkeypatch, save, encoder_file):
 
     def features(image, *_, **__):
         fail(os.path.basename(image).removesuffix(".nii.gz"))
-        return nibabel.Nifti1Image(np.zeros((2, 2, 2, 1)), np.eye(4))
+        return nibabel.Nifti1Image(np.zeros((9, 10, 11, 1)), np.eye(4))
 
-    monkeypatch.setattr(cli, "features_of", features)
+    monkeypatch.setattr("cifl_tf.features.inference.features_of", features)
 
     def run(*images, out, options=()):
         paths = [save(f"{image}.nii.gz") for image in images]
@@ -130,7 +131,7 @@ def test_no_error_costs_the_other_images(faked, tmp_path):
     images = ["a", "value", "system", "memory", "gpu", "fault", "tensorflow", "b"]
     done = faked(*images, out=out)
     assert done.exit_code == 1
-    assert names(out) == {"a_features.nii.gz", "b_features.nii.gz", "run.json"}
+    assert names(out) == {"a_features.nii.gz", "b_features.nii.gz", *RECORDS}
     assert done.stdout.split() == [str(out / f"{name}_features.nii.gz") for name in "ab"]
     lines = [line for line in done.stderr.splitlines() if line.startswith("cifl: ")]
     fault, *failures = lines
@@ -157,7 +158,7 @@ def test_no_error_costs_the_other_images(faked, tmp_path):
         name for name, entry in zip(images, run["inputs"], strict=True) if entry["traceback"]
     ]
     assert tracebacks == ["fault", "tensorflow"]
-    assert list(run["inputs"][0]["files"]) == ["a_features.nii.gz"]
+    assert [*run["inputs"][0]["files"]] == ["a_features.nii.gz", "figures/a_features.png"]
     assert "9 TiB" in run["inputs"][3]["error"]
 
 
@@ -181,7 +182,7 @@ def test_the_record_is_true_at_every_moment(faked, tmp_path, monkeypatch):
     (out / "b_features.nii.gz").unlink()
     done = faked("other/b", out=out)
     assert done.exit_code == 1
-    assert f"is to make it from {tmp_path / 'b.nii.gz'}) is in the way" in done.stderr
+    assert f"is to make it from {tmp_path / 'b.nii.gz'}), " in done.stderr
     assert faked("a", "b", "c", out=out).exit_code == 0
     assert [entry["outcome"] for entry in runs(out)[-1]["inputs"]] == ["done"] * 3
 
@@ -216,7 +217,7 @@ def test_a_kill_leaves_nothing_behind_the_next_run(faked, tmp_path):
     out.mkdir()
     (out / f".{uuid.uuid4().hex}.a_features.nii.gz").write_text("half")
     assert faked("a", out=out).exit_code == 0
-    assert names(out) == {"a_features.nii.gz", "run.json"}
+    assert names(out) == {"a_features.nii.gz", *RECORDS}
 
 
 def test_a_run_may_be_repeated_and_nothing_else_is_overwritten(
@@ -226,14 +227,12 @@ def test_a_run_may_be_repeated_and_nothing_else_is_overwritten(
     out = tmp_path / "out"
     options = ["--model", encoder_file, "--out", out]
     assert run_here("features", image, *options).exit_code == 0
-    result = out / "T1_features.nii.gz"
+    result, picture = out / "T1_features.nii.gz", out / "figures" / "T1_features.png"
     first = result.read_bytes()
     monkeypatch.chdir(image.parent)
     assert run_here("features", "T1.nii.gz", *options).exit_code == 0
     monkeypatch.chdir(other.parent)
-    refused = (
-        f"cifl: {result} (made from {image}) is in the way; give another --out, or --overwrite"
-    )
+    refused = f"cifl: {result} (made from {image}), {picture} (made from {image}) are in the way; "
     done = run_here("features", "T1.nii.gz", *options)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith(refused)
@@ -288,7 +287,9 @@ def test_home_folders_in_every_option(save, tmp_path, encoder_file, monkeypatch)
     done = run_here("segment", "train", "--data=~/none", "--out=~/new")
     assert done.stderr.startswith(f"cifl: {tmp_path / 'none'} is no folder")
     configs = []
-    monkeypatch.setattr(cli, "train", lambda out, config: configs.append((out, config)))
+    monkeypatch.setattr(
+        "cifl_tf.features.training.train", lambda out, config: configs.append((out, config))
+    )
     done = run_here("train", "--out=~/new", "--labels=~/maps", "--initial=~/encoder.keras")
     assert done.exit_code == 0, done.stderr
     ((out, config),) = configs
@@ -343,9 +344,10 @@ def registered(monkeypatch):
         image = nibabel.Nifti1Image(np.zeros((2, 2, 1), np.float32), np.eye(4))
         still = RegisteredSlice(*np.zeros((3, 8, 8)), np.zeros((8, 8, 2)))
         warped_labels = None if labels is None else image
-        return Registration(*[image] * 4, warped_labels, 0.0, 0.0, {"axial": still})
+        views, warps = {"axial": still}, [Displacement.identity(grid_at(np.eye(4), (2, 2, 1)))] * 2
+        return RegistrationResult(*[image] * 4, warped_labels, 0.0, 0.0, views, *warps)
 
-    monkeypatch.setattr(registration_cli, "register_images", register)
+    monkeypatch.setattr("cifl_tf.registration.images.register_images", register)
 
 
 @pytest.mark.usefixtures("registered")

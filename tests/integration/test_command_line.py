@@ -10,10 +10,9 @@ import tensorflow as tf
 from matplotlib.image import imread
 
 import cifl_tf
-from cifl_tf.cli import main as cli
-from cifl_tf.cli import register as registration_cli
-from cifl_tf.cli import segment as segmentation_cli
+from cifl_tf.cli.demo import DEMO_STEPS
 from cifl_tf.features import pretrained
+from cifl_tf.features.config import TrainingConfig
 from command_runner import run_here
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "raw"
@@ -30,11 +29,15 @@ def head(tmp_path, rng):
 
 def test_version_and_help(run_cifl):
     version = run_cifl("--version")
-    assert version.stdout.startswith(f"cifl_tf {cifl_tf.__version__} ")
-    assert re.search(r"^Device: (CPU .+, \d+ threads?|GPU .+)", version.stdout, re.MULTILINE)
-    assert version.stderr == ""
-    text = run_cifl("--help").stdout
-    assert all(name in text for name in ("train", "features", "export", "demo", "info"))
+    expected = f"cifl_tf {cifl_tf.__version__} (TensorFlow {tf.__version__})\n"
+    assert (version.stdout, version.stderr) == (expected, "")
+    device = run_cifl("device")
+    assert re.fullmatch(r"(CPU .+, \d+ threads?|GPU .+)\n", device.stdout)
+    assert device.stderr == ""
+    text = run_here("--help").stdout
+    commands = re.findall(r"^  (\w+) +[A-Z].+\.$", text.partition("Commands:")[2], re.MULTILINE)
+    names = {"train", "features", "export", "demo", "info", "device", "evaluate"}
+    assert {*commands} == {*names, "segment", "register"}
 
 
 def test_features(run_cifl, model_folder, head, tmp_path):
@@ -51,13 +54,13 @@ def test_features(run_cifl, model_folder, head, tmp_path):
 
 def test_features_of_an_ensemble(model_folder, head, tmp_path):
     options = ["--model", model_folder, "--out", tmp_path / "new"]
-    done = run_here("features", head, *options, "--ensemble", "inverted, gamma")
+    done = run_here("features", head, *options, "--remappings", "inverted, gamma")
     assert done.exit_code == 0
     written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
     encoder = cifl_tf.load_encoder(model_folder)
     expected = cifl_tf.features_of(head, encoder, remappings=("inverted", "gamma"))
     np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
-    done = run_here("features", head, *options, "--ensemble", "t2")
+    done = run_here("features", head, *options, "--remappings", "t2")
     assert_one_line_error(done, "remappings are ['t2']; give names out of ['inverted',")
 
 
@@ -166,8 +169,10 @@ def demonstrated(monkeypatch):
         trained.append((out, config))
         return "trained"
 
-    monkeypatch.setattr(cli, "train", train)
-    monkeypatch.setattr(cli, "run_demo", lambda encoder, out: shown.append(encoder) or "table")
+    monkeypatch.setattr("cifl_tf.features.training.train", train)
+    monkeypatch.setattr(
+        "cifl_tf.cli.demo_images.run_demo", lambda encoder, out: shown.append(encoder) or "table"
+    )
     return shown, trained
 
 
@@ -183,14 +188,14 @@ def test_demo_shows_what_ships_unless_told_to_train(weights, demonstrated, tiny_
     assert shown[1].output_shape[-1] == 3
 
     assert run_here("demo", "--train", "--out", tmp_path / "demo").exit_code == 0
-    expected = cli.TrainingConfig(steps=cli.DEMO_STEPS)
+    expected = TrainingConfig(steps=DEMO_STEPS)
     assert trained == [(tmp_path / "demo" / "model", expected)]
     assert shown[2:] == ["trained"]
 
 
 def test_demo_of_the_encoder_that_ships(run_cifl, tmp_path):
     rows = similarities(run_cifl("demo", "--out", tmp_path).stdout)
-    written = {"features.png", "synthesis.png", "run.json"}
+    written = {"features.png", "synthesis.png", "run.json", "report.html"}
     assert {path.name for path in tmp_path.iterdir()} == written
     for name in ("inverted", "gamma 0.4", "folded"):
         assert rows[name][1] > 0.8
@@ -210,24 +215,22 @@ def test_without_a_model_it_is_the_one_that_ships(weights, head, tiny_encoder, t
 
 
 @pytest.mark.parametrize(
-    ("command", "module", "function"),
+    ("command", "function"),
     [
-        ("segment", segmentation_cli, "train_segmenter"),
-        ("register", registration_cli, "train_registration"),
+        ("segment", "cifl_tf.segmentation.training.train_segmenter"),
+        ("register", "cifl_tf.registration.training.train_registration"),
     ],
 )
-def test_trainings_name_the_encoder_that_ships(
-    weights, tmp_path, monkeypatch, command, module, function
-):
+def test_trainings_name_the_encoder_that_ships(weights, tmp_path, monkeypatch, command, function):
     configs = []
-    monkeypatch.setattr(module, function, lambda out, config, *_: configs.append(config))
+    monkeypatch.setattr(function, lambda out, config, *_: configs.append(config))
     options = [command, "train", "--data", "virtual:5", "--out", tmp_path / "out"]
     done = run_here(*options)
     assert done.exit_code == 0
     assert done.stdout.startswith("Device: ")
     (weights / "my-2d").mkdir()
     monkeypatch.chdir(weights)
-    chosen = ["--no-vary-intensity", "--remapped", 0.5, "--model"]
+    chosen = ["--no-intensity-augmentation", "--random-contrast", 0.5, "--encoder"]
     for model in ("coarse-2d", "./coarse-2d", "my-2d", "intensity"):
         assert run_here(*options, *chosen, model).exit_code == 0
     default, *others = configs
@@ -243,8 +246,8 @@ def test_trainings_name_the_encoder_that_ships(
     }
 
     for wrong, message in (
-        (["--ndim", 3], "no encoder for 3D images ships with the package; give --model"),
-        (["--remapped", 1.5], "remapped is 1.5; give a share"),
+        (["--ndim", 3], "no encoder for 3D images ships with the package; give --encoder"),
+        (["--random-contrast", 1.5], "random_contrast is 1.5; give a share"),
     ):
         done = run_here(*options, *wrong)
         assert done.exit_code == 1
@@ -300,7 +303,9 @@ def test_bad_images(model_folder, tmp_path):
 
 def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, monkeypatch):
     configs = []
-    monkeypatch.setattr(cli, "train", lambda out, config: configs.append(config))
+    monkeypatch.setattr(
+        "cifl_tf.features.training.train", lambda out, config: configs.append(config)
+    )
 
     def run(*options):
         return run_here("train", "--out", tmp_path, *options)
@@ -309,7 +314,7 @@ def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, monkeypatch):
     loss = ["--window", "0", "--crop", "4", "--both-orders", "--scales", "2,4.5"]
     looks = ["--noise-std", "1,25", "--blur-std", "0,0", "--bias-std", "0,0.6"]
     assert run(*loss, *looks, "--initial", "shapes-2d").exit_code == 0
-    chosen = cli.TrainingConfig(
+    chosen = TrainingConfig(
         scales=(2.0, 4.5),
         window=0,
         crop=4,
@@ -319,7 +324,7 @@ def test_the_recipe_of_a_training_is_chosen_by_options(tmp_path, monkeypatch):
         bias_std=(0.0, 0.6),
         initial="shapes-2d",
     )
-    assert configs == [cli.TrainingConfig(), chosen]
+    assert configs == [TrainingConfig(), chosen]
     for option, text, message in (
         ("--noise-std", "0,1,2", "'0,1,2'; give the lowest and the highest"),
         ("--blur-std", "0;1", "--blur-std is '0;1'; give numbers"),

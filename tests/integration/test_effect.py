@@ -49,7 +49,7 @@ def registration_gain(model, cohorts, out):
     rows = registration_scores(
         lambda *pair: register(network, *pair), test, "T1w", CONTRASTS, hd95=False, **VIEW
     )
-    before = {row["contrast"]: row["dice before"] for row in rows}
+    before = dict(zip(rows["contrast"], rows["dice before"], strict=True))
     return {contrast: dice - before[contrast] for contrast, dice in means(rows).items()}
 
 

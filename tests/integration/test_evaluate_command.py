@@ -61,6 +61,10 @@ def registration_folder(cohort, tmp_path_factory):
     return folder
 
 
+def records(report):
+    return report["rows"].to_dict("records")
+
+
 def test_segmenter(run_cifl, dataset, cohort, segmenter_folder, tmp_path):
     common = ["--model", segmenter_folder, "--data", dataset, "--contrast", "T1w,T1w:inverted"]
     done = run_cifl("evaluate", *common, "--out", tmp_path / "first")
@@ -70,9 +74,8 @@ def test_segmenter(run_cifl, dataset, cohort, segmenter_folder, tmp_path):
     expected = segmentation_scores(
         segmenter.predict_on_batch, cohort.select(TESTED), ["T1w", "T1w:inverted"], **VIEW
     )
-    assert [list(row) for row in report["rows"]] == [list(row) for row in expected]
-    for row, other in zip(report["rows"], expected, strict=True):
-        assert row["dice"] == pytest.approx(other["dice"], abs=1e-3)
+    assert list(report["rows"]) == list(expected)
+    assert report["rows"]["dice"].tolist() == pytest.approx(expected["dice"].tolist(), abs=1e-3)
     with (tmp_path / "first" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["subject"], row["contrast"]) for row in rows] == [
@@ -104,12 +107,12 @@ def test_registration(dataset, registration_folder, tmp_path):
     assert done.exit_code == 0, done.output
     assert "Note: subjects sub-3, sub-4 were in training or validation; if" in done.stderr
     report = read_report(tmp_path)
-    assert {(row["moving"], row["fixed"], row["contrast"]) for row in report["rows"]} == {
+    assert {(row["moving"], row["fixed"], row["contrast"]) for row in records(report)} == {
         (*pair, f"T1w to {contrast}")
         for pair in (TESTED, TESTED[::-1])
         for contrast in ("T1w", "FLAIR")
     }
-    for row in report["rows"]:
+    for row in records(report):
         assert [f"dice {name}" in row and f"hd95 {name}" in row for name in LABELS] == [True] * 4
         assert 0 < row["dice"] < 1
     assert report["about"]["task"] == "registration"
@@ -122,7 +125,7 @@ def test_optimized(model, dataset, registration_folder, tmp_path):
     common = ["--model", model, "--data", dataset, "--subjects", "sub-1,sub-2", "--out", tmp_path]
     done = evaluate(*common, *options.split())
     assert done.exit_code == 0, done.output
-    rows = read_report(tmp_path)["rows"]
+    rows = records(read_report(tmp_path))
     assert [row["contrast"] for row in rows] == ["FLAIR to FLAIR"] * 2
     for row in rows:
         assert row["dice"] > row["dice before"] + 0.02
@@ -136,14 +139,14 @@ def test_syn(dataset, cohort, tmp_path):
     report = read_report(tmp_path)
     subjects = cohort.select(["sub-1", "sub-2"])
     expected = registration_scores(register_syn, subjects, "T1w", ["T1w"], ndim=3)
-    for row, other in zip(report["rows"], expected, strict=True):
+    for row, other in zip(records(report), expected.to_dict("records"), strict=True):
         assert row["dice"] == pytest.approx(other["dice"], abs=1e-3)
         assert row["dice"] != row["dice before"]
     assert report["about"]["model"] == "syn"
 
 
 def test_syn_without_ants_says_what_to_install(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("cifl_tf.cli.evaluate.has_ants", lambda: False)
+    monkeypatch.setattr("cifl_tf.cli.evaluated.has_ants", lambda: False)
     common = ["--data", dataset, "--out", tmp_path / "out", "--contrast", "T1w"]
     done = evaluate("--model", "syn", *common)
     assert done.exit_code == 1
@@ -162,7 +165,7 @@ def test_features(dataset, cohort, encoder_file, tmp_path):
     expected = feature_scores(encoder.predict_on_batch, cohort, contrasts, **VIEW)
     report = read_report(tmp_path / "first")
     assert report["about"]["task"] == "features"
-    for row, other in zip(report["rows"], expected, strict=True):
+    for row, other in zip(records(report), expected.to_dict("records"), strict=True):
         assert row == pytest.approx(other, abs=1e-5)
     columns = "correlation | unrelated | matching | match distance | effective rank |"
     assert f"| contrast | {columns}" in done.output
@@ -212,7 +215,7 @@ def test_a_subject_that_cannot_be_read_does_not_cost_the_others(
     assert failure.startswith("cifl: sub-3: ") or str(broken) in failure
     report = read_report(out)
     left = {"sub-1", "sub-2", "sub-4"} if task == "features" else {"sub-1", "sub-2"}
-    assert {row["subject" if task == "features" else "fixed"] for row in report["rows"]} == left
+    assert {row["subject" if task == "features" else "fixed"] for row in records(report)} == left
     assert report["about"]["subjects"] == sorted(left)
     (run,) = json.loads((out / "run.json").read_text())["runs"]
     outcomes = {entry["input"].get("subject"): entry["outcome"] for entry in run["inputs"]}
@@ -269,7 +272,8 @@ def test_segmenter_of_a_whole_table(dataset, cohort, encoder_file, tmp_path):
     expected = segmentation_scores(
         segmenter.predict_on_batch, whole.select(TESTED), ["T1w"], **VIEW
     )
-    for row, other in zip(read_report(tmp_path / "scores")["rows"], expected, strict=True):
+    rows = records(read_report(tmp_path / "scores"))
+    for row, other in zip(rows, expected.to_dict("records"), strict=True):
         assert row == pytest.approx(other, abs=1e-3, nan_ok=True)
         assert {f"dice {name}" for name in ("absent", "missing", *LABELS)} < set(row)
 

@@ -7,8 +7,8 @@ import pytest
 from command_runner import run_here
 
 TRAIN = {
-    "segment": "cifl_tf.cli.segment.train_segmenter",
-    "register": "cifl_tf.cli.register.train_registration",
+    "segment": "cifl_tf.segmentation.training.train_segmenter",
+    "register": "cifl_tf.registration.training.train_registration",
 }
 
 
@@ -34,7 +34,7 @@ def test_training_needs_its_own_contrast_only(
         TRAIN[task], lambda out, config, train, validation: found.extend((*train, *validation))
     )
     options = ["--data", incomplete, "--contrast", contrast, "--out", tmp_path / "out"]
-    done = run_here(task, "train", *options, "--model", "intensity", "--skip-incomplete")
+    done = run_here(task, "train", *options, "--encoder", "intensity", "--skip-incomplete")
     assert done.exit_code == 0, done.output
     names = sorted(subject.name for subject in found)
     assert names == [f"sub-{number}" for number in range(1, 6) if number != lacking]
@@ -43,7 +43,7 @@ def test_training_needs_its_own_contrast_only(
     (note,) = done.stderr.splitlines()
     assert note.startswith(f"Note: 1 of 5 subjects of {incomplete} are incomplete and left out: ")
     assert f"sub-{lacking} (there is no sub-{lacking}*_{suffix}.nii.gz in " in note
-    refused = run_here(task, "train", *options, "--model", "intensity")
+    refused = run_here(task, "train", *options, "--encoder", "intensity")
     assert refused.exit_code == 1
     assert refused.stderr.startswith(f"cifl: subject sub-{lacking}: there is no sub-{lacking}*_")
 
@@ -55,7 +55,7 @@ def test_evaluation_needs_the_contrasts_that_are_compared(incomplete, tmp_path, 
         asked.append((skip_incomplete, needed))
         raise ValueError("enough")
 
-    monkeypatch.setattr("cifl_tf.cli.evaluate.load_cohort", load_cohort)
+    monkeypatch.setattr("cifl_tf.datasets.catalog.load_cohort", load_cohort)
     options = ["--data", incomplete, "--contrast", "FLAIR,T1w:inverted", "--out", tmp_path / "out"]
     run_here("evaluate", "--model", "shapes-2d", *options, "--skip-incomplete")
     run_here("evaluate", "--model", "intensity", "--optimize", *options)

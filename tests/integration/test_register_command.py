@@ -8,8 +8,10 @@ from cifl_tf.training.callbacks import read_history
 from command_runner import run_here
 
 OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz", "run.json"}
+OUTPUTS.add("report.html")
 PICTURE = "registration.png"
-TRAINING = ["--steps", 2, "--num-slices", 1, "--ensemble", "none"]
+TRAIN = ["train", "--encoder", "intensity", "--data", "{data}"]
+TRAINING = ["--steps", 2, "--num-slices", 1, "--remappings", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def run(*arguments):
 def test_train_and_apply(tiny_encoder, dataset, files, tmp_path):
     tiny_encoder.save(tmp_path / "encoder.keras")
     folder, out = tmp_path / "registration", tmp_path / "out"
-    train = ["train", "--model", tmp_path / "encoder.keras", "--out", folder, *TRAINING]
+    train = ["train", "--encoder", tmp_path / "encoder.keras", "--out", folder, *TRAINING]
     train += ["--data", dataset]
     done = run(*train)
     assert done.exit_code == 0
@@ -109,7 +111,7 @@ def test_volumes_are_optimized_in_three_dimensions(
         seen.append((method, voxel_size))
         raise ValueError("seen")
 
-    monkeypatch.setattr("cifl_tf.cli.register.register_images", register)
+    monkeypatch.setattr("cifl_tf.registration.images.register_images", register)
     nibabel.save(fixed, tmp_path / "fixed.nii")
     arguments = ["optimize", "moving.nii", tmp_path / "fixed.nii", "--out", tmp_path / "out"]
     done = run(*arguments, *options)
@@ -135,15 +137,15 @@ def test_volumes_are_optimized_in_three_dimensions(
         ),
         (["optimize", "{tmp}/a.nii", "{fixed}", "--model", "intensity"], "{tmp}/a.nii does not"),
         (
-            ["train", "--model", "intensity", "--data", "{data}", "--validation-subjects", "sub-1"],
+            [*TRAIN, "--validation-subjects", "sub-1"],
             "the validation subjects are ['sub-1'], but pairs are of different subjects",
         ),
         (
-            ["train", "--model", "intensity", "--data", "{data}", "--ensemble", "inverted,t2"],
-            "remappings are ['inverted', 't2']; give names out of ['inverted', 'gamma 0.4', 'folded'",
+            [*TRAIN, "--remappings", "inverted,t2"],
+            "remappings are ['inverted', 't2']; give names out of ['inverted', 'gamma 0.4', ",
         ),
         (
-            ["optimize", "{moving}", "{fixed}", "--model", "intensity", "--ensemble", "t2"],
+            ["optimize", "{moving}", "{fixed}", "--model", "intensity", "--remappings", "t2"],
             "remappings are ['t2']; give names",
         ),
     ],

@@ -11,7 +11,7 @@ from command_runner import run_here
 def test_train_and_apply(model_folder, dataset, tmp_path):
     folder = tmp_path / "segmenter"
     options = ["--steps", 4, "--num-slices", 3, "--test-subjects", "sub-4"]
-    options += ["--model", model_folder, "--data", dataset]
+    options += ["--encoder", model_folder, "--data", dataset]
     assert run_here("segment", "train", "--out", folder, *options).exit_code == 0
     image = dataset / "sub-4" / "anat" / "sub-4_FLAIR.nii.gz"
     out = tmp_path / "out"
@@ -20,7 +20,8 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
     assert done.stdout == f"{out / 'sub-4_FLAIR_dseg.nii.gz'}\n"
     assert {path.name for path in out.iterdir()} == {
         "sub-4_FLAIR_dseg.nii.gz",
-        "sub-4_FLAIR_dseg.png",
+        "figures",
+        "report.html",
         "sub-4_FLAIR_probseg.nii.gz",
         "volumes.csv",
         "run.json",
@@ -38,12 +39,15 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
     assert beyond > 10  # of a segmenter that has seen three slices in the middle
     assert f"{beyond} slices of {image} have labels, but show a part" in done.stderr
     assert float(row["WM"]) == pytest.approx(np.sum(values == 1) * 6**3)
-    assert imread(out / "sub-4_FLAIR_dseg.png").std() > 0.05
+    assert imread(out / "figures" / "sub-4_FLAIR_dseg.png").std() > 0.05
+    page = (out / "report.html").read_text()
+    assert f"{beyond} slices of {image} have labels" in page
+    assert f"{float(row['WM']):,.0f}</td>" in page
 
 
 def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
     folder = tmp_path / "segmenter"
-    options = ["--steps", 1, "--num-slices", 2, "--model", "intensity", "--data", dataset]
+    options = ["--steps", 1, "--num-slices", 2, "--encoder", "intensity", "--data", dataset]
     assert run_here("segment", "train", "--out", folder, *options).exit_code == 0
     volume = nibabel.load(dataset / "sub-1" / "anat" / "sub-1_T1w.nii.gz")
     array = np.asarray(volume.dataobj)[:, 16]
@@ -58,14 +62,18 @@ def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert nibabel.load(out / "first_dseg.nii.gz").shape == array.shape
-    assert imread(out / "second_dseg.png").std() > 0
+    assert imread(out / "figures" / "second_dseg.png").std() > 0
     with (out / "volumes.csv").open() as file:
         rows = [row["image"] for row in csv.DictReader(file)]
     assert rows == [str(tmp_path / f"{name}.nii.gz") for name in ("first", "second")]
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<h3>cifl segment apply</h3>") == 2
+    assert "1 failed" in page
 
 
 def test_unknown_subject_is_one_line(dataset, tmp_path):
-    options = ["--model", "intensity", "--data", dataset, "--out", tmp_path / "segmenter"]
+    options = ["--encoder", "intensity", "--data", dataset, "--out", tmp_path / "segmenter"]
     done = run_here("segment", "train", *options, "--test-subjects", "sub-9")
     assert done.exit_code == 1
     assert done.stderr.startswith("cifl: there are no subjects ['sub-9']")

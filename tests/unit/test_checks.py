@@ -63,7 +63,7 @@ REFUSED = {
     SegmentationConfig: {
         **TRAINED_ON_COHORTS,
         "patience": NO_COUNT,
-        "copies": [0, -1, 2.5, NAN],
+        "cached_copies": [0, -1, 2.5, NAN],
         "patch": [0, -8, 2.5, NAN],
         "flip_axis": [2, -1, NAN],
         "zoom_factors": [(1,), (NAN,), (INF,), (0.1,), (1.2, 1.2)],
@@ -110,8 +110,8 @@ REFUSED = {
     shape_maps: {"scales": [(NAN,), (INF,)], "warp_std": [NAN, INF], "seed": NO_SEED},
 }
 NEEDED = {
-    SegmentationConfig: {"model": "intensity"},
-    RegistrationConfig: {"model": "intensity"},
+    SegmentationConfig: {"encoder": "intensity"},
+    RegistrationConfig: {"encoder": "intensity"},
     RegistrationNetwork: {"encoder": None, "shape": (16, 16)},
     shape_maps: {"shape": (16, 16)},
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import cifl_tf
-from cifl_tf._former_modules import FORMER
+from cifl_tf._former_modules import DIVIDED, FORMER
 
 PACKAGE = Path(cifl_tf.__file__).parent
 KEPT_IN_COMPAT = ("keras", "tf_keras", "tensorflow.keras", "neurite", "voxelmorph")
@@ -88,3 +88,13 @@ def test_former_names_of_modules(former):
         found = importlib.import_module(f"cifl_tf.{former}")
     assert found is importlib.import_module(f"cifl_tf.{FORMER[former]}")
     assert found.__spec__.name == found.__name__
+
+
+@pytest.mark.parametrize(
+    ("former", "name"), [(former, name) for former in DIVIDED for name in DIVIDED[former]]
+)
+def test_classes_of_modules_that_were_divided(former, name):
+    sys.modules.pop(f"cifl_tf.{former}", None)
+    with pytest.warns(DeprecationWarning, match="is divided"):
+        found = importlib.import_module(f"cifl_tf.{former}")
+    assert vars(found)[name] is getattr(cifl_tf, name)

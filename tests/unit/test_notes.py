@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from cifl_tf._notes import Note, listed, note, note_left_out, printed_notes
+from cifl_tf._notes import Note, listed, note, note_left_out, printed_notes, recorded_notes
 
 
 def test_few_names_of_many():
@@ -16,6 +16,15 @@ def test_what_is_left_out():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         note_left_out("data", {}, 3)
+
+
+def test_notes_are_recorded_and_shown():
+    texts = []
+    with warnings.catch_warnings(record=True) as shown, recorded_notes(texts):
+        note("the first session is taken")
+        warnings.warn("something else", UserWarning, stacklevel=1)
+    assert texts == ["the first session is taken"]
+    assert [str(each.message) for each in shown] == [*texts, "something else"]
 
 
 def test_notes_of_commands_are_lines(capsys):

@@ -78,7 +78,7 @@ def test_by_default_the_order_of_intensities_stays():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_refuses_what_is_no_share(share):
-    with pytest.raises(ValueError, match=f"remapped is {share}; give a share"):
+    with pytest.raises(ValueError, match=f"random_contrast is {share}; give a share"):
         IntensityAugmentation(random_contrast=share)
 
 

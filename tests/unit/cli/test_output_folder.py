@@ -32,14 +32,17 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path, monkeypatch):
 
 def test_an_entry_for_every_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    entries = image_entries([Path("a.nii.gz"), Path("b/c.MGZ")], Path("out"), [".x.nii", ".png"])
+    entries = image_entries([Path("a.nii.gz"), Path("b/c.MGZ")], Path("out"), [".x.nii"], ".png")
     assert [entry.input["image"] for entry in entries] == [
         str(tmp_path / "a.nii.gz"),
         str(tmp_path / "b" / "c.MGZ"),
     ]
-    assert [entry.planned for entry in entries] == [["a.x.nii", "a.png"], ["c.x.nii", "c.png"]]
+    assert [entry.planned for entry in entries] == [
+        ["a.x.nii", "figures/a.png"],
+        ["c.x.nii", "figures/c.png"],
+    ]
     with pytest.raises(ValueError, match=r"a.nii.gz and b/a.nii would both become"):
-        image_entries([Path("a.nii.gz"), Path("b/a.nii")], Path("out"), [".x.nii"])
+        image_entries([Path("a.nii.gz"), Path("b/a.nii")], Path("out"), [".x.nii"], ".png")
 
 
 def report(*entries, command="features", seconds=1.0, **options):

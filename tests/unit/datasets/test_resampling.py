@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 from cifl_tf._notes import Note
 from cifl_tf.datasets import Subject, make_cohort, slice_coverage, slices, stack_cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing, resampled_for
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import Volume, fit_shape, read_volume, resample_labels
 from cifl_tf.metrics import dice
-from cifl_tf.models.image_model import Preprocessing
 from cifl_tf.registration.data import warn_of_different_spaces
 
 TABLE = {3: "white", 7: "gray"}

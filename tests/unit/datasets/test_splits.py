@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from cifl_tf.datasets import split_study, study_contrasts, study_view, virtual_cohort
+from cifl_tf.datasets import View, split_study, study_contrasts, study_view, virtual_cohort
 
 
 @pytest.mark.parametrize(("count", "expected"), [(8, (4, 2, 2)), (13, (8, 2, 3)), (16, (10, 2, 4))])
@@ -32,11 +32,10 @@ def test_too_few_subjects_or_no_labels():
 
 def test_slices_lie_around_the_thalamus_where_there_is_one():
     cohort = virtual_cohort(1)
-    expected = {"ndim": 2, "plane": "coronal", "num_slices": 5, "center_label": "THA"}
-    assert study_view(cohort, 5) == expected
+    assert study_view(cohort, 5) == View(2, "coronal", 5, "THA")
     names = {1: "WM", 2: "left-thalamus"}
     renamed = dataclasses.replace(cohort, label_names=names)
-    assert study_view(renamed, 5) == expected | {"center_label": None}
+    assert study_view(renamed, 5) == View(2, "coronal", 5, None)
 
 
 def test_contrasts_are_that_of_training_its_inversion_and_the_others():

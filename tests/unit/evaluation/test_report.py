@@ -3,9 +3,10 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cifl_tf.evaluation.report import read_report, write_report
+from cifl_tf.evaluation.report import read_report, subject_scores, write_report
 from cifl_tf.evaluation.summary import summary
 from cifl_tf.metrics import Comparison, compare_runs
 
@@ -27,7 +28,7 @@ def test_report_comes_back(tmp_path):
     assert {name: report["about"][name] for name in about} == about
     assert set(report["about"]["versions"]) == {"cifl_tf", "tensorflow", "numpy", "python"}
     assert report["comparison"] == {}
-    np.testing.assert_equal(report["rows"], rows)
+    pd.testing.assert_frame_equal(report["rows"], pd.DataFrame(rows), check_exact=True)
     np.testing.assert_equal(report["summary"], summary(rows))
 
     def no_constant(name):
@@ -72,3 +73,20 @@ def test_report_that_cannot_be_read(tmp_path):
         (tmp_path / "scores.json").write_text(text)
         with pytest.raises(ValueError, match="is no report of `cifl evaluate`"):
             read_report(tmp_path)
+
+
+def test_report_of_before_is_read_in_names_of_today(tmp_path):
+    about = {"around": "THA", "optimise": True, "ndim": 2}
+    report = {"about": about, "rows": [], "summary": {}, "comparison": {}}
+    (tmp_path / "scores.json").write_text(json.dumps(report))
+    expected = {"center_label": "THA", "optimize": True, "ndim": 2}
+    assert read_report(tmp_path)["about"] == expected
+
+
+def test_scores_by_subject_are_finite_means():
+    rows = [
+        {"moving": "b", "fixed": "a", "contrast": "T1w to T1w", "dice": 0.25},
+        {"moving": "c", "fixed": "a", "contrast": "T1w to T1w", "dice": 0.75},
+        {"moving": "a", "fixed": "b", "contrast": "T1w to T1w", "dice": math.nan},
+    ]
+    assert subject_scores(rows) == {"a": {"Dice, T1w to T1w": 0.5}, "b": {}}

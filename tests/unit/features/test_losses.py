@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cifl_tf import ContrastiveLoss, contrastive_loss
 from cifl_tf._compat import keras
-from cifl_tf.features.losses import unit_channels
+from cifl_tf.features.losses import spatial_contrastive_loss, unit_channels
 
 SHAPES = [(2, 9, 11, 5), (2, 6, 5, 7, 4)]
 TAUS = [(1.0, 1.0, 1.0), (1.0, 1.0, 0.1), (0.3, 0.3, 0.1), (0.5, 2.0, 0.7), (0.01, 0.01, 0.01)]
@@ -333,9 +333,68 @@ def test_both_orders_are_the_mean_of_the_two():
     np.testing.assert_allclose(loss(view_2, view_1), loss(view_1, view_2), rtol=1e-6)
 
 
+def slow_spatial_loss(view_1, view_2, tau, crop, stride):
+    """InfoNCE of every voxel of a grid among all voxels of it, in loops over float64."""
+    losses = []
+    for image_1, image_2 in zip(np.float64(view_1), np.float64(view_2), strict=True):
+        places = [*itertools.product(*[range(crop, n - crop, stride) for n in image_1.shape[:-1]])]
+        grids = [np.array([image[place] for place in places]) for image in (image_1, image_2)]
+        grids = [grid - grid.mean(axis=0) for grid in grids]
+        terms = []
+        for x, one in enumerate(grids[0]):
+            cosines = [one @ other / math.sqrt((one @ one) * (other @ other)) for other in grids[1]]
+            total = sum(math.exp(cosine / tau) for cosine in cosines)
+            terms.append(-math.log(math.exp(cosines[x] / tau) / total))
+        losses.append(sum(terms) / len(terms))
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["2D", "3D"])
+@pytest.mark.parametrize(("tau", "crop", "stride"), [(0.1, 0, 2), (1.0, 1, 1), (0.5, 1, 3)])
+def test_spatial_loss_matches_slow_loops(shape, tau, crop, stride):
+    view_1, view_2 = random_views(shape)
+    loss = spatial_contrastive_loss(view_1, view_2, tau, crop, stride)
+    expected = slow_spatial_loss(view_1, view_2, tau, crop, stride)
+    np.testing.assert_allclose(loss, expected, rtol=2e-5)
+
+
+def test_spatial_loss_falls_where_every_voxel_is_its_own_match():
+    view = random_views((1, 16, 16, 8))[0]
+    right = spatial_contrastive_loss(view, view, stride=2)
+    moved = spatial_contrastive_loss(view, np.roll(view, 2, axis=1), stride=2)
+    same_everywhere = spatial_contrastive_loss(view, np.ones_like(view), stride=2)
+    assert right[0] < same_everywhere[0] < moved[0]
+    np.testing.assert_allclose(same_everywhere, [math.log(64)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("arguments", "name"), [({"tau": 0}, "tau"), ({"stride": 0}, "stride")])
+def test_spatial_loss_refuses_numbers_that_are_not_positive(arguments, name):
+    view_1, view_2 = random_views(SHAPES[0])
+    with pytest.raises(ValueError, match=rf"{name} is 0; give"):
+        spatial_contrastive_loss(view_1, view_2, **arguments)
+
+
+@pytest.mark.parametrize("both_orders", [False, True])
+def test_keras_loss_adds_the_weighted_spatial_term(both_orders):
+    view_1, view_2 = random_views((2, 24, 25, 3))
+    form = {"crop": 3, "window": 6, "both_orders": both_orders, "reduction": "none"}
+    without = ContrastiveLoss(**form)(view_1, view_2)
+    orders = [(view_1, view_2), (view_2, view_1)][: 1 + both_orders]
+    spatial = np.mean([slow_spatial_loss(*views, 0.1, 3, 4) for views in orders], axis=0)
+    loss = ContrastiveLoss(**form, spatial_weight=0.5)(view_1, view_2)
+    np.testing.assert_allclose(loss, without + 0.5 * spatial, rtol=2e-5)
+
+
+def test_keras_loss_refuses_a_negative_spatial_weight():
+    with pytest.raises(ValueError, match=r"spatial_weight is -1"):
+        ContrastiveLoss(spatial_weight=-1)
+
+
 @pytest.mark.parametrize(("window", "both_orders"), [(None, False), (6, True)])
 def test_keras_loss_config_round_trip(window, both_orders):
-    loss = ContrastiveLoss(0.4, 0.5, 0.2, 3, window, both_orders, reduction="sum", name="mine")
+    loss = ContrastiveLoss(
+        0.4, 0.5, 0.2, 3, window, both_orders, reduction="sum", name="mine", spatial_weight=0.3
+    )
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(restored) is ContrastiveLoss
     assert restored.get_config() == loss.get_config()

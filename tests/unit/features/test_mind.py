@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from cifl_tf._compat import keras
 from cifl_tf.features.mind import build_mind_ssc, neighbor_pairs
 
 
@@ -58,14 +57,6 @@ def test_a_constant_image_has_features_of_one():
 
 def test_neighbors_are_paired_but_not_with_their_opposite():
     assert [len(neighbor_pairs(ndim)) for ndim in (2, 3)] == [4, 12]
-
-
-def test_the_model_reloads(tmp_path):
-    image = np.random.default_rng(2).uniform(size=(2, 12, 10, 1)).astype(np.float32)
-    mind = build_mind_ssc(2, radius=2, dilation=1)
-    mind.save(tmp_path / "mind.keras")
-    again = keras.models.load_model(tmp_path / "mind.keras")
-    np.testing.assert_array_equal(again(image), mind(image))
 
 
 def test_what_makes_no_features_is_refused():

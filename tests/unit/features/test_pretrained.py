@@ -10,6 +10,7 @@ import pytest
 import cifl_tf
 from cifl_tf.cli import main as cli
 from cifl_tf.features import pretrained
+from cifl_tf.models import files
 from cifl_tf.training.folder import read_config
 
 MOST_BYTES = 5 * 1024**2
@@ -58,7 +59,7 @@ def test_names_stand_where_paths_do(tmp_path, monkeypatch):
 
 def test_the_command_of_the_card_asks_for_this_encoder(monkeypatch):
     asked = []
-    monkeypatch.setattr(cli, "train", lambda out, config: asked.append(config))
+    monkeypatch.setattr("cifl_tf.features.training.train", lambda out, config: asked.append(config))
     for shipped in cifl_tf.pretrained_encoders().values():
         program, *arguments = shlex.split(re.search(r"^cifl train .*$", shipped.card, re.M)[0])
         assert program == "cifl"
@@ -114,11 +115,11 @@ def test_other_files_among_the_weights(copied_weights, tiny_encoder, tmp_path):
 
 
 def test_the_bytes_that_were_checked_are_loaded(copied_weights, monkeypatch):
-    load = pretrained.load_network
+    load = files.load_network
 
     def exchanged(file, **options):
         file.write_bytes(b"something else")
         return load(file, **options)
 
-    monkeypatch.setattr(pretrained, "load_network", exchanged)
+    monkeypatch.setattr(files, "load_network", exchanged)
     assert cifl_tf.load_pretrained("shapes-2d").output_shape[-1] == 16

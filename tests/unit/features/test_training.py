@@ -10,8 +10,9 @@ from cifl_tf import Appearance, ContrastiveLoss, build_encoder, receptive_radius
 from cifl_tf._compat import keras
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.training import build_model, train
+from cifl_tf.models.files import load_network
 from cifl_tf.models.precision import in_float32
-from cifl_tf.training.callbacks import SaveEncoder, read_history
+from cifl_tf.training.callbacks import SaveEncoder, SnapshotEncoder, read_history
 
 TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
 
@@ -82,6 +83,18 @@ def test_an_epoch_enters_the_history_when_its_files_are_there(tmp_path, monkeypa
     train(tmp_path, config, verbose=0)
     assert len(read_history(tmp_path / "history.csv")) == 1
     cifl_tf.load_encoder(tmp_path)
+
+
+def test_snapshots_are_the_encoder_on_the_way_and_do_not_change_the_end(trained, tmp_path):
+    _, encoder = trained
+    snapshots = SnapshotEncoder(tmp_path / "snapshots", [2, 5])
+    config = TrainingConfig(steps=5, **TINY)
+    train(tmp_path / "model", config, verbose=0, callbacks=[snapshots])
+    assert {path.name for path in snapshots.folder.iterdir()} == {"step-2.keras", "step-5.keras"}
+    on_the_way, at_the_end = (load_network(snapshots.path(step)).get_weights() for step in (2, 5))
+    for mine, early, other in zip(at_the_end, on_the_way, encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+        assert np.any(mine != early)
 
 
 def test_training_starts_from_an_encoder_and_goes_on_without_it(tmp_path, monkeypatch):

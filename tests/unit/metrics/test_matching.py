@@ -52,10 +52,27 @@ def test_the_same_and_the_moved_image(rng):
     assert beyond.accuracy < 0.2
 
 
-def test_features_that_tell_nothing_match_nearby():
+def test_features_that_tell_nothing_match_by_chance():
     constant = np.ones((20, 20, 4))
-    found = match_voxels(constant, constant, np.ones((20, 20), bool))
-    assert found.distance == 0  # of equal matches the nearest
+    mask = np.zeros((20, 20), bool)
+    mask[6:-6, 6:-6] = True  # the search ends at no border
+    labels = np.zeros((20, 20), int), np.arange(20)[:, None].repeat(20, axis=1) % 2
+    found = match_voxels(constant, constant, mask, labels=labels)
+    assert found.accuracy == pytest.approx(9 / 13**2)
+    steps = range(-6, 7)
+    mean = np.mean([np.hypot(x, y) for x in steps for y in steps])
+    assert found.distance == pytest.approx(mean)
+    # Of 13 rows 7 have label 0 around an even row, 6 around an odd one; as many are even as odd.
+    assert found.label_accuracy == pytest.approx((7 / 13 + 6 / 13) / 2)
+
+
+def test_a_single_channel_tells_two_sides_apart_and_no_more():
+    sides = np.where(np.arange(20) < 10, 1.0, 2.0)[:, None, None].repeat(20, axis=1)
+    mask = np.zeros((20, 20), bool)
+    mask[9:11, 9:11] = True
+    found = match_voxels(sides, sides, mask)
+    # Of a voxel beside the edge, 7 rows of 13 voxels are on its side; 2 x 3 of these are right.
+    assert found.accuracy == pytest.approx(6 / (7 * 13))
 
 
 def test_effective_rank(rng):

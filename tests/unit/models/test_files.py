@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import cifl_tf
+from cifl_tf import Encoder, Segmenter
 from cifl_tf._compat import keras
 from cifl_tf.augmentation.test_time import average_over_copies
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.mind import build_mind_ssc
 from cifl_tf.features.training import build_model
 from cifl_tf.models.files import ENCODER, REGISTRATION, SEGMENTER, load_network
-from cifl_tf.models.image_model import Encoder, Segmenter
 from cifl_tf.models.precision import precision_policy
 from crafted_models import (
     EVIL,

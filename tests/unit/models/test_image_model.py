@@ -3,16 +3,12 @@ import numpy as np
 import pytest
 
 import cifl_tf
+from cifl_tf import Encoder, Segmenter
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import apply_network
 from cifl_tf.images.intensity import BEFORE_0_2, IntensityScaling
-from cifl_tf.models.image_model import (
-    Encoder,
-    Preprocessing,
-    Segmenter,
-    exact_voxel_size,
-    preprocessing_of,
-)
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.models.image_model import preprocessing_of
 
 TRAINED_AT_2_MM = Preprocessing(exact_voxel_size((2, 2, 2)), "coronal")
 

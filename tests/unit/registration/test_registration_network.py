@@ -15,7 +15,7 @@ from cifl_tf.registration.instance import (
     bspline_basis,
     optimize_instance,
 )
-from cifl_tf.registration.network import RegistrationNetwork
+from cifl_tf.registration.network import Registration
 from cifl_tf.registration.similarity import LocalNCC
 from cifl_tf.synthesis.pairs import interpolate
 
@@ -47,7 +47,7 @@ def moved(network):
 
 @pytest.mark.parametrize("intensity", [True, False])
 def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
-    network = RegistrationNetwork(None if intensity else tiny_encoder, SHAPE)
+    network = Registration(None if intensity else tiny_encoder, SHAPE)
     for weight in network.trainable_variables[-2:]:
         weight.assign(tf.zeros_like(weight))
     images = textures(rng, 2)
@@ -61,7 +61,7 @@ def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
     ("similarity", "num_cascades"), [("image", 1), ("image", 2), ("features", 2)]
 )
 def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity, num_cascades):
-    network = RegistrationNetwork(
+    network = Registration(
         tiny_encoder, SHAPE, ["gamma"], similarity, label_weight=1.0, num_cascades=num_cascades
     )
     network.compile(keras.optimizers.Adam(1e-3), LocalNCC(window=5))
@@ -82,7 +82,7 @@ def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity, 
 
 
 def test_a_look_changes_what_the_network_sees_and_not_what_the_loss_compares(rng, tiny_encoder):
-    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, smoothness=0.0))
+    network = moved(Registration(tiny_encoder, SHAPE, smoothness=0.0))
     network.compile(keras.optimizers.SGD(0.0), "mse")
     moving, fixed = (textures(rng, 3) for _ in range(2))
     network.intensity_augmentation = lambda image, labels: (1 - image, labels)
@@ -97,7 +97,7 @@ def test_a_look_changes_what_the_network_sees_and_not_what_the_loss_compares(rng
 
 
 def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
-    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted", "gamma")))
+    network = moved(Registration(tiny_encoder, SHAPE, ("inverted", "gamma")))
     network.compile("adam", LocalNCC(window=7))
     network.save(tmp_path / "network.keras")
     again = keras.models.load_model(tmp_path / "network.keras")
@@ -111,7 +111,7 @@ def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
 
 
 def test_the_same_network_for_another_shape(rng, tiny_encoder):
-    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted",), int_steps=3))
+    network = moved(Registration(tiny_encoder, SHAPE, ("inverted",), int_steps=3))
     moving, fixed = textures(rng, 2)[..., 0]
     same = network.for_shape(SHAPE)
     np.testing.assert_array_equal(register(same, moving, fixed), register(network, moving, fixed))
@@ -120,7 +120,7 @@ def test_the_same_network_for_another_shape(rng, tiny_encoder):
     larger = network.for_shape((48, 48))
     padding = [(0, 48 - size) for size in SHAPE]
     padded = [np.pad(image, padding, "symmetric") for image in (moving, fixed)]
-    intensity = moved(RegistrationNetwork(None, SHAPE))
+    intensity = moved(Registration(None, SHAPE))
     np.testing.assert_allclose(
         register(intensity.for_shape((48, 48)), *padded)[:37, :44],
         register(intensity, moving, fixed),
@@ -132,7 +132,7 @@ def test_the_same_network_for_another_shape(rng, tiny_encoder):
 
 
 def test_the_loss_by_name_is_the_mean_over_voxels(rng):
-    network = RegistrationNetwork(None, SHAPE, int_steps=0)
+    network = Registration(None, SHAPE, int_steps=0)
     network.compile(loss="mse")
     images = textures(rng, 2)
     data = tf.data.Dataset.from_tensors(((images, images[::-1]),))
@@ -145,14 +145,14 @@ def test_the_loss_by_name_is_the_mean_over_voxels(rng):
 
 def test_three_dimensions(rng):
     encoder = cifl_tf.build_encoder(ndim=3, num_features=2, num_filters=2)
-    network = moved(RegistrationNetwork(encoder, (17, 18, 20)))
+    network = moved(Registration(encoder, (17, 18, 20)))
     moving, fixed = textures(rng, 2, (17, 18, 20))[..., 0]
     assert register(network, moving, fixed).shape == (17, 18, 20, 3)
 
 
 def test_passes_go_on_from_what_was_warped(rng, tiny_encoder):
-    network = moved(RegistrationNetwork(tiny_encoder, SHAPE, ("inverted",), num_cascades=3))
-    single = RegistrationNetwork(tiny_encoder, SHAPE, ("inverted",))
+    network = moved(Registration(tiny_encoder, SHAPE, ("inverted",), num_cascades=3))
+    single = Registration(tiny_encoder, SHAPE, ("inverted",))
     single.dense.set_weights(network.dense.get_weights())
     moving, fixed = textures(rng, 2)[..., 0]
     expected = register(single, moving, fixed)
@@ -164,8 +164,8 @@ def test_passes_go_on_from_what_was_warped(rng, tiny_encoder):
 
 
 def test_training_makes_one_pass_and_validation_all(rng):
-    network = moved(RegistrationNetwork(None, SHAPE, int_steps=0, num_cascades=2))
-    single = RegistrationNetwork(None, SHAPE, int_steps=0)
+    network = moved(Registration(None, SHAPE, int_steps=0, num_cascades=2))
+    single = Registration(None, SHAPE, int_steps=0)
     single.dense.set_weights(network.dense.get_weights())
     images = textures(rng, 2)
     data = ((tf.constant(images), tf.constant(images[::-1])),)
@@ -180,7 +180,7 @@ def test_training_makes_one_pass_and_validation_all(rng):
 
 @pytest.mark.parametrize("num_cascades", [1, 2])
 def test_the_inverse_undoes_the_warp(rng, num_cascades):
-    network = moved(RegistrationNetwork(None, (48, 48), num_cascades=num_cascades))
+    network = moved(Registration(None, (48, 48), num_cascades=num_cascades))
     moving, fixed = textures(rng, 2, (48, 48))[..., 0]
     forward = register(network, moving, fixed)
     inside = (slice(8, -8),) * 2
@@ -276,16 +276,16 @@ def test_bsplines_sum_to_one():
 
 def test_refuses(rng, tiny_encoder):
     with pytest.raises(ValueError, match=r"shape is \(4, 40\)"):
-        RegistrationNetwork(None, (4, 40))
+        Registration(None, (4, 40))
     with pytest.raises(ValueError, match="encoder is for 2D"):
-        RegistrationNetwork(tiny_encoder, (16, 16, 16))
+        Registration(tiny_encoder, (16, 16, 16))
     with pytest.raises(ValueError, match="similarity is 'ncc'"):
-        RegistrationNetwork(None, SHAPE, similarity="ncc")
+        Registration(None, SHAPE, similarity="ncc")
     with pytest.raises(ValueError, match="remappings are"):
-        RegistrationNetwork(tiny_encoder, SHAPE, remappings=("t2",))
+        Registration(tiny_encoder, SHAPE, remappings=("t2",))
     with pytest.raises(ValueError, match="num_cascades is 0"):
-        RegistrationNetwork(None, SHAPE, num_cascades=0)
-    network = RegistrationNetwork(None, SHAPE, int_steps=0)
+        Registration(None, SHAPE, num_cascades=0)
+    network = Registration(None, SHAPE, int_steps=0)
     image = textures(rng, 1)[0, ..., 0]
     with pytest.raises(ValueError, match="use invert_displacement"):
         register(network, image, image, inverse=True)

@@ -1,0 +1,87 @@
+"""``cifl features`` and ``cifl export``: apply an encoder, or write it for other programs."""
+
+from typing import Annotated
+
+import typer
+
+from cifl_tf.cli.command_run import CommandRun, record_export
+from cifl_tf.cli.config_options import command
+from cifl_tf.cli.options import (
+    EncoderModel,
+    Images,
+    OutFolder,
+    Overwrite,
+    Remappings,
+    VolumeIndex,
+    Window,
+)
+from cifl_tf.cli.output_folder import image_entries
+from cifl_tf.cli.parsing import parse_remappings, parse_window
+from cifl_tf.features.pretrained import absolute_model, load_encoder
+from cifl_tf.images.planes import PlaneName
+
+DEFAULT_MODEL = "shapes-2d"
+
+
+@command
+def features_command(
+    ctx: typer.Context,
+    images: Images,
+    out: OutFolder,
+    model: EncoderModel = DEFAULT_MODEL,
+    plane: Annotated[
+        PlaneName | None,
+        typer.Option(
+            help="Slices for a 2D encoder.", show_default="coronal; of thick slices theirs"
+        ),
+    ] = None,
+    voxel_size: Annotated[
+        float | None, typer.Option(help="Resample to this size in mm before.")
+    ] = None,
+    volume_index: VolumeIndex = None,
+    remappings: Remappings = "none",
+    window: Window = None,
+    overwrite: Overwrite = False,
+):
+    """Write the features of images as 4D NIfTI files.
+
+    Features lie on the images' own grids. report.html shows them, and run.json tells what became
+    of every image.
+    """
+    names, limits = parse_remappings(remappings), parse_window(window)
+    entries = image_entries(images, out, ["_features.nii.gz"], "_features.png")
+    encoder = load_encoder(model)
+
+    def write(entry):
+        from cifl_tf.features.inference import features_of
+        from cifl_tf.figures.features import save_feature_picture
+        from cifl_tf.images.volumes import read_volume, save_image
+
+        features = features_of(
+            entry.input["image"],
+            encoder,
+            plane,
+            voxel_size=voxel_size,
+            volume_index=volume_index,
+            progress=True,
+            remappings=names,
+            window=limits,
+        )
+        file, picture = (out / name for name in entry.planned)
+        save_image(features, file)
+        save_feature_picture(read_volume(entry.input["image"], volume_index), features, picture)
+
+    with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:
+        run.each(write)
+
+
+def export_command(ctx: typer.Context, out: OutFolder, model: EncoderModel = DEFAULT_MODEL):
+    """Write an encoder as a SavedModel to a new folder.
+
+    The SavedModel needs TensorFlow only.
+    """
+    from cifl_tf.export import export_saved_model
+
+    encoder = load_encoder(model)
+    record_export(ctx, out, lambda: export_saved_model(encoder, out), model=absolute_model(model))
+    typer.echo(f"The SavedModel is in {out}.")
