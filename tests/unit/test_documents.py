@@ -63,6 +63,13 @@ def test_python_names_exist(page):
                     assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
 
 
+def test_stack_page_lists_symbols_of_other_packages():
+    modules = [path for path in (ROOT / "cifl_tf").rglob("*.py") if path.name != "_compat.py"]
+    symbol = re.compile(r"\b(?:ne|vxm)\.\w+\.\w+")
+    used = {name for path in modules for name in symbol.findall(path.read_text())}
+    assert set(symbol.findall((ROOT / "docs" / "stack.md").read_text())) == used
+
+
 def test_citation_names_this_version():
     assert f"\nversion: {cifl_tf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
