@@ -9,6 +9,7 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf._checks import NDIM
+from cifl_tf._former_arguments import accepts_former
 from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.images.intensity import is_air
 from cifl_tf.images.volumes import plane_axis
@@ -114,6 +115,7 @@ class View:
         return float(np.min(places)), float(np.max(places))
 
 
+@accepts_former(around="center_label")
 def slices(
     cohort: Cohort,
     contrast: str,
@@ -131,6 +133,7 @@ def slices(
     return images, labels[..., 0], names
 
 
+@accepts_former(around="center_label")
 def slice_coverage(
     cohort: Cohort,
     contrast: str,
@@ -142,6 +145,7 @@ def slice_coverage(
     return View(2, plane, count, center_label).coverage(cohort, contrast)
 
 
+@accepts_former(around="center_label")
 def stack_cohort(
     cohort: Cohort,
     contrast: str,

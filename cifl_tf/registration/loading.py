@@ -1,7 +1,7 @@
 """Registration networks out of training folders and files."""
 
-from cifl_tf.registration.network import REGISTRATION_FILE as REGISTRATION_FILE
 from cifl_tf.registration.network import Registration
+from cifl_tf.registration.settings import REGISTRATION_FILE as REGISTRATION_FILE
 
 
 def load_registration(folder) -> Registration:

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
+from cifl_tf._former_arguments import accepts_former
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import PadToMultiple
 from cifl_tf.images.atomic import expanded
@@ -21,12 +22,11 @@ from cifl_tf.registration.images import RegistrationResult, register_images
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import NetworkMethod
 from cifl_tf.registration.pair_model import PairModel
-from cifl_tf.registration.settings import MULTIPLE, check_settings, checked_shape
+from cifl_tf.registration.settings import MULTIPLE, REGISTRATION_FILE, check_settings, checked_shape
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
-REGISTRATION_FILE = "registration.keras"
 
-
+@accepts_former(ensemble="remappings", passes="num_cascades")
 @keras.saving.register_keras_serializable(package="cifl_tf")
 @keras.saving.register_keras_serializable(package="cifl_tf", name="RegistrationNetwork")
 class Registration(PairModel):

@@ -2,6 +2,7 @@
 
 from cifl_tf._checks import AT_LEAST_0, COUNT, Number, check_choice, check_fields
 
+REGISTRATION_FILE = "registration.keras"
 SIMILARITIES = ("image", "features")
 MULTIPLE = 16  # of the sizes that voxelmorph's U-Net takes
 MAX_INT_STEPS, MAX_PASSES = 30, 100  # each is a part of the graph; 7 and 1 are usual
