@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cifl_tf._checks import AT_LEAST_0, POSITIVE, SHARE, check_fields
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf._random_keys import split_key
 from cifl_tf.images.intensity import is_air
 from cifl_tf.synthesis.smooth_fields import channels_last, coarse_shape, gaussian_blur, interpolate
@@ -35,7 +35,7 @@ class IntensityChange(NamedTuple):
     noise: tf.Tensor
 
 
-@accepts_former(remapped="random_contrast")
+@accepts_former()
 @dataclasses.dataclass(frozen=True)
 class IntensityAugmentation:
     """Random remapping, gamma, bias field, thick slices and noise, drawn anew for every image.

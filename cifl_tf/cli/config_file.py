@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from cifl_tf._former_names import with_present_names
 from cifl_tf.cli.former_names import present_name
 from cifl_tf.cli.run_report import options_of_last_run
 from cifl_tf.images.atomic import expanded
-from cifl_tf.models.former_names import with_present_names
 
 CONFIG_FILE = "config.json"  # as training.folder names it, which takes seconds to import
 READERS: dict[str, Callable[[str], Any]] = {

@@ -4,17 +4,11 @@ from collections.abc import Container
 
 import typer
 
+from cifl_tf._former_names import FORMER
 from cifl_tf._notes import note
-from cifl_tf.models.former_names import FORMER
 
 # As in Python, with "_"; of those commands that have the present option and not the former.
-OPTIONS = FORMER | {
-    "fixed_frame": "fixed_volume_index",
-    "frame": "volume_index",
-    "model": "encoder",
-    "moving_frame": "moving_volume_index",
-    "optimise": "optimize",
-}
+OPTIONS = FORMER | {"model": "encoder", "optimise": "optimize"}
 COMMANDS = {"optimise": "optimize"}
 
 

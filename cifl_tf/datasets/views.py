@@ -9,7 +9,7 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf._checks import NDIM
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.images.intensity import is_air
 from cifl_tf.images.volumes import plane_axis
@@ -115,7 +115,7 @@ class View:
         return float(np.min(places)), float(np.max(places))
 
 
-@accepts_former(around="center_label")
+@accepts_former()
 def slices(
     cohort: Cohort,
     contrast: str,
@@ -133,7 +133,7 @@ def slices(
     return images, labels[..., 0], names
 
 
-@accepts_former(around="center_label")
+@accepts_former()
 def slice_coverage(
     cohort: Cohort,
     contrast: str,
@@ -145,7 +145,7 @@ def slice_coverage(
     return View(2, plane, count, center_label).coverage(cohort, contrast)
 
 
-@accepts_former(around="center_label")
+@accepts_former()
 def stack_cohort(
     cohort: Cohort,
     contrast: str,

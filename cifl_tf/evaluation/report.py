@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cifl_tf._former_names import with_present_names
 from cifl_tf._version import __version__
 from cifl_tf.evaluation.summary import Rows, compare, mean_sd_text, summary, to_markdown
 from cifl_tf.images.atomic import atomic_path, expanded
 from cifl_tf.metrics import Comparison
-from cifl_tf.models.former_names import with_present_names
 
 CSV_FILE, JSON_FILE, MARKDOWN_FILE = "scores.csv", "scores.json", "scores.md"
 MOST_NAMES = 12  # of subjects, in the text

@@ -9,7 +9,7 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.datasets import Cohort, Subject, View
 from cifl_tf.images.volumes import slice_axis
 from cifl_tf.metrics import (
@@ -25,7 +25,7 @@ from cifl_tf.metrics import (
 from cifl_tf.registration.displacements import warp
 
 
-@accepts_former(around="center_label")
+@accepts_former()
 def feature_scores(
     encode: Callable[[np.ndarray], np.ndarray],
     cohort: Cohort,
@@ -89,7 +89,7 @@ def feature_scores(
     return pd.DataFrame(rows)
 
 
-@accepts_former(around="center_label")
+@accepts_former()
 def segmentation_scores(
     segment: Callable[[np.ndarray], np.ndarray],
     cohort: Cohort,
@@ -138,7 +138,7 @@ def segmentation_scores(
     return pd.DataFrame(rows)
 
 
-@accepts_former(around="center_label")
+@accepts_former()
 def registration_scores(
     displace: Callable[[np.ndarray, np.ndarray], np.ndarray],
     cohort: Cohort,

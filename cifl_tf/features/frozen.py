@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former, with_present_names
 from cifl_tf.datasets.contrasts import REMAPPINGS, checked_remappings
 from cifl_tf.images.intensity import is_air
-from cifl_tf.models.former_names import with_present_names
 
 
-@accepts_former(ensemble="remappings")
+@accepts_former()
 @keras.saving.register_keras_serializable(package="cifl_tf")
 class FrozenFeatures(keras.layers.Layer):
     """Features of a frozen encoder, or the intensities themselves as the paper's baseline.

@@ -9,7 +9,7 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
 from cifl_tf.images.preprocessing import Preprocessing
@@ -24,7 +24,7 @@ from cifl_tf.images.volumes import (
 from cifl_tf.models.image_model import preprocessing_of
 
 
-@accepts_former(ensemble="remappings", frame="volume_index")
+@accepts_former()
 def features_of(
     image,
     encoder: keras.Model,

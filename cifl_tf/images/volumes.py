@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.orientations import apply_orientation
 
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.images.grid import Grid, bring_onto, canonical, grid_of, resample, resized, three_axes
 from cifl_tf.images.intensity import find_background
@@ -38,7 +38,7 @@ class Volume:
     original: Grid
 
 
-@accepts_former(frame="volume_index")
+@accepts_former()
 def read_volume(path, volume_index: int | None = None, voxel_size=None) -> Volume:
     """Read one 3D image, turn it to canonical orientation, and resample it if asked.
 

@@ -13,7 +13,7 @@ from cifl_tf._checks import (
     check_fields,
     check_given,
 )
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf._options import Option
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model
@@ -29,14 +29,7 @@ SimilarityName = Literal["image", "features"]
 LossName = Literal["mse", "multiscale-mse", "ncc"]
 
 
-@accepts_former(
-    model="encoder",
-    around="center_label",
-    ensemble="remappings",
-    passes="num_cascades",
-    vary_intensity="intensity_augmentation",
-    remapped="random_contrast",
-)
+@accepts_former(model="encoder")
 @dataclasses.dataclass(frozen=True)
 class RegistrationConfig:
     """What a registration network is trained with.

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
 
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.figures.panels import central_slice, save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
@@ -71,7 +71,7 @@ class RegistrationResult:
     inverse: Displacement
 
 
-@accepts_former(moving_frame="moving_volume_index", fixed_frame="fixed_volume_index")
+@accepts_former()
 def register_images(
     moving,
     fixed,

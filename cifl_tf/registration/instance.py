@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, check_fields
 from cifl_tf._compat import keras, vxm
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.registration.displacements import checked_displacement, checked_pair, compose, warp
 from cifl_tf.registration.similarity import (
@@ -69,7 +69,7 @@ class InstanceSettings:
         )
 
 
-@accepts_former(ensemble="remappings")
+@accepts_former()
 def optimize_instance(
     moving,
     fixed,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cifl_tf._compat import keras
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import slice_axis
 from cifl_tf.models.image_model import preprocessing_of
@@ -70,7 +70,7 @@ class NetworkMethod:
         return displacement, register(network, moving, fixed, inverse=True)
 
 
-@accepts_former(ensemble="remappings")
+@accepts_former()
 @dataclass(frozen=True, eq=False)
 class InstanceMethod:
     """Registration by optimizing the warp of the pair itself; see ``optimize_instance``.

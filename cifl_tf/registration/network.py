@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from cifl_tf._compat import keras, vxm
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former, with_present_names
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import PadToMultiple
 from cifl_tf.images.atomic import expanded
@@ -15,7 +15,6 @@ from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
 from cifl_tf.models.config import register_classes
 from cifl_tf.models.files import REGISTRATION, load_network
-from cifl_tf.models.former_names import with_present_names
 from cifl_tf.registration.dense import build_dense
 from cifl_tf.registration.displacements import compose_batch, warp_batch
 from cifl_tf.registration.images import RegistrationResult, register_images
@@ -26,7 +25,7 @@ from cifl_tf.registration.settings import MULTIPLE, REGISTRATION_FILE, check_set
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
 
-@accepts_former(ensemble="remappings", passes="num_cascades")
+@accepts_former()
 @keras.saving.register_keras_serializable(package="cifl_tf")
 @keras.saving.register_keras_serializable(package="cifl_tf", name="RegistrationNetwork")
 class Registration(PairModel):

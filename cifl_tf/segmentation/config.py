@@ -14,7 +14,7 @@ from cifl_tf._checks import (
     check_given,
     checked_zoom_factors,
 )
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf._options import Option
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model
@@ -34,14 +34,7 @@ def _flips(flip_axis):
     return flip_axis is not None
 
 
-@accepts_former(
-    model="encoder",
-    around="center_label",
-    ensemble="remappings",
-    copies="cached_copies",
-    vary_intensity="intensity_augmentation",
-    remapped="random_contrast",
-)
+@accepts_former(model="encoder")
 @dataclasses.dataclass(frozen=True)
 class SegmentationConfig:
     """What a segmenter is trained with.

@@ -1,11 +1,11 @@
 """Segment image files."""
 
 from cifl_tf._compat import keras
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.segmentation.segmenter import Segmentation, Segmenter
 
 
-@accepts_former(frame="volume_index")
+@accepts_former()
 def segment_image(
     image,
     folder,

@@ -5,12 +5,12 @@ import io
 from collections.abc import Sequence
 
 from cifl_tf._compat import keras, ne
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import CropTo, PadToMultiple
 
 
-@accepts_former(ensemble="remappings")
+@accepts_former()
 def build_segmenter(
     encoder: keras.Model | None,
     num_labels: int,

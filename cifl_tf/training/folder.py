@@ -10,10 +10,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from cifl_tf._compat import keras
+from cifl_tf._former_names import with_present_names
 from cifl_tf._version import __version__
 from cifl_tf.images.atomic import atomic_path, clear_leftovers
 from cifl_tf.images.memory import available_memory, size_text
-from cifl_tf.models.former_names import with_present_names
 from cifl_tf.training.callbacks import (
     Checkpoints,
     HistoryCSV,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import cifl_tf
-from cifl_tf._former_arguments import accepts_former
+from cifl_tf._former_names import accepts_former
 
 
 def test_a_function_takes_both_names():
-    @accepts_former(frame="volume_index")
+    @accepts_former()
     def read(path, volume_index=0):
         return path, volume_index
 
