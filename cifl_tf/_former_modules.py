@@ -156,7 +156,8 @@ def with_former(package: str, present: Callable[[str], Any]) -> Callable[[str], 
         try:
             return present(name)
         except AttributeError:
-            if name.startswith("__"):
+            # Not for modules of the package, which Python imports when this raises.
+            if name.startswith("__") or importlib.util.find_spec(f"{package}.{name}"):
                 raise
             if not former and name in RENAMED:
                 value = present(RENAMED[name])
