@@ -52,14 +52,12 @@ class Line:
         study: file in ``benchmarks/results``, without its ending.
         task: in this file.
         method: of this task.
-        value: the number in all columns; None for that of the column.
     """
 
     label: str
     study: str
     task: str
     method: str
-    value: str | None = None
 
 
 TABLES = {
@@ -96,7 +94,7 @@ def table(name: str) -> str:
     """
     if name in TABLES:
         rows = [
-            {"method": line.label, **_cells(found, {h: line.value or v for h, v in DICE.items()})}
+            {"method": line.label, **_cells(found, DICE)}
             for line in TABLES[name]
             for found in [_read(line.study)["results"][line.task][line.method]]
         ]
