@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf._compat import keras
+from cifl_tf.images.atomic import expanded
 from cifl_tf.models.archive import count_weights, pack, unpack
 from cifl_tf.models.config import PREFIX, checked_config
 
@@ -42,6 +43,17 @@ class Kind:
 ENCODER = Kind("an encoder", "cifl train", "cifl features")
 SEGMENTER = Kind("a segmenter", "cifl segment train", "cifl segment apply")
 REGISTRATION = Kind("a registration network", "cifl register train", "cifl register apply")
+
+
+def model_file(model, name: str) -> Path:
+    """A model file, given itself or as the folder of its training.
+
+    Args:
+        model: path of either.
+        name: of the file in the folder.
+    """
+    path = expanded(model)
+    return path if path.is_file() else path / name
 
 
 def load_network(file, kind: Kind = ENCODER, content: bytes | None = None) -> keras.Model:

@@ -10,11 +10,10 @@ from cifl_tf._compat import keras, vxm
 from cifl_tf._former_names import accepts_former, with_present_names
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import PadToMultiple
-from cifl_tf.images.atomic import expanded
 from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
 from cifl_tf.models.config import register_classes
-from cifl_tf.models.files import REGISTRATION, load_network
+from cifl_tf.models.files import REGISTRATION, load_network, model_file
 from cifl_tf.registration.dense import build_dense
 from cifl_tf.registration.displacements import compose_batch, warp_batch
 from cifl_tf.registration.images import RegistrationResult, register_images
@@ -64,7 +63,7 @@ class Registration(PairModel):
         (batch, *shape, ndim) in voxels: ``warped(x) = moving(x + u(x))``
 
     Raises:
-        ValueError: the shape does not fit the encoder, an unknown ensemble, or what
+        ValueError: the shape does not fit the encoder, unknown remappings, or what
             ``check_settings`` refuses.
 
     Example:
@@ -137,8 +136,7 @@ class Registration(PairModel):
             ...     cifl.Registration.from_pretrained(folder).shape
             (24, 20)
         """
-        path = expanded(model)
-        file = path if path.is_file() else path / REGISTRATION_FILE
+        file = model_file(model, REGISTRATION_FILE)
         network = load_network(file, REGISTRATION)
         unknown = len(network.shape) == 2 and network.preprocessing.plane is None
         if unknown and (file.parent / CONFIG_FILE).exists():

@@ -9,12 +9,11 @@ import numpy as np
 
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import apply_to_volume
-from cifl_tf.images.atomic import expanded
 from cifl_tf.images.intensity import BEFORE_0_2, air_mask
 from cifl_tf.images.preprocessing import SAME_SIZE, Preprocessing
 from cifl_tf.images.volumes import read_volume, slice_axis, to_original
 from cifl_tf.metrics import volumes_mm3
-from cifl_tf.models.files import SEGMENTER, load_network
+from cifl_tf.models.files import SEGMENTER, load_network, model_file
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
@@ -112,8 +111,7 @@ class Segmenter(ImageModel):
             ...     cifl.Segmenter.from_pretrained(folder).label_names
             ('background', '1', '2')
         """
-        path = expanded(model)
-        file = path if path.is_file() else path / SEGMENTER_FILE
+        file = model_file(model, SEGMENTER_FILE)
         return as_segmenter(load_network(file, SEGMENTER), file.parent)
 
     def segment(
