@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from cifl_tf._checks import NDIM
+from cifl_tf.cli.config_options import options_of
 from cifl_tf.cli.output_folder import checked_out
 from cifl_tf.cli.parsing import parse_names, with_home
 from cifl_tf.features.pretrained import absolute_model, pretrained_encoders
@@ -78,13 +79,8 @@ ValidationSubjects = Annotated[
     str | None,
     typer.Option(help="Names that choose the best epoch.", show_default="a fifth, at random"),
 ]
-Remappings = Annotated[
-    str,
-    typer.Option(
-        help="Average the features of an image and of remapped copies of it: names out of "
-        "inverted, gamma and folded with commas between, or none."
-    ),
-]
+REMAPPINGS = options_of(RegistrationConfig)["remappings"]
+Remappings = Annotated[str, typer.Option(help=REMAPPINGS.help)]
 VolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D file.")]
 Window = Annotated[
     str | None,

@@ -9,9 +9,10 @@ import typer
 
 from cifl_tf._checks import NDIM
 from cifl_tf.cli.command_run import CommandRun, record_export
-from cifl_tf.cli.config_options import command, options_of
+from cifl_tf.cli.config_options import command
 from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
+    REMAPPINGS,
     Dataset,
     FeaturesModel,
     OutFolder,
@@ -34,7 +35,6 @@ from cifl_tf.images.planes import PlaneName
 from cifl_tf.registration.config import MOST_VOXELS, RegistrationConfig
 
 LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
-DEFAULT_REMAPPINGS = options_of(RegistrationConfig)["remappings"].default
 register_app = typer.Typer(
     cls=PresentNames,
     no_args_is_help=True,
@@ -166,7 +166,7 @@ def optimize_command(
         ),
     ] = None,
     plane: Annotated[PlaneName, typer.Option(help="Plane of the slices.")] = "coronal",
-    remappings: Remappings = DEFAULT_REMAPPINGS,
+    remappings: Remappings = REMAPPINGS.default,
     labels: Labels = None,
     voxel_size: Annotated[
         float | None,

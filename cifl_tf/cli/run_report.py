@@ -12,7 +12,8 @@ from pathlib import Path
 
 import typer
 
-from cifl_tf.cli.former_names import COMMANDS, OPTIONS
+from cifl_tf._former_names import with_present_names
+from cifl_tf.cli.former_names import COMMANDS
 from cifl_tf.images.atomic import atomic_path
 
 RUN_FILE = "run.json"
@@ -187,9 +188,6 @@ def _read_runs(file):
 def _in_present_names(run):
     """A run as version 0.3 and later record it."""
     *group, command = run["command"].split()
-    options = {
-        name if name == "model" else OPTIONS.get(name, name): value
-        for name, value in run["options"].items()
-    }
+    options = with_present_names(run["options"], optimise="optimize")
     command = " ".join([*group, COMMANDS.get(command, command)])
     return {**run, "command": command, "options": options}
