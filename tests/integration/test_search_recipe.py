@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pytest
@@ -6,30 +5,17 @@ import pytest
 import search_recipe
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.features.config import TrainingConfig
+from unreadable_subjects import with_unreadable
 
 TESTED = ("virtual-007", "virtual-008")
-
-
-def unreadable():
-    raise AssertionError("a test subject was read")
 
 
 @pytest.fixture
 def script(monkeypatch):
     """The script on small subjects, of which those that test cannot be read."""
-    cohort = virtual_cohort(8, resolution=8)
-    subjects = tuple(
-        dataclasses.replace(
-            subject, images=dict.fromkeys(subject.images, unreadable), segmentation=unreadable
-        )
-        if subject.name in TESTED
-        else subject
-        for subject in cohort
-    )
+    cohort = with_unreadable(virtual_cohort(8, resolution=8), TESTED)
     monkeypatch.setattr(search_recipe, "NUM_SLICES", 3)
-    monkeypatch.setattr(
-        search_recipe, "load_cohort", lambda data: dataclasses.replace(cohort, subjects=subjects)
-    )
+    monkeypatch.setattr(search_recipe, "load_cohort", lambda data: cohort)
     return search_recipe
 
 

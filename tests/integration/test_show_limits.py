@@ -10,6 +10,7 @@ from PIL import Image
 import limits_images
 import show_limits
 from cifl_tf.datasets import virtual_cohort
+from unreadable_subjects import with_unreadable
 
 PAGE = Path(__file__).parents[2] / "docs" / "limits-tables.md"
 
@@ -62,21 +63,9 @@ def test_thick_slices_keep_a_ramp_and_lose_what_is_finer():
     np.testing.assert_array_equal(limits_images.coarser(stripes, (4, 1)), stripes)
 
 
-def unreadable():
-    raise AssertionError("a test subject was read")
-
-
 def test_real_subjects_are_those_that_do_not_test(tiny_encoder, monkeypatch):
-    cohort = virtual_cohort(8, resolution=8)
-    subjects = tuple(
-        dataclasses.replace(
-            subject, images=dict.fromkeys(subject.images, unreadable), segmentation=unreadable
-        )
-        if subject.name in ("virtual-007", "virtual-008")
-        else subject
-        for subject in cohort
-    )
-    cohort = dataclasses.replace(cohort, subjects=subjects, contrasts=("T1w", "FLAIR"))
+    cohort = with_unreadable(virtual_cohort(8, resolution=8), ("virtual-007", "virtual-008"))
+    cohort = dataclasses.replace(cohort, contrasts=("T1w", "FLAIR"))
     monkeypatch.setattr(show_limits, "load_cohort", lambda data: cohort)
     monkeypatch.setattr(show_limits, "REACH", 1)  # at 8 mm, no voxel is deeper than 8
     rows, count = show_limits.measure_subjects("virtual", tiny_encoder)

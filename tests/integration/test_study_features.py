@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -9,30 +8,17 @@ from cifl_tf.datasets import virtual_cohort
 from cifl_tf.features.encoder import build_encoder
 from cifl_tf.features.training import TrainingConfig
 from cifl_tf.registration.instance import InstanceSettings
+from unreadable_subjects import with_unreadable
 
 TESTED = ("virtual-007", "virtual-008")
 CONFIG = TrainingConfig(shape=(24, 24), num_features=3, num_filters=2, batch_size=1, steps=4)
 
 
-def unreadable():
-    raise AssertionError("a test subject was read")
-
-
 @pytest.fixture
 def script(monkeypatch):
     """The script on small subjects, of which those that test cannot be read, and two variants."""
-    cohort = virtual_cohort(8, resolution=8)
-    subjects = tuple(
-        dataclasses.replace(
-            subject, images=dict.fromkeys(subject.images, unreadable), segmentation=unreadable
-        )
-        if subject.name in TESTED
-        else subject
-        for subject in cohort
-    )
-    monkeypatch.setattr(
-        study_features, "load_cohort", lambda data: dataclasses.replace(cohort, subjects=subjects)
-    )
+    cohort = with_unreadable(virtual_cohort(8, resolution=8), TESTED)
+    monkeypatch.setattr(study_features, "load_cohort", lambda data: cohort)
     monkeypatch.setattr(study_features, "study_contrasts", lambda cohort: ["T1w", "FLAIR"])
     quick = InstanceSettings(scales=(2,), steps=(2,))
     tiny = [
