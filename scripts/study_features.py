@@ -24,11 +24,12 @@ from typing import get_args
 
 import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)
 from tensorflow import keras  # isort: skip
+import pandas as pd
 
-from cifl_tf.datasets import Cohort, load_cohort, split_study, study_contrasts, study_view
+from cifl_tf.datasets import Cohort, View, load_cohort, split_study, study_contrasts, study_view
 from cifl_tf.evaluation.report import write_study
 from cifl_tf.evaluation.scores import feature_scores, registration_scores
-from cifl_tf.evaluation.summary import summary
+from cifl_tf.evaluation.summary import summary, to_markdown
 from cifl_tf.features.config import Precision, TrainingConfig
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import CropTo
@@ -178,7 +179,7 @@ class Study:
             *(f"{score}, {c}" for c in short[1:] for score in ("corr.", "matching", "distance")),
             *("unrelated", "rank"),
         ]
-        rows = [headings, ["---"] * len(headings), *(self._row(scores) for scores in results)]
+        rows = pd.DataFrame([self._row(scores) for scores in results], columns=headings)
         lines = [
             f"Subjects that choose: {', '.join(self.validation.names)}; the test subjects "
             f"were not read. {self.view.num_slices} coronal slices of each around the "
@@ -191,7 +192,7 @@ class Study:
             "unrelated: T1w with itself upside down; rank: the effective rank of the "
             "channels. Log J SD: of the Jacobian determinant, mean over the contrasts.",
             "",
-            *(f"| {' | '.join(row)} |" for row in rows),
+            to_markdown(rows).rstrip(),
         ]
         return write_study(self.out, "study", lines, about, {"encoders": results})
 
@@ -250,7 +251,7 @@ def encoder_scores(
     encoder: keras.Model | None,
     cohort: Cohort,
     contrasts: list[str],
-    view: dict,
+    view: View,
     settings: InstanceSettings,
 ) -> dict[str, dict]:
     """Means over subjects of the scores of features, and over pairs of those of registration.
@@ -259,7 +260,7 @@ def encoder_scores(
         encoder: None for intensities.
         cohort: two or more subjects with labels.
         contrasts: the first is that of the moving images.
-        view: see ``study_view``.
+        view: of every subject.
         settings: of the registration.
     """
     encode = FrozenFeatures(encoder, REMAPPINGS)
