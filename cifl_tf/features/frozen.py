@@ -15,7 +15,7 @@ from cifl_tf.images.intensity import is_air
 class FrozenFeatures(keras.layers.Layer):
     """Features of a frozen encoder, or the intensities themselves as the paper's baseline.
 
-    With an ensemble, the mean over the features of the image and of remapped copies of it, at the
+    With remappings, the mean over the features of the image and of remapped copies of it, at the
     cost of one more encoder pass per copy. Contrasts then differ less.
 
     Args:

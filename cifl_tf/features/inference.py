@@ -63,7 +63,7 @@ def features_of(
 
     Raises:
         ValueError: the dimensions of image and encoder do not fit, the image is not finite, the
-            ensemble is unknown, or, for files, anything that ``read_volume`` refuses.
+            remappings are unknown, or, for files, anything that ``read_volume`` refuses.
         FileNotFoundError: there is no such file.
     """
     network = getattr(encoder, "encoder", encoder)
@@ -85,7 +85,7 @@ def features_of(
 
 @lru_cache(maxsize=4)  # so that TensorFlow traces it once for many images
 def _averaged(encoder, remappings):
-    """The network from an image to its features, averaged over an ensemble."""
+    """The network from an image to its features, averaged over remapped copies."""
     image = keras.Input(encoder.input_shape[1:], name="image")
     return keras.Model(image, FrozenFeatures(encoder, remappings, name="features")(image))
 
@@ -125,7 +125,7 @@ def apply_network(
         )
     if voxel_size is not None or volume_index is not None:
         raise ValueError(
-            "voxel_size and frame are for files; an array has no voxel size and one frame"
+            "voxel_size and volume_index are for files; an array has no voxel size and is one image"
         )
     array = np.asarray(image, np.float32)
     if array.ndim not in (2, 3) or array.ndim < ndim:

@@ -51,7 +51,7 @@ def unit_channels(features: tf.Tensor, crop: int = 0, window: int | None = None)
         crop: voxels to drop at every border.
         window: size in voxels of the windows within which each channel is centered and normalized,
             so that every region carries the same share of the vector; None normalizes each channel
-            once over the whole image, without centring, as in the paper.
+            once over the whole image, without centering, as in the paper.
 
     Returns:
         float32 (batch, positions, channels). The squares of a channel sum to one, or to less where

@@ -103,8 +103,8 @@ def optimize_instance(
         float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
 
     Raises:
-        ValueError: images, encoder or initial displacement do not fit each other, or an unknown
-            ensemble.
+        ValueError: images, encoder or initial displacement do not fit each other, or unknown
+            remappings.
     """
     settings = settings or InstanceSettings()
     moving, fixed, single = checked_pair(moving, fixed)

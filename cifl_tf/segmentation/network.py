@@ -39,8 +39,8 @@ def build_segmenter(
         (batch, *spatial, num_labels)
 
     Raises:
-        ValueError: the encoder has another number of dimensions, there are too few labels, or an
-            unknown ensemble.
+        ValueError: the encoder has another number of dimensions, there are too few labels, or
+            unknown remappings.
     """
     if num_labels < 2:
         raise ValueError(f"num_labels is {num_labels}; give at least 2, background included")
