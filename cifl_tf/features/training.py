@@ -18,21 +18,13 @@ from cifl_tf.features.encoder import (
 from cifl_tf.features.losses import ContrastiveLoss
 from cifl_tf.features.pictures import FeaturePictures
 from cifl_tf.features.pretrained import ENCODER_FILE, load_encoder
-from cifl_tf.images.atomic import expanded
-from cifl_tf.models.files import ENCODER, load_network
+from cifl_tf.models.files import ENCODER
 from cifl_tf.models.precision import precision_policy
 from cifl_tf.synthesis.pairs import PairSynthesizer
 from cifl_tf.synthesis.shapes import shape_maps
 from cifl_tf.training.callbacks import SaveEncoder
-from cifl_tf.training.folder import (
-    LOG_FOLDER,
-    check_folder,
-    claim_folder,
-    cosine_adam,
-    fit_in_folder,
-    require_memory,
-)
-from cifl_tf.training.progress import Goal, read_progress
+from cifl_tf.training.folder import LOG_FOLDER, cosine_adam, require_memory, train_in_folder
+from cifl_tf.training.progress import Goal
 
 
 def train(
@@ -57,40 +49,36 @@ def train(
         The trained encoder.
 
     Raises:
-        ValueError: the folder holds something else or damaged files, or was made with another
-            configuration; the images do not fit into memory; or the loss is no finite number.
+        ValueError: the folder holds something else or damaged files, was made with another
+            configuration, or another process trains in it; the images do not fit into memory; or
+            the loss is no finite number.
     """
-    out = expanded(out)
-    claim = dataclasses.asdict(config)
-    check_folder(out, claim)
-    progress = read_progress(out, Goal(ENCODER_FILE, ENCODER, config.steps))
-    if progress.network is not None:
-        return progress.network
+    goal = Goal(ENCODER_FILE, ENCODER, config.steps)
+    fit = partial(_fit, config=config, verbose=verbose, callbacks=callbacks)
+    return train_in_folder(out, dataclasses.asdict(config), goal, fit)
+
+
+def _fit(folder, config, verbose, callbacks):
     require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)
     keras.utils.set_random_seed(config.seed)
-    maps, num_labels = _label_maps(config, start=progress.steps * config.batch_size)
+    maps, num_labels = _label_maps(config, start=folder.steps * config.batch_size)
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = synthesizer(next(iter(fixed_maps.batch(1))), seed=config.seed)
     model = build_model(config, synthesizer)
-    if config.initial is not None and not progress.steps:
+    if config.initial is not None and not folder.steps:
         transfer_weights(model.encoder, load_encoder(config.initial))
-    keys = tf.data.Dataset.counter(progress.steps).map(partial(key_of, config.seed, 1))
-    claim_folder(out, claim)
-    fit_in_folder(
+    keys = tf.data.Dataset.counter(folder.steps).map(partial(key_of, config.seed, 1))
+    folder.fit(
         model,
         tf.data.Dataset.zip((maps.batch(config.batch_size), keys)).prefetch(2),
-        config.steps,
-        out,
         [
-            SaveEncoder(out / ENCODER_FILE),
-            FeaturePictures(out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
+            SaveEncoder(folder.out / ENCODER_FILE),
+            FeaturePictures(folder.out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
             *callbacks,
         ],
         verbose,
-        progress,
     )
-    return load_network(out / ENCODER_FILE)
 
 
 def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:

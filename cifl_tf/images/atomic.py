@@ -66,22 +66,30 @@ def clear_leftovers(folder) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder):
-    """Let one run at a time do something in a folder; the others wait. The folder is made.
+def locked(folder, wait: bool = True):
+    """Let one run at a time do something in a folder. The folder is made, and goes if left empty.
+
+    Args:
+        folder: in which the lock is a hidden file.
+        wait: for another run to end.
 
     Raises:
+        TimeoutError: another run has the lock, and ``wait`` is false.
         OSError: the folder cannot be written to.
     """
     folder = expanded(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / LOCK_FILE
-    with FileLock(file):
+    with FileLock(file, timeout=-1 if wait else 0):
         try:
             yield
         finally:
             # Whoever waits for the removed file sees that it is gone, and makes another.
             with contextlib.suppress(OSError):
                 file.unlink()
+                for path in made:
+                    path.rmdir()
 
 
 def _leftovers(folder):

@@ -1,6 +1,7 @@
 """Train a registration network in a folder, on pairs of subjects that share a contrast."""
 
 import dataclasses
+from functools import partial
 
 from cifl_tf._compat import keras
 from cifl_tf.augmentation.intensity import make_intensity_augmentation
@@ -8,22 +9,14 @@ from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.features.pretrained import load_features
-from cifl_tf.images.atomic import expanded
 from cifl_tf.models.files import REGISTRATION
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.data import _arrays, pair_data, validation_pairs, warn_of_different_spaces
-from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
+from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.registration.network import Registration
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
-from cifl_tf.training.callbacks import KeepBest
-from cifl_tf.training.folder import (
-    check_folder,
-    claim_folder,
-    cosine_adam,
-    fit_in_folder,
-    require_memory,
-)
-from cifl_tf.training.progress import HISTORY_FILE, Goal, read_progress
+from cifl_tf.training.folder import cosine_adam, require_memory, train_in_folder
+from cifl_tf.training.progress import Goal
 
 LOSSES = {"mse": keras.losses.MeanSquaredError, "multiscale-mse": MultiScaleMSE, "ncc": LocalNCC}
 
@@ -37,9 +30,10 @@ def train_registration(
 ) -> Registration:
     """Train a registration network in a folder, or go on with it, or load it when it is complete.
 
-    The folder is one of ``fit_in_folder`` and holds the network as ``registration.keras``: the best
-    so far by ``val_label_dice``, of each validation subject moved onto the next; the last one where
-    the validation cohort has no labels, as a similarity does not tell how good a registration is.
+    The folder is one of ``train_in_folder`` and holds the network as ``registration.keras``: the
+    best so far by ``val_label_dice``, of each validation subject moved onto the next; the last one
+    where the validation cohort has no labels, as a similarity does not tell how good a registration
+    is.
 
     Args:
         out: the folder; new, empty, or of the same configuration and subjects.
@@ -50,10 +44,10 @@ def train_registration(
         verbose: as in ``keras.Model.fit``.
 
     Raises:
-        ValueError: the folder holds something else or damaged files; the cohorts do not fit the
-            configuration, or the images not into memory; or the loss is no finite number.
+        ValueError: the folder holds something else or damaged files, or another process trains in
+            it; the cohorts do not fit the configuration, or the images not into memory; or the
+            loss is no finite number.
     """
-    out = expanded(out)
     for name, cohort in (("training", train), ("validation", validation)):
         if len(cohort) < 2:
             raise ValueError(
@@ -72,11 +66,13 @@ def train_registration(
         "validation": validation.names,
         "label_names": ["background", *train.label_names.values()],
     }
-    check_folder(out, claim)
     monitor = "val_label_dice" if validation.num_labels > 1 else None
-    progress = read_progress(out, Goal(REGISTRATION_FILE, REGISTRATION, config.steps, monitor))
-    if progress.network is not None:
-        return progress.network
+    goal = Goal(REGISTRATION_FILE, REGISTRATION, config.steps, monitor)
+    fit = partial(_fit, config=config, train=train, validation=validation, verbose=verbose)
+    return train_in_folder(out, claim, goal, fit)
+
+
+def _fit(folder, config, train, validation, verbose):
     if config.voxel_size is not None:
         train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
     warn_of_different_spaces(train)
@@ -112,20 +108,19 @@ def train_registration(
         config.batch_size,
         SpatialAugmentation() if config.augment else None,
         seed=config.seed,
-        start=progress.steps,
+        start=folder.steps,
     )
     images, labels, names = _arrays(validation, config)
-    claim_folder(out, claim)
-    fit_in_folder(
+    folder.fit(
         network,
         data,
-        config.steps,
-        out,
-        [KeepBest(out / REGISTRATION_FILE, out / HISTORY_FILE, monitor)],
+        [folder.keep_best()],
         verbose,
-        progress,
         validation_data=validation_pairs(
-            images, labels if monitor else None, names, validation.num_labels, config.batch_size
+            images,
+            labels if validation.num_labels > 1 else None,
+            names,
+            validation.num_labels,
+            config.batch_size,
         ),
     )
-    return load_registration(out)

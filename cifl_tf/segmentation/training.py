@@ -22,19 +22,12 @@ from cifl_tf.segmentation.data import (
     cohort_arrays,
     training_data,
 )
-from cifl_tf.segmentation.loading import SEGMENTER_FILE, as_segmenter, load_segmenter
+from cifl_tf.segmentation.loading import SEGMENTER_FILE, as_segmenter
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.network import build_segmenter, without_features
 from cifl_tf.segmentation.segmenter import Segmenter
-from cifl_tf.training.callbacks import KeepBest
-from cifl_tf.training.folder import (
-    check_folder,
-    claim_folder,
-    cosine_adam,
-    fit_in_folder,
-    require_memory,
-)
-from cifl_tf.training.progress import HISTORY_FILE, Goal, read_progress
+from cifl_tf.training.folder import cosine_adam, require_memory, train_in_folder
+from cifl_tf.training.progress import Goal
 
 MONITOR = "val_dice"
 
@@ -48,7 +41,7 @@ def train_segmenter(
 ) -> keras.Model:
     """Train a segmenter in a folder, or go on with it, or load it when it is complete.
 
-    The folder is one of ``fit_in_folder`` and holds the best model so far, by validation Dice
+    The folder is one of ``train_in_folder`` and holds the best model so far, by validation Dice
     without test-time augmentation, as ``segmenter.keras``.
 
     Args:
@@ -59,23 +52,24 @@ def train_segmenter(
         verbose: as in ``keras.Model.fit``.
 
     Raises:
-        ValueError: the folder holds something else or damaged files; the cohorts do not fit the
-            configuration, or the images not into memory; or the loss is no finite number.
+        ValueError: the folder holds something else or damaged files, or another process trains in
+            it; the cohorts do not fit the configuration, or the images not into memory; or the
+            loss is no finite number.
     """
-    out = expanded(out)
     claim = {
         **dataclasses.asdict(config),
         "data": train.source,
         "train": train.names,
         "validation": validation.names,
-        "label_names": ["background", *train.label_names.values()],
+        "label_names": _label_names(train),
         "label_values": train.label_values,
     }
-    check_folder(out, claim)
     goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps, MONITOR, config.patience)
-    progress = read_progress(out, goal)
-    if progress.network is not None:
-        return as_segmenter(progress.network, out)
+    fit = partial(_fit, config=config, train=train, validation=validation, verbose=verbose)
+    return as_segmenter(train_in_folder(out, claim, goal, fit), expanded(out))
+
+
+def _fit(folder, config, train, validation, verbose):
     if config.voxel_size is not None:
         train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
     encoder = load_features(config.encoder)
@@ -109,7 +103,7 @@ def train_segmenter(
     )
     if config.cached_copies is None:
         fitted = segmenter
-        data = vary(config.batch_size, patch=config.patch, start=progress.steps)
+        data = vary(config.batch_size, patch=config.patch, start=folder.steps)
     else:
         require_memory(config.cached_copies * len(images), shape, num_features, itemsize=2)
         fitted = without_features(segmenter)
@@ -120,30 +114,29 @@ def train_segmenter(
             config.batch_size,
             seed=config.seed,
             patch=config.patch,
-            start=progress.steps,
+            start=folder.steps,
         )
         held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
     fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
     product = Segmenter(
         average_over_copies(segmenter, config.flip_axis, config.zoom_factors),
         cohort_preprocessing(train, config.ndim, config.plane),
-        claim["label_names"],
+        _label_names(train),
         train.label_values,
         _coverage(train, config),
         name="segmenter",
     )
-    keep = KeepBest(out / SEGMENTER_FILE, out / HISTORY_FILE, MONITOR, config.patience, product)
-    claim_folder(out, claim)
-    fit_in_folder(
+    folder.fit(
         fitted,
         data,
-        config.steps,
-        out,
-        [keep],
+        [folder.keep_best(product)],
         verbose,
-        progress,
         validation_data=held_out,
         # Whole volumes, also where training sees patches.
         validation_batch_size=1 if config.ndim == 3 else config.batch_size,
     )
-    return load_segmenter(out)
+
+
+def _label_names(cohort):
+    """Of the channels of a segmenter."""
+    return ["background", *cohort.label_names.values()]

@@ -1,10 +1,11 @@
 """A folder in which ``fit`` can be killed at any moment and goes on when it is called again."""
 
+import contextlib
 import json
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,16 +13,24 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf._former_names import with_present_names
 from cifl_tf._version import __version__
-from cifl_tf.images.atomic import atomic_path, clear_leftovers
+from cifl_tf.images.atomic import atomic_path, clear_leftovers, expanded, locked
 from cifl_tf.images.memory import available_memory, size_text
+from cifl_tf.models.files import load_network
 from cifl_tf.training.callbacks import (
     Checkpoints,
     HistoryCSV,
+    KeepBest,
     SaveNetwork,
     StopAtStep,
     StopUnlessFinite,
 )
-from cifl_tf.training.progress import BACKUP_FOLDER, HISTORY_FILE, Progress
+from cifl_tf.training.progress import (
+    BACKUP_FOLDER,
+    HISTORY_FILE,
+    Goal,
+    Progress,
+    read_progress,
+)
 
 CONFIG_FILE, LOG_FOLDER = "config.json", "logs"
 MAX_STEPS_PER_EPOCH = 100
@@ -138,9 +147,9 @@ def fit_in_folder(
     data: tf.data.Dataset,
     steps: int,
     out,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: int | str = "auto",
-    progress: Progress | None = None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: int | str,
+    progress: Progress,
     **fit_arguments,
 ) -> None:
     """Fit a compiled model to a number of optimization steps over all calls.
@@ -156,13 +165,13 @@ def fit_in_folder(
         out: a folder that was claimed.
         callbacks: run before the epoch enters the history, so that their files are complete.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
-        progress: of the folder; None for a new one.
+        progress: of the folder.
         fit_arguments: further arguments of ``keras.Model.fit``.
 
     Raises:
         ValueError: the loss or a weight is no finite number, or the checkpoint does not fit.
     """
-    out, progress = Path(out), progress or Progress()
+    out = Path(out)
     epochs, steps_per_epoch = split_steps(steps)
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
@@ -185,3 +194,84 @@ def fit_in_folder(
         ],
         **fit_arguments,
     )
+
+
+class TrainingFolder:
+    """A folder that this process alone trains in, as ``train_in_folder`` gives it.
+
+    Args:
+        out: the folder.
+        claim: what it is for, which JSON can hold.
+        goal: when the training is complete, and what it leaves.
+        progress: of the folder.
+
+    Attributes:
+        steps: optimization steps that were made before, from which the data are to go on.
+    """
+
+    def __init__(self, out: Path, claim: Mapping, goal: Goal, progress: Progress):
+        self.out, self.steps = out, progress.steps
+        self._claim, self._goal, self._progress = claim, goal, progress
+
+    def keep_best(self, network: keras.Model | None = None) -> KeepBest:
+        """The callback that saves the network by the goal's metric.
+
+        Args:
+            network: where it is not the model that is fitted but shares its weights.
+        """
+        goal = self._goal
+        history = self.out / HISTORY_FILE
+        return KeepBest(self.out / goal.file, history, goal.monitor, goal.patience, network)
+
+    def fit(
+        self,
+        model: keras.Model,
+        data: tf.data.Dataset,
+        callbacks: Sequence[keras.callbacks.Callback],
+        verbose: int | str,
+        **fit_arguments,
+    ) -> None:
+        """Claim the folder, and fit a model to the goal's steps, as ``fit_in_folder`` says."""
+        claim_folder(self.out, self._claim)
+        steps, progress = self._goal.steps, self._progress
+        fit_in_folder(model, data, steps, self.out, callbacks, verbose, progress, **fit_arguments)
+
+
+def train_in_folder(
+    out, claim: Mapping, goal: Goal, fit: Callable[[TrainingFolder], None]
+) -> keras.Model:
+    """Train a network in a folder, or go on with it, or load it when it is complete.
+
+    Args:
+        out: the folder; new, empty, or of the same claim.
+        claim: configuration, subjects, labels: what JSON can hold.
+        goal: when the training is complete, and what it leaves.
+        fit: builds model and data, and calls ``TrainingFolder.fit``. Until then the folder takes
+            any other claim, as a mistake in this claim may show only here.
+
+    Returns:
+        The network of the goal's file.
+
+    Raises:
+        ValueError: the folder holds something else or damaged files, was made with another claim,
+            or another process trains in it.
+    """
+    out = expanded(out)
+    check_folder(out, claim)
+    network = read_progress(out, goal).network
+    if network is not None:
+        return network
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out, wait=False))
+        except TimeoutError:
+            raise ValueError(
+                f"another process trains in {out}; wait until it ends, or give another folder"
+            ) from None
+        # Again, as another process may have trained there until now.
+        check_folder(out, claim)
+        progress = read_progress(out, goal)
+        if progress.network is not None:
+            return progress.network
+        fit(TrainingFolder(out, claim, goal, progress))
+        return load_network(out / goal.file, goal.kind)

@@ -97,8 +97,7 @@ def accepted(*_, **__):
 @pytest.fixture(autouse=True)
 def no_work(monkeypatch):
     """No training and no registration begins; models are loaded once."""
-    for module in ("features", "segmentation", "registration"):
-        monkeypatch.setattr(f"cifl_tf.{module}.training.fit_in_folder", accepted)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", accepted)
     monkeypatch.setattr("cifl_tf.registration.images.register_volumes", accepted)
     monkeypatch.setattr("cifl_tf.cli.demo_images.run_demo", accepted)
     monkeypatch.setattr("cifl_tf.registration.loading.load_registration", loaded_registration)

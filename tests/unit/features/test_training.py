@@ -182,7 +182,7 @@ def test_the_whole_recipe_reaches_loss_and_images(tmp_path, monkeypatch):
         models.append(model)
         model.encoder.save(out / "encoder.keras")
 
-    monkeypatch.setattr("cifl_tf.features.training.fit_in_folder", fit)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", fit)
     looks = {"noise_std": (1, 25), "blur_std": (0, 0), "bias_std": (0.1, 0.6)}
     losses = {"tau_alpha": 0.4, "tau_beta": 0.5, "tau_gamma": 0.2, "crop": 4, "both_orders": True}
     config = TrainingConfig(**TINY, **looks, **losses, window=0)

@@ -158,8 +158,8 @@ def test_only_the_network_sees_other_intensities(cohort, config, tmp_path, monke
     def fit(network, *_, **__):
         looks.append(network.intensity_augmentation)
 
-    monkeypatch.setattr(registration_training, "fit_in_folder", fit)
-    monkeypatch.setattr(registration_training, "load_registration", lambda out: None)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", fit)
+    monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
     train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
     for vary, random_contrast in ((True, 0.25), (False, 0.25), (False, 0.0)):
         config = dataclasses.replace(

@@ -109,8 +109,9 @@ def test_a_folder_is_claimed_when_nothing_can_be_wrong(cohort, config, tmp_path)
 
 
 def test_a_dataset_with_the_same_names_is_another(cohort, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(segmentation_training, "fit_in_folder", lambda *_, **__: None)
-    monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda *_, **__: None)
+    monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
+    monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
     here, there = (dataclasses.replace(cohort, source=name) for name in ("/here", "/there"))
     train_segmenter(tmp_path / "out", config, *here.split((3, 1, 0))[:2])
     with pytest.raises(ValueError, match="data '/here' there, '/there' asked"):
@@ -128,8 +129,8 @@ def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkey
         lines = ["epoch,step,val_dice", "0,2,0.3", "1,4,0.2", *(["2,6,0.1"] if fits[1:] else [])]
         (folder / "history.csv").write_text("\n".join(lines) + "\n")
 
-    monkeypatch.setattr(segmentation_training, "fit_in_folder", fit)
-    monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", fit)
+    monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
     monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
     monkeypatch.setattr("cifl_tf.training.progress.load_network", lambda *_: "whole")
     for _ in range(4):  # cut off once, then out of patience
@@ -251,8 +252,9 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
         assert isinstance(augmentation, SpatialAugmentation)
 
     monkeypatch.setattr(segmentation_training, "training_data", data)
-    monkeypatch.setattr(segmentation_training, "fit_in_folder", lambda *_, **__: None)
-    monkeypatch.setattr(segmentation_training, "load_segmenter", lambda out: None)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda *_, **__: None)
+    monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
+    monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
     train, validation, _ = cohort.split((2, 1, 0))
     train_segmenter(tmp_path / "segmenter", config, train, validation)
     assert seen["intensity"] == varied
