@@ -139,7 +139,7 @@ class Displacement:
         """
         points = np.asarray(points, np.float64)
         components = (
-            _sampled(component, self.grid.affine, points, "linear", None)
+            sampled(component, self.grid.affine, points, "linear", None)
             for component in np.moveaxis(self.field, -1, 0)
         )
         return points + np.stack([*components], axis=-1)
@@ -162,19 +162,9 @@ class Displacement:
             ValueError: the image cannot be used, is no label map, or an unknown order.
             FileNotFoundError: there is no such file.
         """
-        if order not in ORDERS:
-            raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
-        volume = image
-        if not isinstance(image, Volume):
-            nearest = order == "nearest"
-            volume = read_typed_labels(image) if nearest else read_volume(image, volume_index)
-        array = volume.data
-        if order == "linear":
-            steps = sampling_steps(volume.affine, self.grid.affine)
-            array = smooth_before_sampling(array.astype(np.float32, copy=False), steps)
         reached = self.grid.points() + self.field
-        values = _sampled(array, volume.affine, reached, order, outside)
-        return self.grid.image(values.reshape(self.grid.shape))
+        steps = self.grid.affine
+        return sampled_image(image, self.grid, reached, steps, order, outside, volume_index)
 
     def then(self, other: "Displacement") -> "Displacement":
         """The one displacement that warps by this one first, and by the other then.
@@ -226,6 +216,41 @@ class Displacement:
         return self.grid.image(determinants.reshape(self.grid.shape))
 
 
+def sampled_image(
+    image,
+    grid: Grid,
+    reached,
+    steps,
+    order: str = "linear",
+    outside: float = 0.0,
+    volume_index: int | None = None,
+) -> nibabel.Nifti1Image:
+    """Sample an image, or its labels, where the points of a grid lie in it.
+
+    Args:
+        image: see ``Displacement.apply``, also for the last three.
+        grid: of the result.
+        reached: (x, y, z, 3) in mm, a point of the image for each of the grid.
+        steps: (4, 4), about the affine of these points, for the blur of what becomes coarser.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``Displacement.apply``.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
+    volume = image
+    if not isinstance(image, Volume):
+        nearest = order == "nearest"
+        volume = read_typed_labels(image) if nearest else read_volume(image, volume_index)
+    array = volume.data
+    if order == "linear":
+        array = smooth_before_sampling(
+            array.astype(np.float32, copy=False), sampling_steps(volume.affine, steps)
+        )
+    values = sampled(array, volume.affine, reached, order, outside)
+    return grid.image(values.reshape(grid.shape))
+
+
 def read_typed_labels(image) -> Volume:
     """A label map in the type in which it is stored, where that holds whole numbers as they are.
 
@@ -245,13 +270,13 @@ def read_typed_labels(image) -> Volume:
     return volume
 
 
-def _sampled(array, affine, points, order, outside):
+def sampled(array, affine, points, order, outside):
     """Values of an array (x, y, z) at points (..., 3) in mm; None continues its edge."""
     voxels = apply_affine(np.linalg.inv(affine), points)
-    sampled = map_coordinates(
+    values = map_coordinates(
         array, np.moveaxis(voxels, -1, 0), order=SPLINE_ORDERS[order], mode="nearest"
     )
     if outside is not None:
         last = np.array(array.shape) - 0.5
-        sampled[((voxels < -0.5) | (voxels > last)).any(axis=-1)] = outside
-    return sampled
+        values[((voxels < -0.5) | (voxels > last)).any(axis=-1)] = outside
+    return values
