@@ -39,7 +39,7 @@ class EncodedScan:
         foreground: (x, y, z) booleans: where the scan shows something.
     """
 
-    features: tf.Tensor
+    features: np.ndarray
     foreground: np.ndarray
 
 
@@ -110,12 +110,15 @@ class AffineScan:
         target = lattice.affine if matrix is None else matrix @ lattice.affine
         *images, share = (self._sampled(image, target, lattice) for image in self._at(lattice))
         tensors = [tf.constant(image[None, ..., None]) for image in images]
-        features = self.extract.mean_features(tensors)[0]
+        features = self.extract.mean_features(tensors).numpy()[0]
         foreground = share > 0.5
-        weight = tf.constant(foreground[..., None].astype(np.float32))
-        count = tf.maximum(tf.reduce_sum(weight), 1.0)
-        features -= tf.reduce_sum(features * weight, [0, 1, 2]) / count
+        if foreground.any():
+            features -= features[foreground].mean(axis=0)
         return EncodedScan(features, foreground)
+
+    def foreground(self, lattice: Lattice) -> np.ndarray:
+        """Where the scan shows something on a lattice, booleans (x, y, z)."""
+        return self._sampled(self._at(lattice)[-1], lattice.affine, lattice) > 0.5
 
     def _at(self, lattice):
         """The images, and the foreground, blurred for voxels of a size."""
