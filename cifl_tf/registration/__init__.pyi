@@ -1,3 +1,7 @@
+from .affine import Affine as Affine
+from .affine_registration import AffineResult as AffineResult
+from .affine_registration import AffineSettings as AffineSettings
+from .affine_registration import register_affine as register_affine
 from .arrays import register as register
 from .config import RegistrationConfig as RegistrationConfig
 from .displacement_field import Displacement as Displacement

@@ -158,9 +158,7 @@ class _Pair:
         self.rigid, self.settings = rigid, settings
         self.corners = fixed.corners()
         self.counts = 0, 0
-        self.lattices = [
-            fixed.lattice(size, settings.margin) for size in settings.voxel_sizes
-        ]
+        self.lattices = [fixed.lattice(size, settings.margin) for size in settings.voxel_sizes]
         self._encoded = {}
 
     def encoded(self, level):
