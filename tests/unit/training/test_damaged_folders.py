@@ -160,9 +160,11 @@ def test_without_checkpoints_a_complete_training_is_complete_and_another_begins_
     shutil.rmtree(folder / "checkpoints")
     goal = TRAININGS[kind].goal
     assert read_progress(folder, goal).network is not None
-    with pytest.warns(UserWarning, match="holds no checkpoint: training .* anew"):
-        progress = read_progress(folder, goal._replace(steps=MORE_STEPS))
+    progress = read_progress(folder, goal._replace(steps=MORE_STEPS))
     assert progress.steps == 0
+    assert (
+        progress.remark == f"{folder / 'checkpoints'} holds no checkpoint: training {folder} anew"
+    )
 
 
 def test_epochs_that_the_checkpoint_lacks_do_not_count(folder, kind):
