@@ -17,7 +17,7 @@ from typing import Any
 FORMER = {
     "appearance": "synthesis.appearance synthesis.thickness",
     "averaging": "augmentation.test_time _checks",
-    "callbacks": "training.callbacks features.pictures",
+    "callbacks": "training.callbacks features.callbacks features.pictures",
     "cli_errors": "cli.errors",
     "cli_options": "cli.options cli.parsing features.pretrained",
     "command_run": "cli.command_run",

@@ -30,6 +30,7 @@ from cifl_tf.datasets import Cohort, View, load_cohort, split_study, study_contr
 from cifl_tf.evaluation.report import write_study
 from cifl_tf.evaluation.scores import feature_scores, registration_scores
 from cifl_tf.evaluation.summary import summary, to_markdown
+from cifl_tf.features.callbacks import SnapshotEncoder
 from cifl_tf.features.config import Precision, TrainingConfig
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import CropTo
@@ -40,7 +41,6 @@ from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.files import load_network
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import InstanceMethod
-from cifl_tf.training.callbacks import SnapshotEncoder
 from cifl_tf.training.folder import claim_folder
 
 SNAPSHOTS = (30, 60, 120, 250)  # steps at which an encoder is scored, beside its last

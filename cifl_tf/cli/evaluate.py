@@ -82,7 +82,7 @@ def evaluate_command(
     data: Annotated[
         str | None,
         typer.Option(
-            callback=with_home, help=DATASET, show_default="that of the training, or virtual"
+            callback=with_home, help=DATASET.help, show_default="that of the training, or virtual"
         ),
     ] = None,
     segmentation: Segmentation = None,

@@ -13,23 +13,17 @@ from cifl_tf.cli.config_options import command
 from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
     REMAPPINGS,
-    Dataset,
     FeaturesModel,
     OutFolder,
     Overwrite,
     Remappings,
-    Segmentation,
-    SkipIncomplete,
-    TestSubjects,
-    TrainSubjects,
-    ValidationSubjects,
     Window,
     chosen_model,
-    split_cohort,
     with_shipped_encoder,
 )
 from cifl_tf.cli.parsing import parse_remappings, parse_window, with_home
 from cifl_tf.cli.run_report import Entry
+from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.features.pretrained import INTENSITY, absolute_model, load_encoder, load_features
 from cifl_tf.images.planes import PlaneName
 from cifl_tf.registration.config import MOST_VOXELS, RegistrationConfig
@@ -80,12 +74,7 @@ FixedVolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D 
 def train_command(
     *,
     out: OutFolder,
-    data: Dataset = "virtual",
-    segmentation: Segmentation = None,
-    skip_incomplete: SkipIncomplete = False,
-    train_subjects: TrainSubjects = None,
-    validation_subjects: ValidationSubjects = None,
-    test_subjects: TestSubjects = None,
+    subjects: SubjectOptions,
     config: RegistrationConfig,
 ):
     """Train a registration network on one contrast.
@@ -94,13 +83,10 @@ def train_command(
     """
     config = with_shipped_encoder(config)
     from cifl_tf._device import describe_device
-    from cifl_tf.datasets.catalog import load_cohort
     from cifl_tf.registration.training import train_registration
 
-    cohort = load_cohort(data, config.ndim, segmentation, skip_incomplete, [config.contrast])
-    named = train_subjects, validation_subjects, test_subjects
     # Pairs are of different subjects.
-    train, validation = split_cohort(cohort, *named, config.seed, least=2)
+    train, validation = subjects.cohorts(config, least=2)
     typer.echo(f"Device: {describe_device()}")
     train_registration(out, config, train, validation)
     typer.echo(f"The registration network is in {out}.")

@@ -10,22 +10,16 @@ from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
-    Dataset,
     Images,
     OutFolder,
     Overwrite,
-    Segmentation,
-    SkipIncomplete,
-    TestSubjects,
-    TrainSubjects,
-    ValidationSubjects,
     VolumeIndex,
     Window,
-    split_cohort,
     with_shipped_encoder,
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_window, with_home
+from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.segmentation.config import SegmentationConfig
 
@@ -53,12 +47,7 @@ SegmenterFolder = Annotated[
 def train_command(
     *,
     out: OutFolder,
-    data: Dataset = "virtual",
-    segmentation: Segmentation = None,
-    skip_incomplete: SkipIncomplete = False,
-    train_subjects: TrainSubjects = None,
-    validation_subjects: ValidationSubjects = None,
-    test_subjects: TestSubjects = None,
+    subjects: SubjectOptions,
     config: SegmentationConfig,
 ):
     """Train a segmenter on one contrast.
@@ -71,12 +60,9 @@ def train_command(
         )
     config = with_shipped_encoder(config)
     from cifl_tf._device import describe_device
-    from cifl_tf.datasets.catalog import load_cohort
     from cifl_tf.segmentation.training import train_segmenter
 
-    cohort = load_cohort(data, config.ndim, segmentation, skip_incomplete, [config.contrast])
-    named = train_subjects, validation_subjects, test_subjects
-    train, validation = split_cohort(cohort, *named, config.seed)
+    train, validation = subjects.cohorts(config)
     typer.echo(f"Device: {describe_device()}")
     train_segmenter(out, config, train, validation)
     typer.echo(f"The segmenter is in {out}.")

@@ -17,8 +17,12 @@ class FeaturePictures(keras.callbacks.Callback):
 
     def __init__(self, log_dir, views):
         super().__init__()
-        self.writer = tf.summary.create_file_writer(str(log_dir))
+        self.log_dir = str(log_dir)
         self.views = views
+
+    def on_train_begin(self, logs=None):
+        """Open the file: an error before the training leaves none."""
+        self.writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch, logs=None):
         """Draw the features and write them."""

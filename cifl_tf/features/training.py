@@ -9,6 +9,7 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf._random_keys import key_of
 from cifl_tf.datasets import segmentation_maps
+from cifl_tf.features.callbacks import SaveEncoder
 from cifl_tf.features.cifl import CIFL
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.encoder import (
@@ -22,7 +23,6 @@ from cifl_tf.models.files import ENCODER
 from cifl_tf.models.precision import precision_policy
 from cifl_tf.synthesis.pairs import PairSynthesizer
 from cifl_tf.synthesis.shapes import shape_maps
-from cifl_tf.training.callbacks import SaveEncoder
 from cifl_tf.training.folder import LOG_FOLDER, cosine_adam, require_memory, train_in_folder
 from cifl_tf.training.progress import Goal
 

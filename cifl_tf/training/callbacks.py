@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.images.atomic import atomic_path
-from cifl_tf.models.precision import in_float32
 
 
 class HistoryCSV(keras.callbacks.Callback):
     """Write one row of logs per epoch to a CSV file, going on from the rows of an earlier run.
+
+    Keras's own ``CSVLogger`` appends: after a kill its file holds an epoch twice, or half a row.
 
     Args:
         path: the file; rows of epochs that are now trained again are replaced.
@@ -75,42 +76,6 @@ class SaveNetwork(keras.callbacks.Callback):
 
     def _network(self) -> keras.Model:
         raise NotImplementedError
-
-
-class SaveEncoder(SaveNetwork):
-    """Save the encoder of a ``CIFL`` model in float32 after every epoch."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Save the encoder."""
-        self.save()
-
-    def _network(self):
-        return in_float32(self.model.encoder)
-
-
-class SnapshotEncoder(keras.callbacks.Callback):
-    """Keep the encoder of a ``CIFL`` model in float32 as it is after some of the steps.
-
-    Args:
-        folder: of the files; see ``path``.
-        steps: optimization steps over all runs, each after which a file is written.
-    """
-
-    def __init__(self, folder, steps: Sequence[int]):
-        super().__init__()
-        self.folder = Path(folder)
-        self.steps = tuple(steps)
-
-    def path(self, step: int) -> Path:
-        """The file of a step."""
-        return self.folder / f"step-{step}.keras"
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Save the encoder after the steps that were asked for."""
-        step = int(self.model.optimizer.iterations.numpy())
-        if step in self.steps:
-            with atomic_path(self.path(step)) as temporary:
-                in_float32(self.model.encoder).save(temporary)
 
 
 class KeepBest(SaveNetwork):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf._former_names import with_present_names
+from cifl_tf._notes import note
 from cifl_tf._version import __version__
 from cifl_tf.images.atomic import atomic_path, clear_leftovers, expanded, locked
 from cifl_tf.images.memory import available_memory, size_text
@@ -273,5 +274,7 @@ def train_in_folder(
         progress = read_progress(out, goal)
         if progress.network is not None:
             return progress.network
+        if progress.remark:
+            note(progress.remark)
         fit(TrainingFolder(out, claim, goal, progress))
         return load_network(out / goal.file, goal.kind)

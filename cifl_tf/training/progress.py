@@ -8,7 +8,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf._notes import note
 from cifl_tf.models.files import Kind, load_network
 from cifl_tf.training.callbacks import epochs_since_best, read_history
 
@@ -44,11 +43,13 @@ class Progress:
             there is none.
         network: the trained one, where the training is complete.
         lost: the checkpoint is to give the network again, whose file is missing or damaged.
+        remark: what a person should know of how the training goes on; empty where all is as usual.
     """
 
     steps: int = 0
     network: keras.Model | None = None
     lost: bool = False
+    remark: str = ""
 
 
 class Checkpoint(NamedTuple):
@@ -91,9 +92,10 @@ def read_progress(out, goal: Goal) -> Progress:
     if (made >= goal.steps or impatient) and network is not None:
         return Progress(made, network)
     if saved is None:
-        if len(rows) > 1:
-            note(f"{folder} holds no checkpoint: training {out} anew")
-        return Progress()
+        lost_epochs = len(rows) > 1
+        return Progress(
+            remark=f"{folder} holds no checkpoint: training {out} anew" if lost_epochs else ""
+        )
     if network is None and waited:
         raise ValueError(
             f"{out / goal.file} is missing or damaged, and the checkpoint has the weights of a "

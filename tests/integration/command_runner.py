@@ -1,5 +1,9 @@
-"""Run the ``cifl`` command in the process of the tests, which has TensorFlow loaded already."""
+"""Run commands and scripts in the process of the tests, which has TensorFlow loaded already."""
 
+import runpy
+import sys
+
+import pytest
 from typer.testing import CliRunner
 
 from cifl_tf.cli.main import app
@@ -8,3 +12,11 @@ from cifl_tf.cli.main import app
 def run_here(*arguments):
     """What ``cifl`` with these arguments gives: ``exit_code``, ``stdout`` and ``stderr``."""
     return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def run_script_here(script, *arguments):
+    """Run a script as Python runs it with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [*map(str, (script, *arguments))])
+        patch.syspath_prepend(script.parent)
+        runpy.run_path(str(script), run_name="__main__")

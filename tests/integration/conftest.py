@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cifl_tf.datasets import virtual_cohort
+from command_runner import run_here
 
 TINY = ["--shape", "24,24", "--num-features", "3", "--num-filters", "2", "--batch-size", "2"]
 
@@ -30,10 +31,10 @@ def run_cifl():
 
 
 @pytest.fixture(scope="session")
-def model_folder(run_cifl, tmp_path_factory):
+def model_folder(tmp_path_factory):
     """A folder of ``cifl train``."""
     folder = tmp_path_factory.mktemp("trained") / "model"
-    run_cifl("train", "--out", folder, "--steps", 4, *TINY)
+    assert run_here("train", "--out", folder, "--steps", 4, *TINY).exit_code == 0
     return folder
 
 

@@ -40,8 +40,8 @@ def test_version_and_help(run_cifl):
     assert {*commands} == {*names, "segment", "register"}
 
 
-def test_features(run_cifl, model_folder, head, tmp_path):
-    done = run_cifl("features", head, "--model", model_folder, "--out", tmp_path / "new")
+def test_features(model_folder, head, tmp_path):
+    done = run_here("features", head, "--model", model_folder, "--out", tmp_path / "new")
     target = tmp_path / "new" / "head_features.nii.gz"
     assert done.stdout == f"{target}\n"
     assert done.stderr == ""
@@ -193,8 +193,8 @@ def test_demo_shows_what_ships_unless_told_to_train(weights, demonstrated, tiny_
     assert shown[2:] == ["trained"]
 
 
-def test_demo_of_the_encoder_that_ships(run_cifl, tmp_path):
-    rows = similarities(run_cifl("demo", "--out", tmp_path).stdout)
+def test_demo_of_the_encoder_that_ships(tmp_path):
+    rows = similarities(run_here("demo", "--out", tmp_path).stdout)
     written = {"features.png", "synthesis.png", "run.json", "report.html"}
     assert {path.name for path in tmp_path.iterdir()} == written
     for name in ("inverted", "gamma 0.4", "folded"):

@@ -65,7 +65,7 @@ def test_train_and_apply(tiny_encoder, dataset, files, tmp_path):
     assert imread(out / PICTURE).std() > 0.05
 
 
-def test_optimize_brings_two_images_together(run_cifl, files, tmp_path):
+def test_optimize_brings_two_images_together(files, tmp_path):
     images = [files["moving"], tmp_path / "deformed.nii.gz"]
     moving = nibabel.load(files["moving"])
     # Half a voxel to the left.
@@ -73,7 +73,7 @@ def test_optimize_brings_two_images_together(run_cifl, files, tmp_path):
     deformed = (data + np.roll(data, -1, axis=0)) / 2
     nibabel.save(nibabel.Nifti1Image(deformed, moving.affine), images[1])
     options = ["--model", "intensity", "--ndim", 2, "--plane", "axial", "--out", tmp_path / "out"]
-    done = run_cifl("register", "optimize", *images, *options)
+    done = run_here("register", "optimize", *images, *options)
     assert done.stdout.startswith("Every axial slice was registered alone;")
     assert "0.00% of the voxels are folded." in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*OUTPUTS, PICTURE}

@@ -8,11 +8,12 @@ import tensorflow as tf
 import cifl_tf
 from cifl_tf import Appearance, ContrastiveLoss, build_encoder, receptive_radius
 from cifl_tf._compat import keras
+from cifl_tf.features.callbacks import SaveEncoder, SnapshotEncoder
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.training import build_model, train
 from cifl_tf.models.files import load_network
 from cifl_tf.models.precision import in_float32
-from cifl_tf.training.callbacks import SaveEncoder, SnapshotEncoder, read_history
+from cifl_tf.training.callbacks import read_history
 
 TINY = {"shape": (24, 24), "num_features": 3, "num_filters": 2, "batch_size": 2}
 

@@ -121,7 +121,7 @@ def test_interrupted_training_goes_on_and_keeps_the_best(cohort, config, tmp_pat
             super().on_epoch_end(epoch, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(registration_training, "KeepBest", Killed)
+        patch.setattr("cifl_tf.training.folder.KeepBest", Killed)
         with pytest.raises(InterruptedError):
             train_registration(folder, config, train, validation, verbose=0)
     network = train_registration(folder, config, train, validation, verbose=0)

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -133,8 +134,12 @@ def test_a_training_out_of_patience_is_complete(cohort, config, tmp_path, monkey
     monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
     monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
     monkeypatch.setattr("cifl_tf.training.progress.load_network", lambda *_: "whole")
-    for _ in range(4):  # cut off once, then out of patience
-        train_segmenter(folder, config, train, validation, verbose=0)
+    again = partial(train_segmenter, folder, config, train, validation, verbose=0)
+    again()
+    with pytest.warns(UserWarning, match="holds no checkpoint: training .* anew") as notes:
+        again()  # cut off once, then out of patience
+    assert len(notes) == 1
+    again()
     assert fits == [0, 1]
 
 

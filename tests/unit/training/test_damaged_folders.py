@@ -9,26 +9,10 @@ import pytest
 
 from cifl_tf._compat import keras
 from cifl_tf.training.progress import read_progress
-from tiny_trainings import STEPS_PER_EPOCH, TRAININGS
+from tiny_trainings import TRAININGS
 
 KINDS = ["encoder", "segmenter", "registration"]
 MORE_STEPS = 100
-
-
-@pytest.fixture(autouse=True)
-def _short_epochs(monkeypatch):
-    monkeypatch.setattr("cifl_tf.training.folder.MAX_STEPS_PER_EPOCH", STEPS_PER_EPOCH)
-
-
-@pytest.fixture(scope="module")
-def complete(tmp_path_factory):
-    """A folder of each kind after three epochs, which tests do not change."""
-    folders = {kind: tmp_path_factory.mktemp("complete") / kind for kind in KINDS}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cifl_tf.training.folder.MAX_STEPS_PER_EPOCH", STEPS_PER_EPOCH)
-        for kind, folder in folders.items():
-            TRAININGS[kind](folder)
-    return folders
 
 
 @pytest.fixture(params=KINDS)
@@ -39,7 +23,7 @@ def kind(request):
 @pytest.fixture
 def folder(complete, kind, tmp_path):
     """A copy of the complete folder of a kind."""
-    return shutil.copytree(complete[kind], tmp_path / "copy")
+    return shutil.copytree(complete(kind), tmp_path / "copy")
 
 
 def remove(file):
@@ -146,7 +130,7 @@ def test_a_damaged_first_checkpoint_is_that_of_a_kill(folder, kind):
 def test_a_checkpoint_of_another_network_is_refused(complete, kind, folder):
     other = KINDS[KINDS.index(kind) - 1]
     shutil.rmtree(folder / "checkpoints")
-    shutil.copytree(complete[other] / "checkpoints", folder / "checkpoints")
+    shutil.copytree(complete(other) / "checkpoints", folder / "checkpoints")
     (folder / TRAININGS[kind].goal.file).unlink()
     set_scores(folder, kind, [0.1, 0.2, 0.3])
     before = {path: path.read_bytes() for path in (folder / "checkpoints").rglob("ckpt*")}
@@ -160,9 +144,11 @@ def test_without_checkpoints_a_complete_training_is_complete_and_another_begins_
     shutil.rmtree(folder / "checkpoints")
     goal = TRAININGS[kind].goal
     assert read_progress(folder, goal).network is not None
-    with pytest.warns(UserWarning, match="holds no checkpoint: training .* anew"):
-        progress = read_progress(folder, goal._replace(steps=MORE_STEPS))
+    progress = read_progress(folder, goal._replace(steps=MORE_STEPS))
     assert progress.steps == 0
+    assert (
+        progress.remark == f"{folder / 'checkpoints'} holds no checkpoint: training {folder} anew"
+    )
 
 
 def test_epochs_that_the_checkpoint_lacks_do_not_count(folder, kind):
@@ -214,7 +200,7 @@ def test_a_lost_network_is_written_anew(folder, kind):
 
 @pytest.mark.parametrize("name", ["segmenter", "registration"])
 def test_a_lost_network_of_an_earlier_epoch_is_refused(complete, name, tmp_path):
-    folder = shutil.copytree(complete[name], tmp_path / "copy")
+    folder = shutil.copytree(complete(name), tmp_path / "copy")
     goal = TRAININGS[name].goal
     set_scores(folder, name, [0.3, 0.2, 0.1])
     cut(folder / goal.file)
@@ -225,7 +211,7 @@ def test_a_lost_network_of_an_earlier_epoch_is_refused(complete, name, tmp_path)
 @pytest.mark.parametrize("name", ["segmenter", "registration"])
 @pytest.mark.parametrize("score", ["", "high"])
 def test_a_history_without_scores_is_refused(complete, name, score, tmp_path):
-    folder = shutil.copytree(complete[name], tmp_path / "copy")
+    folder = shutil.copytree(complete(name), tmp_path / "copy")
     set_scores(folder, name, [0.1, score, 0.2])
     with pytest.raises(ValueError, match=r"history\.csv"):
         TRAININGS[name](folder)

@@ -11,11 +11,6 @@ from tiny_trainings import STEPS_PER_EPOCH, TRAININGS
 TRAIN = TRAININGS["encoder"]
 
 
-@pytest.fixture(autouse=True)
-def _short_epochs(monkeypatch):
-    monkeypatch.setattr("cifl_tf.training.folder.MAX_STEPS_PER_EPOCH", STEPS_PER_EPOCH)
-
-
 def test_a_loss_that_is_no_number_stops_the_training_before_anything_is_saved(
     tmp_path, monkeypatch
 ):
