@@ -94,7 +94,7 @@ class Affine:
         write_affine(self.seen_by_itk(moving, fixed), path)
 
     def seen_by_itk(self, moving: Grid | None = None, fixed: Grid | None = None) -> np.ndarray:
-        """The matrix (4, 4) between the places where ITK sees both files, in RAS; see ``to_itk``."""
+        """The matrix (4, 4) between where ITK sees both files, in RAS; see ``to_itk``."""
         matrix = self.matrix
         if moving is not None:
             matrix = moving.itk_affine @ np.linalg.inv(moving.affine) @ matrix
@@ -166,6 +166,15 @@ class Affine:
         A point goes through the other first, as in ``Displacement.then``.
         """
         return Affine(self.matrix @ other.matrix)
+
+    def after(self, displacement: Displacement) -> Displacement:
+        """The displacement that moves a point by another first, and by this affine then.
+
+        Args:
+            displacement: to points that the affine maps; the result lies on its grid.
+        """
+        points = displacement.grid.points()
+        return Displacement(self.map(points + displacement.field) - points, displacement.grid)
 
     def inverse(self) -> "Affine":
         """The affine that undoes this one."""

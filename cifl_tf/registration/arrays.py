@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the network applies itself by this module
     from cifl_tf.registration.network import Registration
 
 
-def register(
+def register_arrays(
     network: "Registration", moving, fixed, inverse: bool = False, batch_size: int = 8
 ) -> np.ndarray:
     """Displacement between two images, or between the images of two batches.

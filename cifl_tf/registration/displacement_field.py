@@ -1,6 +1,7 @@
 """``Displacement``: a displacement field with its grid, in mm."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -21,6 +22,9 @@ from cifl_tf.images.volumes import Volume, read_label_volume, read_volume, save_
 from cifl_tf.images.warps import read_vectors, vector_image
 from cifl_tf.metrics import jacobian_determinant
 from cifl_tf.registration.displacements import ORDERS, invert_displacement
+
+if TYPE_CHECKING:  # an affine gives displacements
+    from cifl_tf.registration.affine import Affine
 
 INSIDE = 1e-3  # voxels beyond the last one that are rounding errors
 
@@ -176,6 +180,17 @@ class Displacement:
         """
         points = other.grid.points()
         return Displacement(self.map(points + other.field) - points, other.grid)
+
+    def after(self, affine: "Affine", grid: Grid) -> "Displacement":
+        """The displacement that moves a point by an affine first, and by this one then.
+
+        Args:
+            affine: to points that this displacement maps.
+            grid: of the result.
+        """
+        reached = replace(grid, affine=affine.matrix @ grid.affine)
+        field = self.on(reached).field
+        return Displacement(reached.points() + field - grid.points(), grid)
 
     def inverse(self) -> tuple["Displacement", float]:
         """The displacement that undoes this one, on the same grid, and its ``residual`` in mm.
