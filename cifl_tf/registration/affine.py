@@ -94,7 +94,7 @@ class Affine:
         write_affine(self.seen_by_itk(moving, fixed), path)
 
     def seen_by_itk(self, moving: Grid | None = None, fixed: Grid | None = None) -> np.ndarray:
-        """The matrix (4, 4) between the places where ITK sees both files, in RAS; see ``to_itk``."""
+        """The matrix (4, 4) between where ITK sees both files, in RAS; see ``to_itk``."""
         matrix = self.matrix
         if moving is not None:
             matrix = moving.itk_affine @ np.linalg.inv(moving.affine) @ matrix
