@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, check_fields
 from cifl_tf._compat import keras
 from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.images.grid import grid_at
 from cifl_tf.images.volumes import Volume, read_volume, resample_volume
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
@@ -22,9 +22,13 @@ from cifl_tf.registration.affine_start import (
     header_start,
     rotations,
 )
-from cifl_tf.registration.block_matching import matched_matrix, similarity
+from cifl_tf.registration.block_matching import BLOCK, matched_matrix, similarity
+from cifl_tf.registration.displacement_field import read_typed_labels
 
-STARTS = (4, 2)  # how many of the best starts are refined, and how many of these once more
+STARTS = 3  # how many of the best are refined, beside that of the headers
+
+FINER = 0.9  # of the finest level: smaller voxels are resampled to it
+LEAST_SHOWN = 0.5  # of a coarse block: few are whole
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class AffineSettings:
         ValueError: a number is not positive, finite or whole, or the levels do not agree.
     """
 
-    voxel_sizes: tuple[float, ...] = (8.0, 4.0, 3.0)
-    iterations: tuple[int, ...] = (5, 3, 2)
+    voxel_sizes: tuple[float, ...] = (8.0, 4.0, 2.0)
+    iterations: tuple[int, ...] = (4, 2, 1)
     radii: tuple[int, ...] = (3, 3, 2)
     angles: tuple[float, ...] = (0.0, -30.0, 30.0)
     margin: int = 2
@@ -73,8 +77,8 @@ class AffineResult:
 
     Attributes:
         affine: fixed to moving, in mm.
-        before: correlation of the features where the headers put the images, at the finest level,
-            in [-1, 1].
+        before: correlation of the features where the headers put the images, at the coarsest
+            level, in [-1, 1].
         after: the same after the registration.
         inliers: pairs of blocks that the last fit was of, of both directions.
         pairs: all pairs of the last fit.
@@ -140,11 +144,10 @@ def register_affine(
     matrix = pair.start() if initial is None else np.array(initial.matrix)
     for level in range(len(settings.voxel_sizes)):
         matrix = pair.refined(matrix, level)
-    last = len(settings.voxel_sizes) - 1
     return AffineResult(
         Affine(matrix),
-        pair.similarity(np.eye(4), last),
-        pair.similarity(matrix, last),
+        pair.similarity(np.eye(4), 0),
+        pair.similarity(matrix, 0),
         *pair.counts,
         seconds=time.perf_counter() - started,
     )
@@ -174,20 +177,15 @@ class _Pair:
 
     def start(self):
         """The matrix to start from."""
-        headers = header_start(self.moving, self.fixed, self.lattices[0])
-        turned = [
-            centered(rotation, self.moving, self.fixed)
-            for rotation in rotations(self.settings.angles)
-        ]
-        starts = best_starts(
-            self.moving, self.fixed, self.lattices[0], self.encoded(0), turned, STARTS[0]
-        )
-        starts.append(headers)
-        for count in (*STARTS[1:], 1):
-            starts = [self.refined(matrix, 0, iterations=2) for matrix in starts]
-            starts.sort(key=lambda matrix: -self.similarity(matrix, 0))
-            starts = starts[:count]
-        return starts[0]
+        moving, fixed, lattice = self.moving, self.fixed, self.lattices[0]
+        starts = [header_start(moving, fixed, lattice)]
+        if any(self.settings.angles):
+            turns = [centered(turn, moving, fixed) for turn in rotations(self.settings.angles)]
+            starts += best_starts(moving, fixed, lattice, turns, STARTS)
+        if len(starts) == 1:
+            return starts[0]
+        refined = [self.refined(matrix, 0, iterations=2) for matrix in starts]
+        return max(refined, key=lambda matrix: self.similarity(matrix, 0))
 
     def refined(self, matrix, level, iterations=None):
         """The matrix after block matching at a level."""
@@ -196,7 +194,12 @@ class _Pair:
         for _ in range(iterations or self.settings.iterations[level]):
             moved = self.moving.encoded(lattice, matrix)
             change, self.counts = matched_matrix(
-                fixed, moved, lattice.affine, self.settings.radii[level], kind
+                fixed,
+                moved,
+                lattice.affine,
+                self.settings.radii[level],
+                kind,
+                LEAST_SHOWN if level == 0 else 1.0,
             )
             matrix = matrix @ change
             moved_by = corner_distance(change, np.eye(4), self.corners)
@@ -206,26 +209,25 @@ class _Pair:
 
 
 def _scan(image, mask, extract, finest):
-    """An image as the registration sees it, in voxels no smaller than needed."""
+    """An image as the registration sees it, in voxels no smaller than those of the finest level."""
     volume = image if isinstance(image, Volume) else read_volume(image)
     sizes = voxel_sizes(volume.affine)
-    # Half of the finest level keeps what its features see, and large images small.
-    wanted = tuple(2 * finest / 3 if size < finest / 2 else None for size in sizes)
+    wanted = tuple(finest if size < FINER * finest else None for size in sizes)
     if any(size is not None for size in wanted):
         volume = resample_volume(volume, wanted)
+    if min(volume.data.shape) < BLOCK:
+        raise ValueError(
+            f"the image has {volume.data.shape} voxels of {finest:g} mm or more; give a volume of "
+            f"at least {BLOCK} along every axis"
+        )
     scaled = preprocessing_of(extract.encoder).scaling(volume.data)
-    inside = None
-    if mask is not None:
-        inside = _mask_on(mask, volume)
+    inside = None if mask is None else _mask_on(mask, volume)
     return AffineScan(volume, scaled, extract, inside)
 
 
 def _mask_on(mask, volume):
     """Where a mask on any grid is not 0, on the grid of a volume."""
-    from cifl_tf.images.grid import grid_at
-    from cifl_tf.registration.displacement_field import read_typed_labels
-
+    labels = read_typed_labels(mask)
+    shown = replace(labels, data=(labels.data != 0).astype(np.uint8))
     grid = grid_at(volume.affine, volume.data.shape)
-    found = read_typed_labels(mask)
-    shown = nibabel.Nifti1Image((found.data != 0).astype(np.uint8), found.affine)
     return np.asarray(Affine.identity().apply(shown, grid, "nearest").dataobj) > 0

@@ -100,18 +100,22 @@ class AffineScan:
         origin = middle - scale @ ((padded - 1) / 2)
         return Lattice(from_matvec(scale, origin), tuple(padded.astype(int).tolist()), voxel_size)
 
-    def encoded(self, lattice: Lattice, matrix=None) -> EncodedScan:
+    def encoded(self, lattice: Lattice, matrix=None, remapped: bool = True) -> EncodedScan:
         """Features on a lattice.
 
         Args:
             lattice: its points are those of the other image where there is a matrix.
             matrix: (4, 4), points of the lattice to points of this scan, in mm.
+            remapped: average over remapped copies; without them it is faster.
         """
         target = lattice.affine if matrix is None else matrix @ lattice.affine
-        *images, share = (self._sampled(image, target, lattice) for image in self._at(lattice))
+        *smooth, share = self._at(lattice)
+        if not remapped:
+            smooth = smooth[:1]
+        images = [self._sampled(image, target, lattice) for image in smooth]
         tensors = [tf.constant(image[None, ..., None]) for image in images]
         features = self.extract.mean_features(tensors).numpy()[0]
-        foreground = share > 0.5
+        foreground = self._sampled(share, target, lattice) > 0.5
         if foreground.any():
             features -= features[foreground].mean(axis=0)
         return EncodedScan(features, foreground)

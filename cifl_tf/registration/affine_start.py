@@ -7,7 +7,7 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.fft import irfftn, next_fast_len, rfftn
 from scipy.spatial.transform import Rotation
 
-from cifl_tf.registration.affine_scan import AffineScan, EncodedScan, Lattice
+from cifl_tf.registration.affine_scan import AffineScan, Lattice
 
 LEAST_OVERLAP = 0.1  # of the smaller foreground, where headers are trusted
 
@@ -38,14 +38,9 @@ def rotations(angles) -> list[np.ndarray]:
 
 
 def best_starts(
-    moving: AffineScan,
-    fixed: AffineScan,
-    lattice: Lattice,
-    encoded: EncodedScan,
-    candidates,
-    count: int,
+    moving: AffineScan, fixed: AffineScan, lattice: Lattice, candidates, count: int
 ) -> list[np.ndarray]:
-    """The best of matrices that start a registration, each after the best shift.
+    """The best of matrices that start a registration, each after its best shift.
 
     The moving scan is turned and encoded anew for each, as features turn only about with their
     image. The correlation of the features at all shifts at once is a product of Fourier transforms.
@@ -54,15 +49,14 @@ def best_starts(
         moving: the scan that is moved.
         fixed: the scan it is moved to.
         lattice: of the fixed scan, coarse.
-        encoded: the fixed scan on it.
         candidates: matrices (4, 4), fixed to moving.
         count: how many to keep.
     """
     shape = [next_fast_len(2 * size) for size in lattice.shape]
-    spectrum = rfftn(_shown(encoded), shape, axes=(0, 1, 2))
+    spectrum = rfftn(_shown(fixed.encoded(lattice, remapped=False)), shape, axes=(0, 1, 2))
     found = []
     for matrix in candidates:
-        turned = _shown(moving.encoded(lattice, matrix))
+        turned = _shown(moving.encoded(lattice, matrix, remapped=False))
         norm = np.sqrt(np.square(turned).sum())
         product = (np.conj(spectrum) * rfftn(turned, shape, axes=(0, 1, 2))).sum(axis=-1)
         correlation = irfftn(product, shape)

@@ -12,7 +12,6 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.linalg import expm, logm
 
 BLOCK = 4  # voxels along each axis
-LEAST_SHOWN = 0.5  # of a block that is foreground
 SHARE_OF_BLOCKS = 0.5  # those of highest variance
 SHARE_OF_PAIRS = 0.5  # that least trimmed squares keeps
 MOST_TRIMS = 50
@@ -21,11 +20,12 @@ LEAST_SQUARES = 1e-6  # mean square of a block without signal
 LEAST_BLOCKS = {"rigid": 6, "similarity": 6, "affine": 12}
 
 
-def matched_blocks(fixed, moving, shown, radius: int) -> tuple[np.ndarray, np.ndarray]:
+def matched_blocks(
+    fixed, moving, shown, radius: int, least_shown: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Centers of blocks of a feature map, and where they lie in another on the same lattice.
 
-    Blocks of 4 x 4 x 4 voxels, half of which at least are shown; of these, the half of highest
-    variance. Each is compared with the blocks up to ``radius`` voxels away along each axis by the
+    Blocks of 4 x 4 x 4 voxels of what is shown; of these, the half of highest variance. Each is compared with the blocks up to ``radius`` voxels away along each axis by the
     cosine of all its features; the best place is refined by a parabola along each axis.
 
     Args:
@@ -33,13 +33,14 @@ def matched_blocks(fixed, moving, shown, radius: int) -> tuple[np.ndarray, np.nd
         moving: the same shape.
         shown: (x, y, z) booleans.
         radius: voxels.
+        least_shown: share of a block that must be shown, in [0, 1].
 
     Returns:
         Two arrays (n, 3) in voxels.
     """
     blocks = _blocks(fixed, BLOCK)[::BLOCK, ::BLOCK, ::BLOCK]
     shares = _blocks(shown[..., None], BLOCK)[::BLOCK, ::BLOCK, ::BLOCK].mean(axis=(3, 4, 5, 6))
-    corners = np.argwhere(shares >= LEAST_SHOWN)
+    corners = np.argwhere(shares >= least_shown)
     if len(corners) == 0:
         return np.zeros((0, 3)), np.zeros((0, 3))
     blocks = blocks[tuple(corners.T)]
@@ -146,7 +147,7 @@ def trimmed_fit(source, target, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return matrix, kept
 
 
-def matched_matrix(fixed, moving, affine, radius, kind):
+def matched_matrix(fixed, moving, affine, radius, kind, least_shown=1.0):
     """The matrix (4, 4) in mm from points of a scan to where they lie in another; and inliers.
 
     The mean, of logarithms, of the fit of the fixed scan's blocks and the inverse of the fit of the
@@ -156,12 +157,14 @@ def matched_matrix(fixed, moving, affine, radius, kind):
         fixed: ``EncodedScan``.
         moving: on the same lattice.
         affine: (4, 4) of the lattice, voxels to mm.
-        radius: see ``matched_blocks``.
+        radius, least_shown: see ``matched_blocks``.
         kind: see ``fit_matrix``.
     """
     logarithms, counts = [], []
     for first, second, sign in ((fixed, moving, 1), (moving, fixed, -1)):
-        pair = matched_blocks(first.features, second.features, first.foreground, radius)
+        pair = matched_blocks(
+            first.features, second.features, first.foreground, radius, least_shown
+        )
         if len(pair[0]) < LEAST_BLOCKS[kind]:
             continue
         matrix, kept = trimmed_fit(*(apply_affine(affine, points) for points in pair), kind)

@@ -120,7 +120,7 @@ def test_files_of_itk_with_a_center_are_read(rng, tmp_path, suffix, kind):
 def test_other_transforms_of_itk_are_refused(tmp_path):
     file = tmp_path / "other.tfm"
     sitk.WriteTransform(sitk.Similarity3DTransform(), str(file))
-    with pytest.raises(ValueError, match="is a Similarity3DTransform.*convert it"):
+    with pytest.raises(ValueError, match=r"is a Similarity3DTransform.*convert it"):
         Affine.from_file(file)
 
 
