@@ -10,6 +10,7 @@ import numpy as np
 
 from cifl_tf._compat import keras
 from cifl_tf._notes import note
+from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
 from cifl_tf.images.nifti import open_image
 from cifl_tf.images.volumes import read_volume
@@ -18,6 +19,7 @@ from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.affine_registration import register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
+from cifl_tf.registration.displacement_field import read_typed_labels
 from cifl_tf.registration.images import RegistrationResult, register_images
 from cifl_tf.registration.methods import InstanceMethod, Method, NoDeformation
 
@@ -91,13 +93,18 @@ def register(
     if initial is not None and not isinstance(initial, Affine):
         initial = Affine.from_file(initial)
     moving, fixed = (open_image(image)[0] for image in (moving, fixed))
+    volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
+    # What later stages would refuse is refused before the work of the first.
+    if labels is not None:
+        read_typed_labels(labels)
+    if voxel_size is not None:
+        fit_voxel_size(volumes[1], preprocessing_of(encoder), None, voxel_size)
     report: dict[str, float] = {}
     warnings: list[str] = []
     affine = initial
     if RIGID in chosen or AFFINE in chosen:
         found = register_affine(
-            read_volume(moving, moving_volume_index),
-            read_volume(fixed, fixed_volume_index),
+            *volumes,
             encoder,
             rigid=AFFINE not in chosen,
             initial=initial,
