@@ -142,7 +142,7 @@ def trimmed_fit(source, target, kind: str) -> tuple[np.ndarray, np.ndarray]:
         total = squares[best].sum()
         kept = np.zeros(len(source), bool)
         kept[best] = True
-        if before - total <= SAME_SQUARE * before:
+        if total >= (1 - SAME_SQUARE) * before:
             break
         before = total
     return matrix, kept

@@ -10,9 +10,7 @@ from cifl_tf.registration import Affine, AffineSettings, register_affine
 
 sitk = pytest.importorskip("SimpleITK")
 
-QUICK = AffineSettings(
-    voxel_sizes=(6.0, 4.0), iterations=(3, 2), radii=(3, 2), angles=(0.0, 30.0), margin=2
-)
+QUICK = AffineSettings(voxel_sizes=(6.0,), iterations=(4,), radii=(3,), angles=(0.0, 30.0))
 TURN = Rotation.from_euler("xyz", [24, 20, 28], degrees=True).as_matrix()
 CENTER = np.array([0.0, -4.0, 6.0])
 CORNERS = CENTER + 45 * (2 * np.indices((2, 2, 2)).reshape(3, -1).T - 1)
@@ -64,7 +62,7 @@ def missed(affine, truth):
 def test_a_turned_scan_of_another_contrast_is_found(encoder, phantom):
     truth = Affine.about(0.95 * TURN, CENTER, [6, -4, 2]).matrix
     found = register_affine(turned(inverted(phantom), truth), phantom, encoder, settings=QUICK)
-    assert missed(found.affine, truth) < 4
+    assert missed(found.affine, truth) < 6  # a voxel
     assert found.after > 0.8 > found.before
     assert 0 < found.inliers < found.pairs
     assert found.seconds > 0
@@ -73,7 +71,7 @@ def test_a_turned_scan_of_another_contrast_is_found(encoder, phantom):
 def test_rigid_registration_keeps_lengths(encoder, phantom):
     truth = Affine.about(Rotation.from_rotvec([0.1, 0.05, -0.1]).as_matrix(), CENTER, [5, 3, -4])
     moving = turned(phantom, truth.matrix)
-    settings = AffineSettings((6.0, 4.0), (3, 1), (3, 2), angles=(0.0,))
+    settings = AffineSettings((6.0,), (3,), (3,), angles=(0.0,))
     found = register_affine(moving, phantom, encoder, rigid=True, settings=settings)
     linear = found.affine.matrix[:3, :3]
     np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-6)
