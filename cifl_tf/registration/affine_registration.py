@@ -26,7 +26,6 @@ from cifl_tf.registration.block_matching import BLOCK, matched_matrix, similarit
 from cifl_tf.registration.displacement_field import read_typed_labels
 
 STARTS = 3  # how many of the best are refined, beside that of the headers
-
 FINER = 0.9  # of the finest level: smaller voxels are resampled to it
 LEAST_SHOWN = 0.5  # of a coarse block: few are whole
 
@@ -115,7 +114,7 @@ def register_affine(
         moving: NIfTI or MGZ file, nibabel image, or ``Volume``; in any unit.
         fixed: the same.
         encoder: for volumes, see ``build_encoder``.
-        rigid: only turn and move.
+        rigid: only turn and move; after ``initial``, where that is given.
         initial: where to start, fixed to moving; no rotations are tried. None to look for a start.
         remappings: see ``FrozenFeatures``.
         moving_mask: image that is not 0 where the moving scan shows what to register, on any grid;
@@ -129,6 +128,13 @@ def register_affine(
 
     Source: Modat et al., Global image registration using a symmetric block-matching approach,
     Journal of Medical Imaging 2014, there on intensities.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> from cifl_tf.registration import register_affine
+        >>> encoder = cifl.load_encoder("shapes-3d")
+        >>> found = register_affine("flair.nii.gz", "t1w.nii.gz", encoder)  # doctest: +SKIP
+        >>> found.affine.write("flair_to_t1w.mat")  # doctest: +SKIP
     """
     started = time.perf_counter()
     settings = settings or AffineSettings()
@@ -141,7 +147,7 @@ def register_affine(
         for image, mask in ((moving, moving_mask), (fixed, fixed_mask))
     )
     pair = _Pair(moving_scan, fixed_scan, rigid, settings)
-    matrix = pair.start() if initial is None else np.array(initial.matrix)
+    matrix = pair.start() if initial is None else initial.matrix
     for level in range(len(settings.voxel_sizes)):
         matrix = pair.refined(matrix, level)
     return AffineResult(

@@ -25,8 +25,9 @@ def matched_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centers of blocks of a feature map, and where they lie in another on the same lattice.
 
-    Blocks of 4 x 4 x 4 voxels of what is shown; of these, the half of highest variance. Each is compared with the blocks up to ``radius`` voxels away along each axis by the
-    cosine of all its features; the best place is refined by a parabola along each axis.
+    Of the blocks of 4 x 4 x 4 voxels of what is shown, the half of highest variance. Each is
+    compared with the blocks up to ``radius`` voxels away along each axis by the cosine of all its
+    features; the best place is refined by a parabola along each axis.
 
     Args:
         fixed: (x, y, z, C).
@@ -141,7 +142,7 @@ def trimmed_fit(source, target, kind: str) -> tuple[np.ndarray, np.ndarray]:
         total = squares[best].sum()
         kept = np.zeros(len(source), bool)
         kept[best] = True
-        if before - total <= SAME_SQUARE * before:
+        if total >= (1 - SAME_SQUARE) * before:
             break
         before = total
     return matrix, kept
@@ -162,12 +163,12 @@ def matched_matrix(fixed, moving, affine, radius, kind, least_shown=1.0):
     """
     logarithms, counts = [], []
     for first, second, sign in ((fixed, moving, 1), (moving, fixed, -1)):
-        pair = matched_blocks(
+        source, target = matched_blocks(
             first.features, second.features, first.foreground, radius, least_shown
         )
-        if len(pair[0]) < LEAST_BLOCKS[kind]:
+        if len(source) < LEAST_BLOCKS[kind]:
             continue
-        matrix, kept = trimmed_fit(*(apply_affine(affine, points) for points in pair), kind)
+        matrix, kept = trimmed_fit(apply_affine(affine, source), apply_affine(affine, target), kind)
         if np.linalg.det(matrix) > 0:
             logarithms.append(sign * logm(matrix).real)
             counts.append((int(kept.sum()), len(kept)))

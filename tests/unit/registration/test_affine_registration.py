@@ -10,13 +10,10 @@ from cifl_tf.registration import Affine, AffineSettings, register_affine
 
 sitk = pytest.importorskip("SimpleITK")
 
-# Voxels of 4 mm, as few as a head needs.
-QUICK = AffineSettings(
-    voxel_sizes=(8.0, 4.0), iterations=(3, 3), radii=(3, 2), angles=(0.0, 30.0), margin=2
-)
+QUICK = AffineSettings(voxel_sizes=(6.0,), iterations=(4,), radii=(3,), angles=(0.0, 30.0))
 TURN = Rotation.from_euler("xyz", [24, 20, 28], degrees=True).as_matrix()
 CENTER = np.array([0.0, -4.0, 6.0])
-CORNERS = CENTER + 60 * (2 * np.indices((2, 2, 2)).reshape(3, -1).T - 1)
+CORNERS = CENTER + 45 * (2 * np.indices((2, 2, 2)).reshape(3, -1).T - 1)
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +23,14 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def phantom():
-    """An ellipsoid of blobs, as large as a brain, at 4 mm."""
+    """An ellipsoid of blobs, smaller than a brain, at 4 mm."""
     rng = np.random.default_rng(3)
-    shape = (46, 54, 46)
+    shape = (34, 40, 34)
     blobs = gaussian_filter(rng.standard_normal(shape), 2.5)
     levels = np.digitize(blobs, np.quantile(blobs, [0.25, 0.5, 0.75])) / 4 + 0.25
     affine = from_matvec(4 * np.eye(3), CENTER - 4 * (np.array(shape) - 1) / 2)
     points = apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1)) - CENTER
-    inside = np.square(points / [64, 80, 60]).sum(axis=-1) < 1
+    inside = np.square(points / [50, 62, 48]).sum(axis=-1) < 1
     return nibabel.Nifti1Image(np.where(inside, levels, 0).astype(np.float32), affine)
 
 
@@ -65,7 +62,7 @@ def missed(affine, truth):
 def test_a_turned_scan_of_another_contrast_is_found(encoder, phantom):
     truth = Affine.about(0.95 * TURN, CENTER, [6, -4, 2]).matrix
     found = register_affine(turned(inverted(phantom), truth), phantom, encoder, settings=QUICK)
-    assert missed(found.affine, truth) < 4
+    assert missed(found.affine, truth) < 6  # a voxel
     assert found.after > 0.8 > found.before
     assert 0 < found.inliers < found.pairs
     assert found.seconds > 0
@@ -74,7 +71,7 @@ def test_a_turned_scan_of_another_contrast_is_found(encoder, phantom):
 def test_rigid_registration_keeps_lengths(encoder, phantom):
     truth = Affine.about(Rotation.from_rotvec([0.1, 0.05, -0.1]).as_matrix(), CENTER, [5, 3, -4])
     moving = turned(phantom, truth.matrix)
-    settings = AffineSettings((8.0, 4.0), (3, 3), (3, 2), angles=(0.0,))
+    settings = AffineSettings((6.0,), (3,), (3,), angles=(0.0,))
     found = register_affine(moving, phantom, encoder, rigid=True, settings=settings)
     linear = found.affine.matrix[:3, :3]
     np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-6)
@@ -84,7 +81,7 @@ def test_rigid_registration_keeps_lengths(encoder, phantom):
 def test_scans_whose_headers_are_far_apart_meet_at_their_centers(encoder, phantom):
     far = from_matvec(np.eye(3), [900, -300, 500])
     moving = nibabel.Nifti1Image(np.asarray(phantom.dataobj), far @ phantom.affine)
-    settings = AffineSettings((8.0,), (2,), (2,), angles=(0.0,))
+    settings = AffineSettings((6.0,), (2,), (2,), angles=(0.0,))
     found = register_affine(moving, phantom, encoder, settings=settings)
     assert missed(found.affine, far) < 1
 
@@ -100,8 +97,8 @@ def test_an_initial_affine_is_where_it_starts(encoder, phantom):
 def test_masks_leave_out_what_moved_otherwise(encoder, phantom):
     data = np.asarray(phantom.dataobj).copy()
     half = np.zeros(data.shape, np.uint8)
-    half[:, :27] = 1
-    data[:, 27:] = np.roll(data[:, 27:], 4, axis=0)
+    half[:, :20] = 1
+    data[:, 20:] = np.roll(data[:, 20:], 3, axis=0)
     moving = nibabel.Nifti1Image(data, phantom.affine)
     mask = nibabel.Nifti1Image(half, phantom.affine)
     settings = AffineSettings((4.0,), (2,), (2,), angles=(0.0,))
