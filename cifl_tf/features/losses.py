@@ -56,6 +56,13 @@ def unit_channels(features: tf.Tensor, crop: int = 0, window: int | None = None)
     Returns:
         float32 (batch, positions, channels). The squares of a channel sum to one, or to less where
         windows hold no signal.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.features.losses import unit_channels
+        >>> units = unit_channels(np.random.rand(2, 24, 20, 3), crop=8)
+        >>> np.sum(units**2, axis=1).round(3).tolist()
+        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
     features = tf.cast(_crop(features, crop), tf.float32)
     if window is None:
@@ -83,6 +90,13 @@ def channel_similarities(unit_1: tf.Tensor, unit_2: tf.Tensor) -> tf.Tensor:
 
     Returns:
         (batch, channels, channels).
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.features.losses import channel_similarities, unit_channels
+        >>> units = unit_channels(np.random.rand(2, 24, 20, 3))
+        >>> channel_similarities(units, units).shape
+        TensorShape([2, 3, 3])
     """
     return tf.matmul(unit_1, unit_2, transpose_a=True)
 
@@ -122,6 +136,12 @@ def contrastive_loss(
 
     Raises:
         ValueError: a temperature that is not positive, or a crop that leaves nothing.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> same, other = np.random.default_rng(0).normal(size=(2, 1, 24, 20, 4))
+        >>> bool(cifl.contrastive_loss(same, same) < cifl.contrastive_loss(same, other))
+        True
     """
     for name, tau in (("tau_alpha", tau_alpha), ("tau_beta", tau_beta), ("tau_gamma", tau_gamma)):
         POSITIVE.check(name, tau)
@@ -165,6 +185,13 @@ def spatial_contrastive_loss(
         ValueError: a temperature or stride that is not positive, or a crop that leaves nothing.
 
     Source: van den Oord et al., Representation learning with contrastive predictive coding, 2018.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.features.losses import spatial_contrastive_loss
+        >>> same, other = np.random.default_rng(0).normal(size=(2, 1, 24, 20, 4))
+        >>> bool(spatial_contrastive_loss(same, same) < spatial_contrastive_loss(same, other))
+        True
     """
     POSITIVE.check("tau", tau)
     COUNT.check("stride", stride)
@@ -210,6 +237,13 @@ class ContrastiveLoss(keras.losses.Loss):
 
     Call arguments:
         y_true, y_pred: features of the two views, (batch, *spatial, channels).
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> loss = cifl.ContrastiveLoss(crop=4, window=8)
+        >>> same, other = np.random.default_rng(0).normal(size=(2, 1, 24, 20, 4))
+        >>> bool(loss(same, same) < loss(same, other))
+        True
     """
 
     def __init__(

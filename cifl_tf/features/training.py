@@ -52,6 +52,13 @@ def train(
         ValueError: the folder holds something else or damaged files, was made with another
             configuration, or another process trains in it; the images do not fit into memory; or
             the loss is no finite number.
+
+    Example:
+        >>> from cifl_tf.features.config import TrainingConfig
+        >>> from cifl_tf.features.training import train
+        >>> config = TrainingConfig(shape=(24, 24), num_features=4, num_filters=2, steps=1)
+        >>> train("encoder", config, verbose=0).output_shape
+        (None, None, None, 4)
     """
     goal = Goal(ENCODER_FILE, ENCODER, config.steps)
     fit = partial(_fit, config=config, verbose=verbose, callbacks=callbacks)

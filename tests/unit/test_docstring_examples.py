@@ -1,0 +1,67 @@
+"""Every public name has an example in its docstring, and every example gives what it shows."""
+
+import doctest
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import cifl_tf
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PROMPT = re.compile(r"^ *>>> ", re.MULTILINE)
+
+
+class Finder(doctest.DocTestFinder):
+    """Finds examples of decorated functions too, which it takes for those of the decorator."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object))
+
+
+def sources():
+    """Source of every module that holds an example, by name; nothing is imported."""
+    names = [found.name for found in pkgutil.walk_packages(cifl_tf.__path__, "cifl_tf.")]
+    texts = {name: Path(importlib.util.find_spec(name).origin).read_text() for name in names}
+    return {name: text for name, text in texts.items() if PROMPT.search(text)}
+
+
+def public_names():
+    """What the package and its metrics offer, and the training of encoders."""
+    modules = ("cifl_tf.metrics", "cifl_tf.features.losses", "cifl_tf.registration.similarity")
+    for owner in (cifl_tf, *map(importlib.import_module, modules)):
+        names = getattr(owner, "__all__", None) or vars(owner)
+        values = {name: getattr(owner, name) for name in names if not name.startswith("_")}
+        for name, value in values.items():
+            ours = getattr(value, "__module__", None) or ""
+            if (inspect.isclass(value) or inspect.isroutine(value)) and ours.startswith("cifl_tf"):
+                yield f"{owner.__name__}.{name}", value
+
+
+SOURCES = sources()
+PUBLIC = dict(public_names())
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_examples_give_what_they_show(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report = []
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for test in Finder().find(importlib.import_module(name), name):
+        folder = tmp_path / test.name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+    assert runner.tries == len(PROMPT.findall(SOURCES[name])), "an example was passed over"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_name_has_an_example(name):
+    docstring = inspect.cleandoc(vars(PUBLIC[name]).get("__doc__") or PUBLIC[name].__doc__ or "")
+    _, _, example = docstring.partition("\nExample:\n")
+    assert PROMPT.search(example)
