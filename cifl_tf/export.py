@@ -108,7 +108,7 @@ def export_registration(network: keras.Model, path) -> None:
 
     Example:
         >>> import cifl_tf as cifl, tensorflow as tf
-        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=1)
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
         >>> cifl.export_registration(network, "exported")
         >>> moving, fixed = tf.random.uniform((2, 1, 24, 20, 1))
         >>> tf.saved_model.load("exported")(moving, fixed)["warped"].shape

@@ -56,13 +56,6 @@ def unit_channels(features: tf.Tensor, crop: int = 0, window: int | None = None)
     Returns:
         float32 (batch, positions, channels). The squares of a channel sum to one, or to less where
         windows hold no signal.
-
-    Example:
-        >>> import numpy as np
-        >>> from cifl_tf.features.losses import unit_channels
-        >>> units = unit_channels(np.random.rand(2, 24, 20, 3), crop=8)
-        >>> np.sum(units**2, axis=1).round(3).tolist()
-        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
     features = tf.cast(_crop(features, crop), tf.float32)
     if window is None:
@@ -90,13 +83,6 @@ def channel_similarities(unit_1: tf.Tensor, unit_2: tf.Tensor) -> tf.Tensor:
 
     Returns:
         (batch, channels, channels).
-
-    Example:
-        >>> import numpy as np
-        >>> from cifl_tf.features.losses import channel_similarities, unit_channels
-        >>> units = unit_channels(np.random.rand(2, 24, 20, 3))
-        >>> channel_similarities(units, units).shape
-        TensorShape([2, 3, 3])
     """
     return tf.matmul(unit_1, unit_2, transpose_a=True)
 

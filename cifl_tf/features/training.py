@@ -56,7 +56,8 @@ def train(
     Example:
         >>> from cifl_tf.features.config import TrainingConfig
         >>> from cifl_tf.features.training import train
-        >>> config = TrainingConfig(shape=(24, 24), num_features=4, num_filters=2, steps=1)
+        >>> small = {"num_features": 4, "num_filters": 2, "batch_size": 2}
+        >>> config = TrainingConfig(shape=(24, 24), steps=1, **small)
         >>> train("encoder", config, verbose=0).output_shape
         (None, None, None, 4)
     """

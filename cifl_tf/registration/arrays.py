@@ -31,7 +31,7 @@ def register(
 
     Example:
         >>> import cifl_tf as cifl, numpy as np
-        >>> network = cifl.Registration(None, (24, 20), num_filters=2)
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
         >>> moving, fixed = np.random.rand(2, 24, 20)
         >>> displacement = cifl.register(network, moving, fixed)
         >>> cifl.warp(moving, displacement).shape

@@ -60,8 +60,8 @@ class RegistrationResult:
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
         >>> image = nibabel.Nifti1Image(np.random.rand(24, 2, 20), np.diag([2, 2, 2, 1]))
-        >>> method = cifl.NetworkMethod(cifl.Registration(None, (24, 20), num_filters=2))
-        >>> found = cifl.register_images(image, image, method)
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> found = network.register(image, image)
         >>> found.warped.shape, found.warp.shape
         ((24, 2, 20), (24, 2, 20, 1, 3))
     """
@@ -214,7 +214,7 @@ def save_registration(found: RegistrationResult, out, overwrite: bool = False) -
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np, pathlib
         >>> image = nibabel.Nifti1Image(np.random.rand(24, 2, 20), np.diag([2, 2, 2, 1]))
-        >>> network = cifl.Registration(None, (24, 20), num_filters=2)
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
         >>> cifl.save_registration(network.register(image, image), "result")
         >>> sorted(path.name for path in pathlib.Path("result").iterdir())[-2:]
         ['warp.nii.gz', 'warped.nii.gz']

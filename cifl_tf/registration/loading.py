@@ -9,7 +9,8 @@ def load_registration(folder) -> Registration:
 
     Example:
         >>> import cifl_tf as cifl
-        >>> cifl.Registration(None, (24, 20), num_filters=2).save("registration.keras")
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> network.save("registration.keras")
         >>> cifl.load_registration("registration.keras").shape
         (24, 20)
     """

@@ -32,7 +32,7 @@ class NetworkMethod:
 
     Example:
         >>> import cifl_tf as cifl
-        >>> network = cifl.Registration(None, (24, 20), num_filters=2)
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
         >>> method = cifl.NetworkMethod(network, plane="axial")
         >>> method.ndim, method.preprocessing.plane
         (2, 'axial')

@@ -53,10 +53,12 @@ def train_registration(
         >>> from cifl_tf.datasets import virtual_cohort
         >>> cohort = virtual_cohort(4, resolution=6)
         >>> train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
-        >>> config = cifl.RegistrationConfig("intensity", num_slices=1, num_filters=2, steps=1)
+        >>> config = cifl.RegistrationConfig(
+        ...     "intensity", num_slices=1, num_filters=2, num_cascades=1, int_steps=0, steps=1
+        ... )
         >>> network = cifl.train_registration("trained", config, train, validation, verbose=0)
         >>> network.shape
-        (33, 32)
+        (34, 33)
     """
     for name, cohort in (("training", train), ("validation", validation)):
         if len(cohort) < 2:

@@ -13,6 +13,23 @@ import pytest
 import cifl_tf
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MORE = (
+    "cifl_tf.features.config.TrainingConfig",
+    "cifl_tf.features.losses.spatial_contrastive_loss",
+    "cifl_tf.features.training.train",
+    *(
+        f"cifl_tf.registration.similarity.{name}"
+        for name in (
+            "LocalNCC",
+            "MultiScaleMSE",
+            "gradient_penalty",
+            "local_ncc",
+            "multiscale_mse",
+            "soft_dice",
+            "voxel_cosine",
+        )
+    ),
+)
 PROMPT = re.compile(r"^ *>>> ", re.MULTILINE)
 
 
@@ -31,15 +48,13 @@ def sources():
 
 
 def public_names():
-    """What the package and its metrics offer, and the training of encoders."""
-    modules = ("cifl_tf.metrics", "cifl_tf.features.losses", "cifl_tf.registration.similarity")
-    for owner in (cifl_tf, *map(importlib.import_module, modules)):
-        names = getattr(owner, "__all__", None) or vars(owner)
-        values = {name: getattr(owner, name) for name in names if not name.startswith("_")}
-        for name, value in values.items():
-            ours = getattr(value, "__module__", None) or ""
-            if (inspect.isclass(value) or inspect.isroutine(value)) and ours.startswith("cifl_tf"):
+    """Classes and functions that the package and its metrics offer, and those of ``MORE``."""
+    for owner in (cifl_tf, cifl_tf.metrics):
+        for name in owner.__all__:
+            value = getattr(owner, name)
+            if inspect.isclass(value) or inspect.isroutine(value):
                 yield f"{owner.__name__}.{name}", value
+    yield from ((name, pkgutil.resolve_name(name)) for name in MORE)
 
 
 SOURCES = sources()
