@@ -30,6 +30,13 @@ def export_saved_model(encoder: keras.Model, path) -> None:
 
     Raises:
         ValueError: the folder exists and is not empty.
+
+    Example:
+        >>> import cifl_tf as cifl, tensorflow as tf
+        >>> encoder = cifl.build_encoder(num_features=4, num_filters=2)
+        >>> cifl.export_saved_model(encoder, "exported")
+        >>> tf.saved_model.load("exported")(tf.random.uniform((1, 24, 20, 1)))["features"].shape
+        TensorShape([1, 24, 20, 4])
     """
     encoder = getattr(encoder, "encoder", encoder)
     rescale = RescaleIntensity(**preprocessing_of(encoder).scaling.to_config())
@@ -57,6 +64,13 @@ def export_segmenter(
     Raises:
         ValueError: the folder exists and is not empty, or the segmenter has another number of
             labels.
+
+    Example:
+        >>> import cifl_tf as cifl, tensorflow as tf
+        >>> segmenter = cifl.build_segmenter(None, num_labels=3, num_filters=2, num_levels=2)
+        >>> cifl.export_segmenter(segmenter, "exported", label_values=(0, 10, 49))
+        >>> tf.saved_model.load("exported")(tf.random.uniform((1, 24, 20, 1)))["labels"].shape
+        TensorShape([1, 24, 20])
     """
     num_labels = segmenter.output_shape[-1]
     if label_values is None:
@@ -91,6 +105,14 @@ def export_registration(network: keras.Model, path) -> None:
 
     Raises:
         ValueError: the folder exists and is not empty.
+
+    Example:
+        >>> import cifl_tf as cifl, tensorflow as tf
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> cifl.export_registration(network, "exported")
+        >>> moving, fixed = tf.random.uniform((2, 1, 24, 20, 1))
+        >>> tf.saved_model.load("exported")(moving, fixed)["warped"].shape
+        TensorShape([1, 24, 20, 1])
     """
     rescale = RescaleIntensity(**preprocessing_of(network).scaling.to_config())
 

@@ -32,6 +32,16 @@ def segmentation_maps(
 
     Raises:
         ValueError: no segmentation is there, one is not of whole numbers, or only one label occurs.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np, pathlib
+        >>> labels = np.zeros((32, 30, 28), np.uint8)
+        >>> labels[8:24, 8:24, 8:24] = 17
+        >>> pathlib.Path("segmentations").mkdir()
+        >>> nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), "segmentations/labels.nii.gz")
+        >>> maps, num_labels = cifl.segmentation_maps("segmentations", (24, 24))
+        >>> next(iter(maps)).shape, num_labels
+        (TensorShape([24, 24, 1]), 2)
     """
     shape = tuple(shape)
     folder = expanded(folder)

@@ -36,6 +36,12 @@ def mni152_slice(plane: str = "coronal") -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         ValueError: there is no such plane.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> brain, mask = cifl.mni152_slice("axial")
+        >>> brain.shape, mask.dtype
+        ((197, 233), dtype('bool'))
     """
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_template  # slow to import
 

@@ -81,7 +81,8 @@ class View:
 
         Example:
             >>> from cifl_tf.datasets import virtual_cohort
-            >>> images, labels, names = View(num_slices=3).stack(virtual_cohort(2), "T1w")
+            >>> cohort = virtual_cohort(2, resolution=6)
+            >>> images, labels, names = View(num_slices=3).stack(cohort, "T1w")
             >>> images.shape == labels.shape, len(names)
             (True, 6)
         """

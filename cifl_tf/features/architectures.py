@@ -19,7 +19,13 @@ def check_architecture(architecture: str) -> None:
 
 
 def receptive_radius(architecture: str) -> int:
-    """How many voxels away from a feature the farthest voxel is that it depends on."""
+    """How many voxels away from a feature the farthest voxel is that it depends on.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> cifl.receptive_radius("plain"), cifl.receptive_radius("unet")
+        (8, 23)
+    """
     check_architecture(architecture)
     if architecture == "plain":
         return NUM_CONVOLUTIONS

@@ -64,6 +64,12 @@ class TrainingConfig:
 
     Raises:
         ValueError: a number is not finite or out of its range, or a name is none of the choices.
+
+    Example:
+        >>> from cifl_tf.features.config import TrainingConfig
+        >>> config = TrainingConfig(architecture="unet", steps=1000)
+        >>> config.shape, config.loss_crop
+        ((96, 96), 23)
     """
 
     ndim: int = 2

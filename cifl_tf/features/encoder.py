@@ -45,6 +45,12 @@ def build_encoder(
 
     Raises:
         ValueError: an unknown architecture, or a number that makes no network.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> encoder = cifl.build_encoder(num_features=4, num_filters=2)
+        >>> encoder.predict(np.random.rand(3, 24, 20, 1), verbose=0).shape
+        (3, 24, 20, 4)
     """
     if ndim not in (2, 3):
         raise ValueError(f"ndim is {ndim}; give 2 for slices or 3 for volumes")
@@ -155,6 +161,14 @@ def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
 
     Raises:
         ValueError: the encoders do not fit each other.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> slices = cifl.build_encoder(ndim=2, num_features=4, num_filters=2)
+        >>> volumes = cifl.build_encoder(ndim=3, num_features=4, num_filters=2)
+        >>> cifl.transfer_weights(volumes, slices)
+        >>> bool((volumes.get_weights()[0][:, 1] == slices.get_weights()[0]).all())
+        True
     """
     weights = source.get_weights()
     if len(source.input_shape) < len(encoder.input_shape):

@@ -65,6 +65,15 @@ def features_of(
         ValueError: the dimensions of image and encoder do not fit, the image is not finite, the
             remappings are unknown, or, for files, anything that ``read_volume`` refuses.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> encoder = cifl.load_encoder("shapes-2d")
+        >>> cifl.features_of(np.random.rand(40, 32), encoder).shape
+        (40, 32, 16)
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 4, 20), np.eye(4))
+        >>> cifl.features_of(image, encoder, plane="coronal").shape
+        (24, 4, 20, 16)
     """
     network = getattr(encoder, "encoder", encoder)
     preprocessing = preprocessing_of(network)

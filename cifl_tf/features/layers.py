@@ -48,6 +48,12 @@ class L2Normalize(keras.layers.Layer):
 
     Output shape:
         (batch, *spatial, channels)
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> features = cifl.L2Normalize()(np.random.rand(1, 24, 20, 3))
+        >>> np.mean(features**2, axis=(1, 2)).round(3)
+        array([[1., 1., 1.]], dtype=float32)
     """
 
     def __init__(self, epsilon: float = 1e-12, **kwargs):
@@ -138,6 +144,12 @@ class RescaleIntensity(keras.layers.Layer):
 
     Input and output shape:
         (batch, *spatial, 1), any intensities; the same in [0, 1]
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> scaled = cifl.RescaleIntensity()(1000 * np.random.rand(2, 24, 20, 1))
+        >>> float(np.min(scaled)), float(np.max(scaled))
+        (0.0, 1.0)
     """
 
     def __init__(

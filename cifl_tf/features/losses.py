@@ -122,6 +122,12 @@ def contrastive_loss(
 
     Raises:
         ValueError: a temperature that is not positive, or a crop that leaves nothing.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> same, other = np.random.default_rng(0).normal(size=(2, 1, 24, 20, 4))
+        >>> bool(cifl.contrastive_loss(same, same) < cifl.contrastive_loss(same, other))
+        True
     """
     for name, tau in (("tau_alpha", tau_alpha), ("tau_beta", tau_beta), ("tau_gamma", tau_gamma)):
         POSITIVE.check(name, tau)
@@ -165,6 +171,13 @@ def spatial_contrastive_loss(
         ValueError: a temperature or stride that is not positive, or a crop that leaves nothing.
 
     Source: van den Oord et al., Representation learning with contrastive predictive coding, 2018.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.features.losses import spatial_contrastive_loss
+        >>> same, other = np.random.default_rng(0).normal(size=(2, 1, 24, 20, 4))
+        >>> bool(spatial_contrastive_loss(same, same) < spatial_contrastive_loss(same, other))
+        True
     """
     POSITIVE.check("tau", tau)
     COUNT.check("stride", stride)
@@ -210,6 +223,13 @@ class ContrastiveLoss(keras.losses.Loss):
 
     Call arguments:
         y_true, y_pred: features of the two views, (batch, *spatial, channels).
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> loss = cifl.ContrastiveLoss(crop=4, window=8)
+        >>> same, other = np.random.default_rng(0).normal(size=(2, 1, 24, 20, 4))
+        >>> bool(loss(same, same) < loss(same, other))
+        True
     """
 
     def __init__(

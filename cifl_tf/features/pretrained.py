@@ -46,7 +46,13 @@ class Pretrained:
 
 
 def pretrained_encoders() -> dict[str, Pretrained]:
-    """All encoders that ship with the package, by name."""
+    """All encoders that ship with the package, by name.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> list(cifl.pretrained_encoders())
+        ['shapes-2d', 'shapes-2d-wide', 'shapes-3d']
+    """
     names = sorted({path.split("/")[0] for path in _sums()})
     return {name: Pretrained(name, WEIGHTS / name) for name in names}
 
@@ -74,6 +80,11 @@ def load_pretrained(name: str) -> keras.Model:
 
     Raises:
         ValueError: there is no such name, or a file of it is missing or not what was released.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> cifl.load_pretrained("shapes-2d").output_shape
+        (None, None, None, 16)
     """
     return _load_shipped(find_pretrained(name).folder / ENCODER_FILE)
 
@@ -91,6 +102,12 @@ def load_encoder(model) -> keras.Model:
     Raises:
         ValueError: there is none, the file is damaged, or holds something else, see
             ``load_network``.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> cifl.build_encoder(num_features=4, num_filters=2).save("encoder.keras")
+        >>> cifl.load_encoder("encoder.keras").output_shape
+        (None, None, None, 4)
     """
     if str(model) in pretrained_encoders():
         return load_pretrained(str(model))

@@ -52,6 +52,14 @@ def train(
         ValueError: the folder holds something else or damaged files, was made with another
             configuration, or another process trains in it; the images do not fit into memory; or
             the loss is no finite number.
+
+    Example:
+        >>> from cifl_tf.features.config import TrainingConfig
+        >>> from cifl_tf.features.training import train
+        >>> small = {"num_features": 4, "num_filters": 2, "batch_size": 2}
+        >>> config = TrainingConfig(shape=(24, 24), steps=1, **small)
+        >>> train("encoder", config, verbose=0).output_shape
+        (None, None, None, 4)
     """
     goal = Goal(ENCODER_FILE, ENCODER, config.steps)
     fit = partial(_fit, config=config, verbose=verbose, callbacks=callbacks)

@@ -123,6 +123,12 @@ class IntensityScaling:
 
     Raises:
         ValueError: not ``0 <= lower < upper <= 100``, or no ascending finite window.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> scaling = cifl.IntensityScaling(window=(0, 80))
+        >>> scaling([-1000, 20, 40, 300])
+        array([0.  , 0.25, 0.5 , 1.  ], dtype=float32)
     """
 
     lower: float = LOWER
@@ -217,6 +223,14 @@ def rescale_intensity(
 
     Raises:
         ValueError: no voxels, not ``0 <= lower < upper <= 100``, or no ascending finite window.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> image = np.zeros((40, 40))
+        >>> image[10:30, 10:30] = 800
+        >>> image[15:25, 15:25] = 400
+        >>> np.unique(cifl.rescale_intensity(image)).tolist()
+        [0.0, 0.5, 1.0]
     """
     return IntensityScaling(lower, upper, window)(image)
 

@@ -31,6 +31,13 @@ class Volume:
         data: float32 array (x, y, z), finite, not constant; int32 of a label map, perhaps constant.
         affine: (4, 4), voxels of ``data`` to mm.
         original: the input's own grid, for ``to_original``.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 20, 18), np.diag([-2, 2, 2, 1]))
+        >>> volume = cifl.read_volume(image)
+        >>> nibabel.aff2axcodes(volume.affine), nibabel.aff2axcodes(volume.original.affine)
+        (('R', 'A', 'S'), ('L', 'A', 'S'))
     """
 
     data: np.ndarray = field(repr=False)
@@ -57,6 +64,13 @@ def read_volume(path, volume_index: int | None = None, voxel_size=None) -> Volum
         ValueError: the image cannot be used (not an image, damaged, empty, constant, not finite,
             not numeric, without a valid affine), or ``volume_index`` or ``voxel_size`` does not
             fit it.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 20, 18), np.eye(4))
+        >>> nibabel.save(image, "scan.nii.gz")
+        >>> cifl.read_volume("scan.nii.gz", voxel_size=2).data.shape
+        (12, 10, 9)
     """
     image, name = open_image(path)
     data = one_frame(image, volume_index, name)
@@ -209,6 +223,14 @@ def write_features(path, features, volume: Volume) -> None:
 
     Raises:
         ValueError: the features do not fit the volume, or ``path`` is not a NIfTI name.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> scan = nibabel.Nifti1Image(np.random.rand(24, 20, 18), np.eye(4))
+        >>> features = np.random.rand(24, 20, 18, 4)
+        >>> cifl.write_features("features.nii.gz", features, cifl.read_volume(scan))
+        >>> nibabel.load("features.nii.gz").shape
+        (24, 20, 18, 4)
     """
     checked_suffix(path, WRITABLE)
     if np.ndim(features) != 4:

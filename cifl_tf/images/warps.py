@@ -64,6 +64,13 @@ def write_warp(path, displacement, fixed_affine, moving_affine=None, axis: int =
 
     Raises:
         ValueError: as ``itk_field``, or the name ends in something else.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> displacement = np.full((24, 20, 18, 3), 1.5)
+        >>> cifl.write_warp("warp.nii.gz", displacement, np.diag([2, 2, 2, 1]))
+        >>> nibabel.load("warp.nii.gz").dataobj[0, 0, 0, 0]
+        array([-3., -3.,  3.], dtype=float32)
     """
     save_image(itk_field(displacement, fixed_affine, moving_affine, axis), path)
 
@@ -82,6 +89,14 @@ def read_warp(path, moving_affine=None) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no field of vectors.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> displacement = np.full((24, 20, 18, 3), 1.5)
+        >>> cifl.write_warp("warp.nii.gz", displacement, np.diag([2, 2, 2, 1]))
+        >>> found, affine = cifl.read_warp("warp.nii.gz")
+        >>> bool(np.allclose(found, displacement))
+        True
     """
     vectors, image = read_vectors(path)
     fixed_affine = np.asarray(image.affine, np.float64)

@@ -16,6 +16,13 @@ def channel_correlation(features_1, features_2, mask=None) -> np.ndarray:
 
     Raises:
         ValueError: the grids differ, or fewer than two voxels are in the mask.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import channel_correlation
+        >>> features = np.random.rand(24, 20, 2)
+        >>> channel_correlation(features, -features).diagonal().round(3)
+        array([-1., -1.])
     """
     grids = {np.shape(features_1)[:-1], np.shape(features_2)[:-1]}
     if mask is not None:
@@ -37,11 +44,27 @@ def channel_correlation(features_1, features_2, mask=None) -> np.ndarray:
 
 
 def same_channel_correlation(features_1, features_2, mask=None) -> np.ndarray:
-    """Correlation of each channel with the same channel of the other features, (C,)."""
+    """Correlation of each channel with the same channel of the other features, (C,).
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import same_channel_correlation
+        >>> features = np.random.rand(24, 20, 2)
+        >>> same_channel_correlation(features, 3 * features + 1).round(3)
+        array([1., 1.])
+    """
     return np.diagonal(channel_correlation(features_1, features_2, mask)).copy()
 
 
 def between_channel_correlation(features, mask=None) -> float:
-    """Mean absolute correlation of different channels of the same features, in [0, 1]."""
+    """Mean absolute correlation of different channels of the same features, in [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import between_channel_correlation
+        >>> channel = np.random.rand(24, 20)
+        >>> round(between_channel_correlation(np.stack([channel, -channel], axis=-1)), 3)
+        1.0
+    """
     correlation = np.abs(channel_correlation(features, features, mask))
     return float(correlation[~np.eye(len(correlation), dtype=bool)].mean())

@@ -24,6 +24,15 @@ def jacobian_determinant(displacement) -> np.ndarray:
             2D or 3D, an axis has fewer than two voxels, or a value is not finite.
 
     Source: Ashburner, A fast diffeomorphic image registration algorithm, NeuroImage 2007.
+
+    Example:
+        A warp that doubles all sizes in the plane:
+
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import jacobian_determinant
+        >>> stretch = np.moveaxis(np.indices((24, 20)), 0, -1)
+        >>> np.unique(jacobian_determinant(stretch))
+        array([4.])
     """
     displacement = np.asarray(displacement, np.float64)
     shape, ndim = displacement.shape, displacement.ndim - 1
@@ -63,6 +72,13 @@ def folding_fraction(displacement, mask=None) -> float:
 
     Raises:
         ValueError: as `jacobian_determinant`; the mask has another shape, or is empty.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import folding_fraction
+        >>> mirror = np.moveaxis(np.indices((24, 20)), 0, -1) * (-2, 0)
+        >>> folding_fraction(np.zeros((24, 20, 2))), folding_fraction(mirror)
+        (0.0, 1.0)
     """
     return float(np.mean(_determinants(displacement, mask) <= 0))
 
@@ -85,6 +101,12 @@ def log_jacobian_std(displacement, mask=None) -> float:
 
     Raises:
         ValueError: as `jacobian_determinant`; the mask has another shape, or is empty.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import log_jacobian_std
+        >>> log_jacobian_std(np.zeros((24, 20, 2)))
+        0.0
     """
     determinants = _determinants(displacement, mask)
     return float(np.log(np.maximum(determinants, SMALLEST_DETERMINANT)).std())

@@ -25,6 +25,11 @@ def dice(labels_1, labels_2, label_values) -> np.ndarray:
         ValueError: the label maps have different shapes, or there are no label_values.
 
     Source: Dice, Measures of the amount of ecologic association between species, Ecology 1945.
+
+    Example:
+        >>> from cifl_tf.metrics import dice
+        >>> dice([[0, 1, 1, 1]], [[0, 0, 1, 1]], [1, 2])
+        array([0.8, nan])
     """
     values, (labels_1, labels_2) = _checked(label_values, labels_1, labels_2)
     overlaps = np.full(len(values), np.nan)
@@ -63,6 +68,14 @@ def hausdorff95(labels_1, labels_2, label_values, voxel_size) -> np.ndarray:
 
     Sources: Huttenlocher et al., Comparing images using the Hausdorff distance, IEEE TPAMI 1993;
     surface points as in Nikolov et al., arXiv:1809.04430, each of the same weight.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import hausdorff95
+        >>> labels = np.zeros((24, 20), int)
+        >>> labels[8:16, 8:12] = 1
+        >>> hausdorff95(labels, np.roll(labels, 3, axis=0), [1], voxel_size=(2, 2))
+        array([6.])
     """
     values, (labels_1, labels_2) = _checked(label_values, labels_1, labels_2)
     if labels_1.ndim not in (2, 3):
@@ -113,6 +126,11 @@ def volumes_mm3(labels, label_values, voxel_size) -> np.ndarray:
     Raises:
         ValueError: the label map is not 2D or 3D, there are no label_values, or voxel_size is not
             one positive number per axis.
+
+    Example:
+        >>> from cifl_tf.metrics import volumes_mm3
+        >>> volumes_mm3([[0, 1, 1, 1]], [1, 2], voxel_size=(2, 2, 3))
+        array([36.,  0.])
     """
     values, (labels,) = _checked(label_values, labels)
     if labels.ndim not in (2, 3):

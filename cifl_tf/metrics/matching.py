@@ -21,6 +21,14 @@ class Matching:
             needs.
         label_accuracy: share of the voxels whose match has the same label; NaN without labels.
         num_voxels: how many were matched.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import match_voxels
+        >>> features = np.random.default_rng(0).normal(size=(20, 20, 8))
+        >>> matching = match_voxels(features, features, np.ones((20, 20), bool))
+        >>> matching.distance, matching.num_voxels
+        (0.0, 400)
     """
 
     accuracy: float
@@ -125,6 +133,13 @@ def effective_rank(features, mask=None) -> float:
         ValueError: fewer than two voxels are in the mask, or no channel varies.
 
     Source: Roy & Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.metrics import effective_rank
+        >>> channel = np.random.rand(24, 20)
+        >>> round(effective_rank(np.stack([channel, -channel], axis=-1)), 3)
+        1.0
     """
     features = np.asarray(features, np.float64)
     values = features.reshape(-1, features.shape[-1]) if mask is None else features[mask]

@@ -18,6 +18,11 @@ class Comparison:
         sd_2: its sample standard deviation.
         mean_difference: mean of first minus second.
         p_value: two-sided, of the paired Wilcoxon signed-rank test.
+
+    Example:
+        >>> from cifl_tf.metrics import compare_runs
+        >>> compare_runs([0.8, 0.9], [0.7, 0.6]).too_small
+        True
     """
 
     num_pairs: int
@@ -43,6 +48,11 @@ def mean_and_sd(values) -> tuple[float, float]:
     Returns:
         (mean, SD). The SD of one value is NaN, as are both of no value. An infinite value makes
         the mean infinite and the SD NaN.
+
+    Example:
+        >>> from cifl_tf.metrics import mean_and_sd
+        >>> mean_and_sd([1, 2, 3, float("nan")])
+        (2.0, 1.0)
     """
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
@@ -54,7 +64,13 @@ def mean_and_sd(values) -> tuple[float, float]:
 
 
 def format_mean_sd(mean, sd, decimals=2) -> str:
-    """Mean and SD as in a table, "0.84 ± 0.04"; an SD that is NaN is left out, "0.84"."""
+    """Mean and SD as in a table, "0.84 ± 0.04"; an SD that is NaN is left out, "0.84".
+
+    Example:
+        >>> from cifl_tf.metrics import format_mean_sd
+        >>> format_mean_sd(0.8412, 0.0371)
+        '0.84 ± 0.04'
+    """
     text = f"{mean:z.{decimals}f}"
     return text if np.isnan(sd) else f"{text} ± {sd:.{decimals}f}"
 
@@ -81,6 +97,12 @@ def compare_runs(values_1, values_2) -> Comparison:
             subjects have a number in both.
 
     Source: Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1945.
+
+    Example:
+        >>> from cifl_tf.metrics import compare_runs
+        >>> found = compare_runs([6, 7, 8, 9, 9, 9], [1, 1, 1, 1, 1, 1])
+        >>> found.num_pairs, round(found.mean_difference, 2), round(found.p_value, 3)
+        (6, 7.0, 0.031)
     """
     values_1, values_2 = np.asarray(values_1, np.float64), np.asarray(values_2, np.float64)
     if values_1.ndim != 1 or values_1.shape != values_2.shape:

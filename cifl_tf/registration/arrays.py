@@ -28,6 +28,14 @@ def register_arrays(
 
     Raises:
         ValueError: the images do not fit the network, are not finite, or it has no inverse.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> moving, fixed = np.random.rand(2, 24, 20)
+        >>> displacement = cifl.register_arrays(network, moving, fixed)
+        >>> cifl.warp(moving, displacement).shape
+        (24, 20)
     """
     moving, fixed, single = checked_pair(moving, fixed)
     if moving.shape[1:-1] != tuple(network.shape):

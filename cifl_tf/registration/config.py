@@ -78,6 +78,12 @@ class RegistrationConfig:
         ValueError: there is no such loss, similarity or plane, or the remappings name what there
             is not, or something twice; ``random_contrast`` is no share, a weight is negative, or
             another number is not positive, finite or whole.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> config = cifl.RegistrationConfig("shapes-2d", contrast="T2w", plane="axial")
+        >>> config.batch_size, config.view.plane
+        (6, 'axial')
     """
 
     encoder: Annotated[

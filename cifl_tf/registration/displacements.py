@@ -27,6 +27,13 @@ def warp(image, displacement, order: str = "linear", outside: float | None = Non
 
     Raises:
         ValueError: shapes that do not fit, or an unknown order.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> image = np.arange(6).reshape(2, 3)
+        >>> cifl.warp(image, np.full((2, 3, 2), (0, 1)))
+        array([[1., 2., 2.],
+               [4., 5., 5.]], dtype=float32)
     """
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")

@@ -62,6 +62,14 @@ class RegistrationResult:
             none.
         report: what ``register`` measured, by name with unit.
         warnings: why the result may be wrong, in sentences.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 2, 20), np.diag([2, 2, 2, 1]))
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> found = network.register(image, image)
+        >>> found.warped.shape, found.warp.shape
+        ((24, 2, 20), (24, 2, 20, 1, 3))
     """
 
     warped: nibabel.Nifti1Image
@@ -122,6 +130,17 @@ def register_images(
     Raises:
         ValueError: an image cannot be used, they do not overlap, or do not fit the method.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> brain = cifl.mni152_slice()[0][::5, ::5, None]
+        >>> for name, slice_ in (("moving", brain), ("fixed", np.roll(brain, 1, axis=0))):
+        ...     nibabel.save(nibabel.Nifti1Image(slice_, np.eye(4)), f"{name}.nii.gz")
+        >>> settings = cifl.InstanceSettings(scales=(2, 1), steps=(10, 10))
+        >>> method = cifl.InstanceMethod(None, ndim=2, settings=settings)
+        >>> found = cifl.register_images("moving.nii.gz", "fixed.nii.gz", method)
+        >>> found.warped.shape, found.folded
+        ((40, 38, 1), 0.0)
     """
     if voxel_size is None and not isinstance(method, NetworkMethod) and method.ndim == 3:
         voxel_size = optimization_voxel_size(fixed)
@@ -211,6 +230,14 @@ def save_registration(found: RegistrationResult, out, overwrite: bool = False) -
 
     Raises:
         ValueError: a file of these names is there, and is not to be overwritten.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np, pathlib
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 2, 20), np.diag([2, 2, 2, 1]))
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> cifl.save_registration(network.register(image, image), "result")
+        >>> sorted(path.name for path in pathlib.Path("result").iterdir())[-2:]
+        ['warp.nii.gz', 'warped.nii.gz']
     """
     out = expanded(out)
     there = [name for name in REGISTRATION_FILES if (out / name).exists()]

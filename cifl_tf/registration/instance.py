@@ -44,6 +44,12 @@ class InstanceSettings:
 
     Raises:
         ValueError: a number is not positive, finite or whole, or the smoothness is negative.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> quick = cifl.InstanceSettings(scales=(4, 2), steps=(10, 10))
+        >>> sum(quick.steps), sum(cifl.InstanceSettings().steps)
+        (20, 180)
     """
 
     scales: tuple[int, ...] = (8, 4, 2, 1)
@@ -105,6 +111,16 @@ def optimize_instance(
     Raises:
         ValueError: images, encoder or initial displacement do not fit each other, or unknown
             remappings.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> moving = cifl.mni152_slice()[0][::5, ::5]
+        >>> fixed = np.roll(moving, 1, axis=0)
+        >>> settings = cifl.InstanceSettings(scales=(2, 1), steps=(10, 10))
+        >>> displacement = cifl.optimize_instance(moving, fixed, None, settings=settings)
+        >>> error = np.abs(cifl.warp(moving, displacement) - fixed).mean()
+        >>> bool(error < 0.5 * np.abs(moving - fixed).mean())
+        True
     """
     settings = settings or InstanceSettings()
     moving, fixed, single = checked_pair(moving, fixed)

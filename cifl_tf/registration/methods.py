@@ -29,6 +29,13 @@ class NetworkMethod:
             those of its training.
         refine: settings of an instance optimization after it, on the features that the network
             sees; None for the network alone.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
+        >>> method = cifl.NetworkMethod(network, plane="axial")
+        >>> method.ndim, method.preprocessing.plane
+        (2, 'axial')
     """
 
     network: "Registration"
@@ -84,6 +91,12 @@ class InstanceMethod:
 
     Raises:
         ValueError: ``ndim`` is neither, or not that of the encoder.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> method = cifl.InstanceMethod(cifl.load_encoder("shapes-2d"), ndim=2, plane="axial")
+        >>> method.preprocessing.plane
+        'axial'
     """
 
     encoder: keras.Model | None

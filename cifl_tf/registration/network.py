@@ -67,8 +67,10 @@ class Registration(PairModel):
             ``check_settings`` refuses.
 
     Example:
+        With few filters and without a velocity, which is quick:
+
         >>> import cifl_tf as cifl, numpy as np
-        >>> registration = cifl.Registration(None, (24, 20), num_filters=2)
+        >>> registration = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
         >>> moving, fixed = np.random.rand(2, 3, 24, 20, 1)
         >>> registration.predict([moving, fixed], verbose=0).shape
         (3, 24, 20, 2)
@@ -131,8 +133,9 @@ class Registration(PairModel):
 
         Example:
             >>> import tempfile, cifl_tf as cifl
+            >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     cifl.Registration(None, (24, 20)).save(f"{folder}/registration.keras")
+            ...     network.save(f"{folder}/registration.keras")
             ...     cifl.Registration.from_pretrained(folder).shape
             (24, 20)
         """
@@ -160,7 +163,7 @@ class Registration(PairModel):
 
         Example:
             >>> import cifl_tf as cifl, nibabel, numpy as np
-            >>> registration = cifl.Registration(None, (16, 16), num_filters=2)
+            >>> registration = cifl.Registration(None, (16, 16), num_filters=2, int_steps=0)
             >>> image = nibabel.Nifti1Image(np.random.rand(20, 6, 18), np.eye(4))
             >>> registration.register(image, image).warped.shape
             (20, 6, 18)

@@ -16,6 +16,12 @@ def average_pool(image: tf.Tensor, size: int, stride: int | None = None) -> tf.T
 
     Returns:
         (batch, *spatial, channels), each size divided by the stride and rounded up.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import average_pool
+        >>> average_pool(tf.random.uniform((1, 24, 21, 2)), 4).shape
+        TensorShape([1, 6, 6, 2])
     """
     return tf.nn.avg_pool(image, size, stride or size, "SAME")
 
@@ -26,6 +32,11 @@ def block_centers(length: int, size: int) -> np.ndarray:
     Args:
         length: of the axis in voxels.
         size: of the windows, and their distance.
+
+    Example:
+        >>> from cifl_tf.registration.similarity import block_centers
+        >>> block_centers(8, 4)
+        array([1.5, 5.5])
     """
     count = -(-length // size)
     # Half of what is missing is before the first voxel, rounded down.
@@ -46,6 +57,13 @@ def multiscale_mse(fixed: tf.Tensor, warped: tf.Tensor, num_scales: int = 4) -> 
 
     Returns:
         (batch,), at least 0; 0 where both are the same.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import multiscale_mse
+        >>> image = tf.random.uniform((1, 24, 24, 1))
+        >>> multiscale_mse(image, image + 2).numpy().round(3)
+        array([4.], dtype=float32)
     """
     difference = tf.cast(fixed, tf.float32) - tf.cast(warped, tf.float32)
     axes = list(range(1, difference.shape.rank))
@@ -73,6 +91,13 @@ def local_ncc(
 
     Returns:
         (batch,), in [-1, 1]; near 1 where both are the same up to a positive factor and an offset.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import local_ncc
+        >>> image = tf.random.uniform((1, 24, 24, 1))
+        >>> local_ncc(image, 3 * image + 2).numpy().round(1)
+        array([1.], dtype=float32)
     """
     fixed, warped = tf.cast(fixed, tf.float32), tf.cast(warped, tf.float32)
     # The mean of a channel is taken off first: variance is a small difference of large numbers.
@@ -104,6 +129,13 @@ def voxel_cosine(fixed: tf.Tensor, warped: tf.Tensor, epsilon: float = 1e-2) -> 
 
     Returns:
         (batch,), in [-1, 1].
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import voxel_cosine
+        >>> features = 10 * tf.random.normal((1, 24, 24, 8))
+        >>> voxel_cosine(features, features).numpy().round(2)
+        array([1.], dtype=float32)
     """
     fixed, warped = tf.cast(fixed, tf.float32), tf.cast(warped, tf.float32)
     axes = list(range(1, fixed.shape.rank - 1))
@@ -125,6 +157,13 @@ def soft_dice(fixed: tf.Tensor, warped: tf.Tensor) -> tf.Tensor:
 
     Returns:
         (batch,), in [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> from cifl_tf.registration.similarity import soft_dice
+        >>> labels_1, labels_2 = np.eye(2)[[[0, 1, 1, 1]]], np.eye(2)[[[0, 0, 1, 1]]]
+        >>> soft_dice(labels_1, labels_2).numpy().round(2)
+        array([0.8], dtype=float32)
     """
     fixed, warped = tf.cast(fixed[..., 1:], tf.float32), tf.cast(warped[..., 1:], tf.float32)
     axes = list(range(1, fixed.shape.rank - 1))
@@ -141,6 +180,12 @@ def gradient_penalty(field: tf.Tensor) -> tf.Tensor:
 
     Returns:
         (batch,).
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import gradient_penalty
+        >>> gradient_penalty(tf.ones((1, 24, 20, 2))).numpy()
+        array([0.], dtype=float32)
     """
     return vxm.losses.Grad("l2").loss(None, field)
 
@@ -151,6 +196,13 @@ class MultiScaleMSE(keras.losses.Loss):
 
     Args:
         num_scales: see there.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import MultiScaleMSE
+        >>> image = tf.random.uniform((1, 24, 24, 1))
+        >>> float(MultiScaleMSE(num_scales=2)(image, image))
+        0.0
     """
 
     def __init__(self, num_scales: int = 4, reduction: str = "auto", name: str = "multiscale_mse"):
@@ -174,6 +226,13 @@ class LocalNCC(keras.losses.Loss):
 
     Args:
         window: see there.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import LocalNCC
+        >>> image = tf.random.uniform((1, 24, 24, 1))
+        >>> round(float(LocalNCC(window=5)(image, -image)), 1)
+        2.0
     """
 
     def __init__(self, window: int = 9, reduction: str = "auto", name: str = "local_ncc"):

@@ -47,6 +47,18 @@ def train_registration(
         ValueError: the folder holds something else or damaged files, or another process trains in
             it; the cohorts do not fit the configuration, or the images not into memory; or the
             loss is no finite number.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> from cifl_tf.datasets import virtual_cohort
+        >>> cohort = virtual_cohort(4, resolution=6)
+        >>> train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
+        >>> config = cifl.RegistrationConfig(
+        ...     "intensity", num_slices=1, num_filters=2, num_cascades=1, int_steps=0, steps=1
+        ... )
+        >>> network = cifl.train_registration("trained", config, train, validation, verbose=0)
+        >>> network.shape
+        (34, 33)
     """
     for name, cohort in (("training", train), ("validation", validation)):
         if len(cohort) < 2:

@@ -84,6 +84,12 @@ class SegmentationConfig:
         ValueError: the remappings name what there is not, or something twice, ``random_contrast``
             is no share, zoom factors are out of range, there is no such plane or axis, or another
             number is not positive, finite or whole.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> config = cifl.SegmentationConfig("shapes-3d", ndim=3, patch=64)
+        >>> config.batch_size, config.batch_norm
+        (8, True)
     """
 
     encoder: Annotated[

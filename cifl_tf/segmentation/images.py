@@ -24,6 +24,14 @@ def segment_image(
 
     Raises:
         ValueError, FileNotFoundError: as both.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> cifl.Segmenter(cifl.build_segmenter(None, 3, num_filters=2)).save("segmenter.keras")
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 4, 20), np.diag([2, 2, 2, 1]))
+        >>> nibabel.save(image, "scan.nii.gz")
+        >>> cifl.segment_image("scan.nii.gz", "segmenter.keras").labels.shape
+        (24, 4, 20)
     """
     if not isinstance(segmenter, Segmenter):
         segmenter = Segmenter.from_pretrained(folder)

@@ -16,6 +16,13 @@ class SegmentationLoss(keras.losses.Loss):
     Call arguments:
         y_true: integers (batch, *spatial, 1).
         y_pred: probabilities (batch, *spatial, labels).
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> labels = np.random.default_rng(0).integers(0, 3, (1, 24, 20, 1))
+        >>> probabilities = np.eye(3)[labels[..., 0]]
+        >>> round(abs(float(cifl.SegmentationLoss()(labels, probabilities))), 3)
+        0.0
     """
 
     def __init__(self, reduction: str = "auto", name: str = "segmentation_loss"):
@@ -39,6 +46,13 @@ class MeanDice(keras.metrics.Metric):
 
     Args:
         num_labels: labels, the background 0 included.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> dice = cifl.MeanDice(num_labels=2)
+        >>> labels, probabilities = np.array([[[0], [1], [1], [1]]]), np.eye(2)[[[0, 0, 1, 1]]]
+        >>> round(float(dice(labels, probabilities)), 3)
+        0.8
     """
 
     def __init__(self, num_labels: int, name: str = "dice", **kwargs):

@@ -41,6 +41,13 @@ def build_segmenter(
     Raises:
         ValueError: the encoder has another number of dimensions, there are too few labels, or
             unknown remappings.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> encoder = cifl.build_encoder(num_features=4, num_filters=2)
+        >>> segmenter = cifl.build_segmenter(encoder, num_labels=3, num_filters=2)
+        >>> segmenter.predict(np.random.rand(2, 24, 20, 1), verbose=0).shape
+        (2, 24, 20, 3)
     """
     if num_labels < 2:
         raise ValueError(f"num_labels is {num_labels}; give at least 2, background included")

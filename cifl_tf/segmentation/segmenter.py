@@ -31,6 +31,15 @@ class Segmentation:
         volumes: mm³ by label name, background left out.
         slices_beyond: slices with labels, of a segmenter for slices, in a part of the body that its
             training slices did not show; see ``Segmenter.coverage``.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> network = cifl.build_segmenter(None, 2, num_filters=2)
+        >>> segmenter = cifl.Segmenter(network, label_names=["background", "ventricles"])
+        >>> image = nibabel.Nifti1Image(np.random.rand(24, 4, 20), np.diag([2, 2, 2, 1]))
+        >>> found = segmenter.segment(image)
+        >>> [*found.volumes], found.probabilities.shape
+        (['ventricles'], (24, 4, 20, 2))
     """
 
     image: nibabel.Nifti1Image
@@ -44,19 +53,7 @@ class Segmentation:
 class Segmenter(ImageModel):
     """A segmenter that knows its labels, and the images that it takes.
 
-    ``predict`` takes arrays, ``segment`` image files. ``fit`` takes ``Cohort.to_dataset``:
-
-        >>> import cifl_tf as cifl
-        >>> from cifl_tf.datasets import View, virtual_cohort
-        >>> cohort = virtual_cohort(2, resolution=6)
-        >>> network = cifl.build_segmenter(None, cohort.num_labels, num_filters=2)
-        >>> names = ["background", *cohort.label_names.values()]
-        >>> segmenter = cifl.Segmenter(network, label_names=names)
-        >>> metrics = [cifl.MeanDice(cohort.num_labels)]
-        >>> segmenter.compile("adam", cifl.SegmentationLoss(), metrics=metrics)
-        >>> data = cohort.to_dataset(View(num_slices=2), "T1w", batch_size=2)
-        >>> sorted(segmenter.fit(data, verbose=0).history)
-        ['dice', 'loss']
+    ``predict`` takes arrays, ``segment`` image files, and ``fit`` takes ``Cohort.to_dataset``.
 
     Args:
         network: to probabilities (batch, *spatial, labels); see ``build_segmenter``.
@@ -68,6 +65,19 @@ class Segmenter(ImageModel):
 
     Raises:
         ValueError: names or values are not one for each label.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> from cifl_tf.datasets import View, virtual_cohort
+        >>> cohort = virtual_cohort(2, resolution=6)
+        >>> network = cifl.build_segmenter(None, cohort.num_labels, num_filters=2)
+        >>> names = ["background", *cohort.label_names.values()]
+        >>> segmenter = cifl.Segmenter(network, label_names=names)
+        >>> metrics = [cifl.MeanDice(cohort.num_labels)]
+        >>> segmenter.compile("adam", cifl.SegmentationLoss(), metrics=metrics)
+        >>> data = cohort.to_dataset(View(num_slices=2), "T1w", batch_size=2)
+        >>> sorted(segmenter.fit(data, verbose=0).history)
+        ['dice', 'loss']
     """
 
     def __init__(

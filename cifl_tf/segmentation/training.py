@@ -55,6 +55,16 @@ def train_segmenter(
         ValueError: the folder holds something else or damaged files, or another process trains in
             it; the cohorts do not fit the configuration, or the images not into memory; or the
             loss is no finite number.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> from cifl_tf.datasets import virtual_cohort
+        >>> cohort = virtual_cohort(2, resolution=6)
+        >>> train, validation = cohort.select(cohort.names[:1]), cohort.select(cohort.names[1:])
+        >>> config = cifl.SegmentationConfig("intensity", num_slices=1, num_filters=2, steps=1)
+        >>> segmenter = cifl.train_segmenter("trained", config, train, validation, verbose=0)
+        >>> segmenter.label_names
+        ('background', 'WM', 'GM', 'CSF', 'THA')
     """
     claim = {
         **dataclasses.asdict(config),

@@ -21,6 +21,11 @@ class Appearance:
         bias_std: lowest and highest SD of the logarithm of the bias field.
         bias_scale: distance between the independent points of the bias field, in voxels.
         gamma_std: SD of the logarithm of the exponent applied to intensities in [0, 1].
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> cifl.Appearance(bias_std=(0, 0.5), thickness_std=0).bias_std
+        (0.0, 0.5)
     """
 
     mean: Range = (0.0, 255.0)

@@ -53,6 +53,13 @@ class PairSynthesizer(keras.layers.Layer):
 
     Raises:
         ValueError: a range that is not one, or label maps of another shape.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> maps = next(iter(cifl.shape_maps((24, 20), num_labels=4).batch(2)))
+        >>> view_1, view_2 = cifl.PairSynthesizer((24, 20), num_labels=4)(maps, seed=0)
+        >>> view_1.shape, view_2.shape
+        (TensorShape([2, 24, 20, 1]), TensorShape([2, 24, 20, 1]))
     """
 
     def __init__(

@@ -56,6 +56,12 @@ def shape_maps(
 
     Raises:
         ValueError: a size, scale or number of labels that is too small, or not finite.
+
+    Example:
+        >>> import cifl_tf as cifl
+        >>> shapes = next(iter(cifl.shape_maps((24, 20), num_labels=4, seed=0)))
+        >>> shapes.shape, int(shapes.numpy().max()) < 4
+        (TensorShape([24, 20, 1]), True)
     """
     shape, num_labels = _checked_shape(shape), _checked_num_labels(num_labels)
     fits = all(2 <= scale < math.inf for scale in scales) and 0 <= warp_std < math.inf
