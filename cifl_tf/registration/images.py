@@ -26,7 +26,12 @@ from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.config import MOST_VOXELS
 from cifl_tf.registration.displacement_field import Displacement, read_typed_labels
 from cifl_tf.registration.displacements import warp
-from cifl_tf.registration.methods import Method, NetworkMethod, register_volumes
+from cifl_tf.registration.methods import (
+    InstanceMethod,
+    Method,
+    NoDeformation,
+    register_volumes,
+)
 
 FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
@@ -142,7 +147,11 @@ def register_images(
         >>> found.warped.shape, found.folded
         ((40, 38, 1), 0.0)
     """
-    if voxel_size is None and not isinstance(method, NetworkMethod) and method.ndim == 3:
+    if (
+        voxel_size is None
+        and isinstance(method, InstanceMethod | NoDeformation)
+        and method.ndim == 3
+    ):
         voxel_size = optimization_voxel_size(fixed)
     moving_volume, fixed_volume = (
         read_volume(moving, moving_volume_index),
