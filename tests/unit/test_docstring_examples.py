@@ -69,6 +69,6 @@ def test_examples_give_what_they_show(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_has_an_example(name):
-    docstring = inspect.cleandoc(vars(PUBLIC[name]).get("__doc__") or PUBLIC[name].__doc__ or "")
+    docstring = inspect.cleandoc(PUBLIC[name].__doc__ or "")
     _, _, example = docstring.partition("\nExample:\n")
     assert PROMPT.search(example)
