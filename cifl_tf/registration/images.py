@@ -141,7 +141,7 @@ def register_images(
         >>> brain = cifl.mni152_slice()[0][::5, ::5, None]
         >>> for name, slice_ in (("moving", brain), ("fixed", np.roll(brain, 1, axis=0))):
         ...     nibabel.save(nibabel.Nifti1Image(slice_, np.eye(4)), f"{name}.nii.gz")
-        >>> settings = cifl.InstanceSettings(scales=(2, 1), steps=(10, 10))
+        >>> settings = cifl.InstanceSettings(scales=(2,), steps=(10,))
         >>> method = cifl.InstanceMethod(None, ndim=2, settings=settings)
         >>> found = cifl.register_images("moving.nii.gz", "fixed.nii.gz", method)
         >>> found.warped.shape, found.folded
