@@ -217,6 +217,8 @@ class Displacement:
 
     def on(self, grid: Grid) -> "Displacement":
         """The same displacement on another grid, by cubic interpolation."""
+        if not self.field.any():
+            return Displacement.identity(grid)
         return Displacement(bring_onto(grid, self.field, self.grid.affine, "continuous"), grid)
 
     def jacobian(self) -> nibabel.Nifti1Image:
