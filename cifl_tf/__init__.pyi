@@ -35,7 +35,7 @@ from .images.volumes import read_volume as read_volume
 from .images.volumes import write_features as write_features
 from .images.warps import read_warp as read_warp
 from .images.warps import write_warp as write_warp
-from .registration.arrays import register as register
+from .registration.arrays import register_arrays as register_arrays
 from .registration.config import RegistrationConfig as RegistrationConfig
 from .registration.displacement_field import Displacement as Displacement
 from .registration.displacements import warp as warp
@@ -64,3 +64,6 @@ from .synthesis.pairs import PairSynthesizer as PairSynthesizer
 from .synthesis.shapes import shape_maps as shape_maps
 
 __version__: str
+from .registration.affine import Affine as Affine
+from .registration.affine_registration import register_affine as register_affine
+from .registration.stages import register as register

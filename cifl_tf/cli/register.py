@@ -1,16 +1,13 @@
 """``cifl register``: train a registration network, apply it, or optimize the warp of one pair."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cifl_tf._checks import NDIM
-from cifl_tf.cli.command_run import CommandRun, record_export
+from cifl_tf.cli.command_run import record_export
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
     REMAPPINGS,
     FeaturesModel,
@@ -21,33 +18,32 @@ from cifl_tf.cli.options import (
     chosen_model,
     with_shipped_encoder,
 )
-from cifl_tf.cli.parsing import parse_remappings, parse_window, with_home
-from cifl_tf.cli.run_report import Entry
+from cifl_tf.cli.parsing import parse_remappings, with_home
+from cifl_tf.cli.register_pair import PairGroup, pair_command
+from cifl_tf.cli.registration_run import (
+    Fixed,
+    FixedVolumeIndex,
+    Labels,
+    Moving,
+    MovingVolumeIndex,
+    parse_windows,
+    registration_run,
+    write_registration,
+)
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.features.pretrained import INTENSITY, absolute_model, load_encoder, load_features
 from cifl_tf.images.planes import PlaneName
 from cifl_tf.registration.config import MOST_VOXELS, RegistrationConfig
 
-LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
 register_app = typer.Typer(
-    cls=PresentNames,
+    cls=PairGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Register images of contrasts that training has not seen.",
+    help="Register two scans of any contrast: `cifl register MOVING FIXED --out FOLDER`, which is "
+    "short for `cifl register pair`.",
 )
+register_app.command("pair")(pair_command)
 
-Moving = Annotated[
-    Path,
-    typer.Argument(
-        callback=with_home, help="NIfTI or MGZ file of the image to warp.", show_default=False
-    ),
-]
-Fixed = Annotated[
-    Path,
-    typer.Argument(
-        callback=with_home, help="NIfTI or MGZ file it is warped to.", show_default=False
-    ),
-]
 RegistrationFolder = Annotated[
     Path,
     typer.Option(
@@ -57,16 +53,10 @@ RegistrationFolder = Annotated[
         show_default=False,
     ),
 ]
-Labels = Annotated[
-    Path | None,
-    typer.Option(callback=with_home, help="Label map of the moving image to warp too."),
-]
 VoxelSize = Annotated[
     float | None,
     typer.Option(help="Register at this size in mm.", show_default="that of the training images"),
 ]
-MovingVolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D moving file.")]
-FixedVolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D fixed file.")]
 
 
 @register_app.command("train")
@@ -115,14 +105,15 @@ def apply_command(
 
     Writes the files that `optimize` writes.
     """
-    windows = _windows(moving_window, fixed_window)
+    windows = parse_windows(moving_window, fixed_window)
     from cifl_tf.registration.images import register_images
     from cifl_tf.registration.instance import InstanceSettings
     from cifl_tf.registration.loading import load_registration
     from cifl_tf.registration.methods import NetworkMethod
 
+    pair = {"moving": moving, "fixed": fixed, "labels": labels}
     method = NetworkMethod(load_registration(model), refine=InstanceSettings() if refine else None)
-    with _running(ctx, out, moving, fixed, labels) as entry:
+    with registration_run(ctx, out, pair) as entry:
         found = register_images(
             moving,
             fixed,
@@ -133,7 +124,7 @@ def apply_command(
             fixed_volume_index,
             *windows,
         )
-        _write(found, out, method, entry)
+        write_registration(found, out, entry, _plane(method))
 
 
 @register_app.command("optimize")
@@ -175,7 +166,7 @@ def optimize_command(
     warp.nii.gz and inverse_warp.nii.gz, which ITK and ANTs read, jacobian.nii.gz, labels.nii.gz and
     registration.png.
     """
-    windows = _windows(moving_window, fixed_window)
+    windows = parse_windows(moving_window, fixed_window)
     names = parse_remappings(remappings)
     if ndim is not None:
         NDIM.check("ndim", ndim)
@@ -203,9 +194,10 @@ def optimize_command(
                 "The voxels of the fixed image are many, or long: registering at "
                 f"{voxel_size:g} mm. --voxel-size chooses another size."
             )
+    pair = {"moving": moving, "fixed": fixed, "labels": labels}
     method = InstanceMethod(encoder, ndim, plane, names)
     chosen = {"model": used, "ndim": ndim, "voxel_size": voxel_size}
-    with _running(ctx, out, moving, fixed, labels, **chosen) as entry:
+    with registration_run(ctx, out, pair, **chosen) as entry:
         found = register_images(
             moving,
             fixed_image,
@@ -216,7 +208,7 @@ def optimize_command(
             fixed_volume_index,
             *windows,
         )
-        _write(found, out, method, entry)
+        write_registration(found, out, entry, _plane(method))
 
 
 @register_app.command("export")
@@ -237,42 +229,6 @@ def export_command(
     typer.echo(f"The SavedModel is in {out}.")
 
 
-@contextlib.contextmanager
-def _running(ctx, out, moving, fixed, labels, **resolved):
-    """Claim the files of a registration, and record what becomes of the pair in the block."""
-    from cifl_tf.registration.images import LABELS_FILE, REGISTRATION_FILES
-
-    given = {"moving": moving, "fixed": fixed, "labels": labels}
-    read = {name: os.path.abspath(path) for name, path in given.items() if path is not None}
-    planned = [name for name in REGISTRATION_FILES if labels is not None or name != LABELS_FILE]
-    removed = [] if labels is not None else [LABELS_FILE]
-    entry = Entry(read, planned, removed)
-    with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
-        yield entry
-
-
-def _windows(moving, fixed):
-    return parse_window(moving, "--moving-window"), parse_window(fixed, "--fixed-window")
-
-
-def _write(found, out, method, entry):
-    from cifl_tf.registration.images import save_registration
-
-    save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
-    entry.numbers = {
-        "folded (%)": 100 * found.folded,
-        "inverse misses by at most (mm)": found.inverse_residual,
-    }
-    notes = []
-    if method.ndim == 2:
-        plane = method.preprocessing.plane
-        notes.append(f"Every {plane} slice was registered alone; nothing moves across them.")
-    if found.inverse_residual > LARGEST_RESIDUAL:
-        notes.append(
-            f"Where the warp has no inverse, inverse_warp.nii.gz misses by up to "
-            f"{found.inverse_residual:.1f} mm."
-        )
-    for text in notes:
-        typer.echo(text)
-    entry.notes += notes
-    typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")
+def _plane(method):
+    """The plane of the slices of a method; None for volumes."""
+    return method.preprocessing.plane if method.ndim == 2 else None

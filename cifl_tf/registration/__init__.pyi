@@ -1,4 +1,8 @@
-from .arrays import register as register
+from .affine import Affine as Affine
+from .affine_registration import AffineResult as AffineResult
+from .affine_registration import AffineSettings as AffineSettings
+from .affine_registration import register_affine as register_affine
+from .arrays import register_arrays as register_arrays
 from .config import RegistrationConfig as RegistrationConfig
 from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp
@@ -13,4 +17,5 @@ from .methods import NetworkMethod as NetworkMethod
 from .network import Registration as Registration
 from .network import RegistrationNetwork as RegistrationNetwork
 from .settings import check_settings as check_settings
+from .stages import register as register
 from .training import train_registration as train_registration

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the network applies itself by this module
     from cifl_tf.registration.network import Registration
 
 
-def register(
+def register_arrays(
     network: "Registration", moving, fixed, inverse: bool = False, batch_size: int = 8
 ) -> np.ndarray:
     """Displacement between two images, or between the images of two batches.
@@ -33,7 +33,7 @@ def register(
         >>> import cifl_tf as cifl, numpy as np
         >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
         >>> moving, fixed = np.random.rand(2, 24, 20)
-        >>> displacement = cifl.register(network, moving, fixed)
+        >>> displacement = cifl.register_arrays(network, moving, fixed)
         >>> cifl.warp(moving, displacement).shape
         (24, 20)
     """

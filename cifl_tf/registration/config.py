@@ -1,6 +1,7 @@
 """What a registration network is trained with."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from cifl_tf._checks import (
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # images take seconds to import
 
 # Of a volume whose warp is optimized: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
 MOST_VOXELS = 1_500_000
+
+# Of the registration of two scans, see ``register``.
+RIGID, AFFINE, DEFORMABLE = STAGES = ("rigid", "affine", "deformable")
 
 SimilarityName = Literal["image", "features"]
 LossName = Literal["mse", "multiscale-mse", "ncc"]
@@ -126,3 +130,17 @@ class RegistrationConfig:
         from cifl_tf.datasets.views import View
 
         return View(self.ndim, self.plane, self.num_slices, self.center_label)
+
+
+def checked_stages(stages: Sequence[str]) -> tuple[str, ...]:
+    """The stages of the registration of two scans, in their order.
+
+    Raises:
+        ValueError: there are none, or an unknown one.
+    """
+    chosen = [stages] if isinstance(stages, str) else stages
+    if not chosen or not {*chosen} <= {*STAGES}:
+        raise ValueError(
+            f"the stages are {', '.join(chosen) or 'none'}; give one or more of {', '.join(STAGES)}"
+        )
+    return tuple(name for name in STAGES if name in chosen)

@@ -1,6 +1,7 @@
 """``Displacement``: a displacement field with its grid, in mm."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -21,6 +22,9 @@ from cifl_tf.images.volumes import Volume, read_label_volume, read_volume, save_
 from cifl_tf.images.warps import read_vectors, vector_image
 from cifl_tf.metrics import jacobian_determinant
 from cifl_tf.registration.displacements import ORDERS, invert_displacement
+
+if TYPE_CHECKING:  # an affine gives displacements
+    from cifl_tf.registration.affine import Affine
 
 INSIDE = 1e-3  # voxels beyond the last one that are rounding errors
 
@@ -139,7 +143,7 @@ class Displacement:
         """
         points = np.asarray(points, np.float64)
         components = (
-            _sampled(component, self.grid.affine, points, "linear", None)
+            sampled(component, self.grid.affine, points, "linear", None)
             for component in np.moveaxis(self.field, -1, 0)
         )
         return points + np.stack([*components], axis=-1)
@@ -162,19 +166,9 @@ class Displacement:
             ValueError: the image cannot be used, is no label map, or an unknown order.
             FileNotFoundError: there is no such file.
         """
-        if order not in ORDERS:
-            raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
-        volume = image
-        if not isinstance(image, Volume):
-            nearest = order == "nearest"
-            volume = read_typed_labels(image) if nearest else read_volume(image, volume_index)
-        array = volume.data
-        if order == "linear":
-            steps = sampling_steps(volume.affine, self.grid.affine)
-            array = smooth_before_sampling(array.astype(np.float32, copy=False), steps)
         reached = self.grid.points() + self.field
-        values = _sampled(array, volume.affine, reached, order, outside)
-        return self.grid.image(values.reshape(self.grid.shape))
+        steps = self.grid.affine
+        return sampled_image(image, self.grid, reached, steps, order, outside, volume_index)
 
     def then(self, other: "Displacement") -> "Displacement":
         """The one displacement that warps by this one first, and by the other then.
@@ -186,6 +180,17 @@ class Displacement:
         """
         points = other.grid.points()
         return Displacement(self.map(points + other.field) - points, other.grid)
+
+    def after(self, affine: "Affine", grid: Grid) -> "Displacement":
+        """The displacement that moves a point by an affine first, and by this one then.
+
+        Args:
+            affine: to points that this displacement maps.
+            grid: of the result.
+        """
+        reached = replace(grid, affine=affine.matrix @ grid.affine)
+        field = self.on(reached).field
+        return Displacement(reached.points() + field - grid.points(), grid)
 
     def inverse(self) -> tuple["Displacement", float]:
         """The displacement that undoes this one, on the same grid, and its ``residual`` in mm.
@@ -212,6 +217,8 @@ class Displacement:
 
     def on(self, grid: Grid) -> "Displacement":
         """The same displacement on another grid, by cubic interpolation."""
+        if not self.field.any():
+            return Displacement.identity(grid)
         return Displacement(bring_onto(grid, self.field, self.grid.affine, "continuous"), grid)
 
     def jacobian(self) -> nibabel.Nifti1Image:
@@ -224,6 +231,41 @@ class Displacement:
         flat = displacement[..., wide].squeeze(tuple({0, 1, 2} - set(wide)))
         determinants = jacobian_determinant(flat).astype(np.float32)
         return self.grid.image(determinants.reshape(self.grid.shape))
+
+
+def sampled_image(
+    image,
+    grid: Grid,
+    reached,
+    steps,
+    order: str = "linear",
+    outside: float = 0.0,
+    volume_index: int | None = None,
+) -> nibabel.Nifti1Image:
+    """Sample an image, or its labels, where the points of a grid lie in it.
+
+    Args:
+        image: see ``Displacement.apply``, also for the last three.
+        grid: of the result.
+        reached: (x, y, z, 3) in mm, a point of the image for each of the grid.
+        steps: (4, 4), about the affine of these points, for the blur of what becomes coarser.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``Displacement.apply``.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
+    volume = image
+    if not isinstance(image, Volume):
+        nearest = order == "nearest"
+        volume = read_typed_labels(image) if nearest else read_volume(image, volume_index)
+    array = volume.data
+    if order == "linear":
+        array = smooth_before_sampling(
+            array.astype(np.float32, copy=False), sampling_steps(volume.affine, steps)
+        )
+    values = sampled(array, volume.affine, reached, order, outside)
+    return grid.image(values.reshape(grid.shape))
 
 
 def read_typed_labels(image) -> Volume:
@@ -245,13 +287,13 @@ def read_typed_labels(image) -> Volume:
     return volume
 
 
-def _sampled(array, affine, points, order, outside):
+def sampled(array, affine, points, order, outside):
     """Values of an array (x, y, z) at points (..., 3) in mm; None continues its edge."""
     voxels = apply_affine(np.linalg.inv(affine), points)
-    sampled = map_coordinates(
+    values = map_coordinates(
         array, np.moveaxis(voxels, -1, 0), order=SPLINE_ORDERS[order], mode="nearest"
     )
     if outside is not None:
         last = np.array(array.shape) - 0.5
-        sampled[((voxels < -0.5) | (voxels > last)).any(axis=-1)] = outside
-    return sampled
+        values[((voxels < -0.5) | (voxels > last)).any(axis=-1)] = outside
+    return values

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import nibabel
 import numpy as np
@@ -22,15 +22,22 @@ from cifl_tf.images.volumes import (
     save_image,
     slice_axis,
 )
+from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.config import MOST_VOXELS
 from cifl_tf.registration.displacement_field import Displacement, read_typed_labels
 from cifl_tf.registration.displacements import warp
-from cifl_tf.registration.methods import InstanceMethod, NetworkMethod, register_volumes
+from cifl_tf.registration.methods import (
+    InstanceMethod,
+    Method,
+    NoDeformation,
+    register_volumes,
+)
 
 FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
 LABELS_FILE = "labels.nii.gz"
-REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), FIGURE_FILE)
+AFFINE_FILE = "affine.mat"
+REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), AFFINE_FILE, FIGURE_FILE)
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
 
@@ -56,6 +63,10 @@ class RegistrationResult:
         views: slices for ``registration_figure`` by name.
         displacement: of ``warp``, to go on computing with.
         inverse: of ``inverse_warp``.
+        affine: the part of the warp that a matrix is, which is in ``warp`` too; None where there is
+            none.
+        report: what ``register`` measured, by name with unit.
+        warnings: why the result may be wrong, in sentences.
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
@@ -76,25 +87,35 @@ class RegistrationResult:
     views: Mapping[str, RegisteredSlice]
     displacement: Displacement
     inverse: Displacement
+    affine: Affine | None = None
+    report: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def transform(self) -> Displacement:
+        """The displacement, fixed to moving, of all stages."""
+        return self.displacement
 
 
 @accepts_former()
 def register_images(
     moving,
     fixed,
-    method: NetworkMethod | InstanceMethod,
+    method: Method,
     labels=None,
     voxel_size=None,
     moving_volume_index: int | None = None,
     fixed_volume_index: int | None = None,
     moving_window: tuple[float, float] | None = None,
     fixed_window: tuple[float, float] | None = None,
+    affine: Affine | None = None,
 ) -> RegistrationResult:
     """Register two NIfTI or MGZ files, or nibabel images, that lie in about the same place.
 
     Both are scaled to [0, 1] as the method was trained with, the fixed image is resampled to the
     voxel size of the method, and the moving image is sampled on its grid, by the affines of both.
-    Where it becomes coarser, it is smoothed first. Nothing is aligned before that.
+    Where it becomes coarser, it is smoothed first. Nothing is aligned before that but by
+    ``affine``; ``register`` finds one.
 
     Args:
         moving: the image to warp.
@@ -108,6 +129,8 @@ def register_images(
         fixed_volume_index: the same for the fixed image.
         moving_window: see ``features_of``.
         fixed_window: the same for the fixed image.
+        affine: fixed to moving, by which the moving image is brought close first; part of the
+            warp.
 
     Raises:
         ValueError: an image cannot be used, they do not overlap, or do not fit the method.
@@ -118,13 +141,17 @@ def register_images(
         >>> brain = cifl.mni152_slice()[0][::5, ::5, None]
         >>> for name, slice_ in (("moving", brain), ("fixed", np.roll(brain, 1, axis=0))):
         ...     nibabel.save(nibabel.Nifti1Image(slice_, np.eye(4)), f"{name}.nii.gz")
-        >>> settings = cifl.InstanceSettings(scales=(2, 1), steps=(10, 10))
+        >>> settings = cifl.InstanceSettings(scales=(2,), steps=(10,))
         >>> method = cifl.InstanceMethod(None, ndim=2, settings=settings)
         >>> found = cifl.register_images("moving.nii.gz", "fixed.nii.gz", method)
         >>> found.warped.shape, found.folded
         ((40, 38, 1), 0.0)
     """
-    if voxel_size is None and isinstance(method, InstanceMethod) and method.ndim == 3:
+    if (
+        voxel_size is None
+        and isinstance(method, InstanceMethod | NoDeformation)
+        and method.ndim == 3
+    ):
         voxel_size = optimization_voxel_size(fixed)
     moving_volume, fixed_volume = (
         read_volume(moving, moving_volume_index),
@@ -140,8 +167,9 @@ def register_images(
         moving_volume,
         data=preprocessing.with_choices(window=moving_window).scaling(moving_volume.data),
     )
+    affine = affine or Affine.identity()
     pair = (
-        np.asarray(Displacement.identity(grid).apply(scaled).dataobj),
+        np.asarray(affine.apply(scaled, grid).dataobj),
         preprocessing.with_choices(window=fixed_window).scaling(fixed_volume.data),
     )
     if np.ptp(pair[0]) == 0:
@@ -149,11 +177,12 @@ def register_images(
             "the moving image shows nothing where the fixed image lies; align them first, for "
             "example by an affine registration, or correct the affines in their headers"
         )
+    before = np.asarray(Displacement.identity(grid).apply(scaled).dataobj)
     forward, backward = (
         Displacement.from_voxels(field, grid) for field in register_volumes(*pair, method)
     )
-    displacement = forward.on(fixed_volume.original)
-    inverse = backward.on(moving_volume.original)
+    displacement = affine.after(forward.on(fixed_volume.original))
+    inverse = backward.after(affine.inverse(), moving_volume.original)
     jacobian = displacement.jacobian()
     return RegistrationResult(
         warped=displacement.apply(moving_volume),
@@ -163,7 +192,7 @@ def register_images(
         labels=None if label_volume is None else displacement.apply(label_volume, "nearest"),
         folded=float(np.mean(np.asarray(jacobian.dataobj) <= 0)),
         inverse_residual=forward.residual(backward),
-        views=_views(*pair, forward, method),
+        views=_views(before, *pair, forward, method),
         displacement=displacement,
         inverse=inverse,
     )
@@ -201,7 +230,7 @@ def save_registration(found: RegistrationResult, out, overwrite: bool = False) -
     """Write the images of a registration and a picture of it to a folder, each whole or not at all.
 
     ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
-    are labels ``labels.nii.gz``, and ``registration.png``.
+    are labels ``labels.nii.gz``, where there is a matrix ``affine.mat``, and ``registration.png``.
 
     Args:
         found: of ``register_images``.
@@ -231,10 +260,14 @@ def save_registration(found: RegistrationResult, out, overwrite: bool = False) -
             file.unlink(missing_ok=True)
         else:
             save_image(image, file)
+    if found.affine is None:
+        (out / AFFINE_FILE).unlink(missing_ok=True)
+    else:
+        found.affine.write(out / AFFINE_FILE, found.inverse.grid, found.displacement.grid)
     save_figure(registration_figure(found.views), out / FIGURE_FILE, dpi=200)
 
 
-def _views(moving, fixed, displacement, method):
+def _views(before, moving, fixed, displacement, method):
     """Slices to show: the middle ones of all planes, or several of the plane of the method."""
     if method.ndim == 3:
         places = [(axis, 0.5) for axis in range(3)]
@@ -249,7 +282,7 @@ def _views(moving, fixed, displacement, method):
         width, height = np.delete(voxel_sizes(displacement.grid.affine), axis).tolist()
         views[f"{list(PLANES)[axis]} {index}"] = RegisteredSlice(
             fixed.take(index, axis),
-            moving.take(index, axis),
+            before.take(index, axis),
             warped.take(index, axis),
             np.delete(field.take(index, axis), axis, axis=-1),
             (width, height),

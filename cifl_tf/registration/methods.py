@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from cifl_tf._former_names import accepts_former
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import slice_axis
 from cifl_tf.models.image_model import preprocessing_of
-from cifl_tf.registration.arrays import register
+from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.instance import InstanceSettings, optimize_instance
 
@@ -54,7 +54,7 @@ class NetworkMethod:
 
     def displace(self, moving, fixed) -> np.ndarray:
         """Displacements (n, *spatial, ndim) of pairs (n, *spatial, 1)."""
-        displacement = register(_for_shape(self.network, moving.shape[1:-1]), moving, fixed)
+        displacement = register_arrays(_for_shape(self.network, moving.shape[1:-1]), moving, fixed)
         if self.refine is None:
             return displacement
         extract = self.network.extract
@@ -74,7 +74,7 @@ class NetworkMethod:
         if self.refine is not None or not self.network.has_velocity:
             return displacement, invert_displacement(displacement)
         network = _for_shape(self.network, moving.shape[1:-1])
-        return displacement, register(network, moving, fixed, inverse=True)
+        return displacement, register_arrays(network, moving, fixed, inverse=True)
 
 
 @accepts_former()
@@ -131,9 +131,27 @@ class InstanceMethod:
         return displacement, invert_displacement(displacement)
 
 
-def register_volumes(
-    moving, fixed, method: NetworkMethod | InstanceMethod
-) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class NoDeformation:
+    """Nothing moves: for scans that a matrix brings together.
+
+    Attributes:
+        preprocessing: of the images.
+    """
+
+    preprocessing: Preprocessing
+    ndim: int = 3
+
+    def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros (n, *spatial, 3) for pairs (n, *spatial, 1), twice."""
+        zeros = np.zeros((*fixed.shape[:-1], 3), np.float32)
+        return zeros, zeros
+
+
+Method: TypeAlias = NetworkMethod | InstanceMethod | NoDeformation
+
+
+def register_volumes(moving, fixed, method: Method) -> tuple[np.ndarray, np.ndarray]:
     """Displacement between two volumes on one grid, and its inverse on the same grid.
 
     A method for slices registers each with the one at the same place, so that nothing moves across

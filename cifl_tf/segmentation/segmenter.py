@@ -34,7 +34,7 @@ class Segmentation:
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
-        >>> network = cifl.build_segmenter(None, 2, num_filters=2)
+        >>> network = cifl.build_segmenter(None, 2, num_filters=2, num_levels=2)
         >>> segmenter = cifl.Segmenter(network, label_names=["background", "ventricles"])
         >>> image = nibabel.Nifti1Image(np.random.rand(24, 4, 20), np.diag([2, 2, 2, 1]))
         >>> found = segmenter.segment(image)
@@ -70,7 +70,7 @@ class Segmenter(ImageModel):
         >>> import cifl_tf as cifl
         >>> from cifl_tf.datasets import View, virtual_cohort
         >>> cohort = virtual_cohort(2, resolution=6)
-        >>> network = cifl.build_segmenter(None, cohort.num_labels, num_filters=2)
+        >>> network = cifl.build_segmenter(None, cohort.num_labels, num_filters=2, num_levels=2)
         >>> names = ["background", *cohort.label_names.values()]
         >>> segmenter = cifl.Segmenter(network, label_names=names)
         >>> metrics = [cifl.MeanDice(cohort.num_labels)]
@@ -115,7 +115,7 @@ class Segmenter(ImageModel):
 
         Example:
             >>> import tempfile, cifl_tf as cifl
-            >>> network = cifl.build_segmenter(None, 3, num_filters=2)
+            >>> network = cifl.build_segmenter(None, 3, num_filters=2, num_levels=2)
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     cifl.Segmenter(network).save(f"{folder}/segmenter.keras")
             ...     cifl.Segmenter.from_pretrained(folder).label_names
@@ -149,7 +149,8 @@ class Segmenter(ImageModel):
 
         Example:
             >>> import cifl_tf as cifl, nibabel, numpy as np
-            >>> segmenter = cifl.Segmenter(cifl.build_segmenter(None, 3, num_filters=2))
+            >>> network = cifl.build_segmenter(None, 3, num_filters=2, num_levels=2)
+            >>> segmenter = cifl.Segmenter(network)
             >>> image = nibabel.Nifti1Image(np.random.rand(20, 18, 16), np.diag([2, 2, 2, 1]))
             >>> segmenter.segment(image).labels.shape
             (20, 18, 16)

@@ -30,6 +30,8 @@ PAIRS = {
     "register apply, fixed": "register apply {image} {bad} --model {registration}",
     "register optimize, moving": "register optimize {bad} {image} --model intensity",
     "register optimize, fixed": "register optimize {image} {bad} --model intensity",
+    "register pair, moving": "register {bad} {image} --model {encoder_3d}",
+    "register pair, fixed": "register {image} {bad} --model {encoder_3d}",
 }
 WARPED_LABELS = {
     "register apply, labels": (
@@ -38,6 +40,7 @@ WARPED_LABELS = {
     "register optimize, labels": (
         "register optimize {image} {image} --labels {bad} --model intensity"
     ),
+    "register pair, labels": "register {image} {image} --labels {bad} --model {encoder_3d}",
 }
 READERS = {
     "segment train": "segment train --encoder intensity --contrast T1w --steps 1",
@@ -99,6 +102,7 @@ def no_work(monkeypatch):
     """No training and no registration begins; models are loaded once."""
     monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", accepted)
     monkeypatch.setattr("cifl_tf.registration.images.register_volumes", accepted)
+    monkeypatch.setattr("cifl_tf.registration.affine_registration._Pair", accepted)
     monkeypatch.setattr("cifl_tf.cli.demo_images.run_demo", accepted)
     monkeypatch.setattr("cifl_tf.registration.loading.load_registration", loaded_registration)
 

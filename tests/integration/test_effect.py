@@ -7,7 +7,7 @@ from cifl_tf.evaluation.scores import registration_scores, segmentation_scores
 from cifl_tf.evaluation.summary import summary
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.training import train
-from cifl_tf.registration.arrays import register
+from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.training import train_registration
 from cifl_tf.segmentation.config import SegmentationConfig
@@ -47,7 +47,7 @@ def registration_gain(model, cohorts, out):
     config = RegistrationConfig(model, steps=100, augment=False, **VIEW)
     network = train_registration(out, config, training, validation, verbose=0)
     rows = registration_scores(
-        lambda *pair: register(network, *pair), test, "T1w", CONTRASTS, hd95=False, **VIEW
+        lambda *pair: register_arrays(network, *pair), test, "T1w", CONTRASTS, hd95=False, **VIEW
     )
     before = dict(zip(rows["contrast"], rows["dice before"], strict=True))
     return {contrast: dice - before[contrast] for contrast, dice in means(rows).items()}

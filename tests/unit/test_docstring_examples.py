@@ -33,13 +33,6 @@ MORE = (
 PROMPT = re.compile(r"^ *>>> ", re.MULTILINE)
 
 
-class Finder(doctest.DocTestFinder):
-    """Finds examples of decorated functions too, which it takes for those of the decorator."""
-
-    def _from_module(self, module, object):
-        return super()._from_module(module, inspect.unwrap(object))
-
-
 def sources():
     """Source of every module that holds an example, by name; nothing is imported."""
     names = [found.name for found in pkgutil.walk_packages(cifl_tf.__path__, "cifl_tf.")]
@@ -63,10 +56,9 @@ PUBLIC = dict(public_names())
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_examples_give_what_they_show(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     report = []
     runner = doctest.DocTestRunner(optionflags=FLAGS)
-    for test in Finder().find(importlib.import_module(name), name):
+    for test in doctest.DocTestFinder().find(importlib.import_module(name), name):
         folder = tmp_path / test.name
         folder.mkdir()
         monkeypatch.chdir(folder)
@@ -77,6 +69,6 @@ def test_examples_give_what_they_show(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_has_an_example(name):
-    docstring = inspect.cleandoc(vars(PUBLIC[name]).get("__doc__") or PUBLIC[name].__doc__ or "")
+    docstring = inspect.cleandoc(PUBLIC[name].__doc__ or "")
     _, _, example = docstring.partition("\nExample:\n")
     assert PROMPT.search(example)

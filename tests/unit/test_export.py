@@ -84,7 +84,7 @@ def test_registration_runs_without_this_package(tiny_encoder, tmp_path, rng):
         weight.assign(tf.random.normal(weight.shape, stddev=0.3))
     export_registration(network, tmp_path / "saved_model")
     moving, fixed = raw(rng, 2, 19, 26), raw(rng, 2, 19, 26)
-    displacement = cifl_tf.register(network, scaled(moving), scaled(fixed))
+    displacement = cifl_tf.register_arrays(network, scaled(moving), scaled(fixed))
     assert np.abs(displacement).max() > 0.5
     warped = cifl_tf.warp(moving, displacement)
     for outputs in run_elsewhere(tmp_path / "saved_model", moving=moving, fixed=fixed):

@@ -30,6 +30,8 @@ QUICK = [
     ("segment apply none.nii --out o --model m --window 1", 1),
     ("register train --out o --random-contrast 2", 1),
     ("register optimize a.nii b.nii --out o --ndim 4", 1),
+    ("register a.nii b.nii --out o --stages rigid,none", 1),
+    ("register nonsense", 2),
     ("evaluate --model m --contrast T1w --out o --num-slices 0", 1),
     *[
         (f"{command} --help", 0)
@@ -37,6 +39,7 @@ QUICK = [
             *("train", "features", "export", "demo", "info", "device", "evaluate"),
             *("segment", "segment train", "segment apply", "segment export"),
             *("register", "register train", "register apply", "register optimize"),
+            "register pair",
             "register export",
         )
     ],

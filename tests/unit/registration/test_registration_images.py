@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.warps import write_warp
-from cifl_tf.registration.arrays import register
+from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.images import register_images, save_registration
 from cifl_tf.registration.instance import InstanceSettings
@@ -332,9 +332,9 @@ def test_a_network_for_slices_goes_through_a_volume(rng):
     forward, inverse = register_volumes(moving, fixed, NetworkMethod(network, "coronal"))
     apart = network.for_shape((18, 20))
     pair = moving[:, 4], fixed[:, 4]
-    np.testing.assert_allclose(forward[:, 4][..., [0, 2]], register(apart, *pair), atol=1e-5)
+    np.testing.assert_allclose(forward[:, 4][..., [0, 2]], register_arrays(apart, *pair), atol=1e-5)
     np.testing.assert_allclose(
-        inverse[:, 4][..., [0, 2]], register(apart, *pair, inverse=True), atol=1e-5
+        inverse[:, 4][..., [0, 2]], register_arrays(apart, *pair, inverse=True), atol=1e-5
     )
     assert np.abs(forward[:, 4]).max() > 0.1
     assert not forward[..., 1].any()
@@ -358,7 +358,7 @@ def test_a_network_for_another_shape_follows_the_weights(rng):
         found = method.displacements(moving, fixed)
         apart = network.for_shape(size)
         for inverse in (False, True):
-            expected = register(apart, moving, fixed, inverse=inverse)
+            expected = register_arrays(apart, moving, fixed, inverse=inverse)
             np.testing.assert_allclose(found[inverse], expected, atol=1e-5)
             assert np.abs(found[inverse] - before[size][inverse]).max() > 0.01
 

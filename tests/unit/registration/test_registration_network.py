@@ -7,7 +7,7 @@ import tensorflow as tf
 import cifl_tf
 from cifl_tf._compat import keras
 from cifl_tf.metrics import folding_fraction
-from cifl_tf.registration.arrays import register
+from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.displacements import compose, invert_displacement, warp
 from cifl_tf.registration.instance import (
     InstanceSettings,
@@ -51,7 +51,7 @@ def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
     for weight in network.trainable_variables[-2:]:
         weight.assign(tf.zeros_like(weight))
     images = textures(rng, 2)
-    displacement = register(network, images, images[::-1])
+    displacement = register_arrays(network, images, images[::-1])
     assert displacement.shape == (2, *SHAPE, 2)
     np.testing.assert_array_equal(displacement, 0)
     np.testing.assert_array_equal(warp(images, displacement), images)
@@ -102,9 +102,9 @@ def test_saved_and_loaded_it_gives_the_same(rng, tiny_encoder, tmp_path):
     network.save(tmp_path / "network.keras")
     again = keras.models.load_model(tmp_path / "network.keras")
     moving, fixed = textures(rng, 2)[..., 0]
-    displacement = register(network, moving, fixed)
+    displacement = register_arrays(network, moving, fixed)
     assert np.abs(displacement).max() > 0.1
-    np.testing.assert_array_equal(register(again, moving, fixed), displacement)
+    np.testing.assert_array_equal(register_arrays(again, moving, fixed), displacement)
     assert again.loss.window == 7
     assert again.extract.remappings == ("inverted", "gamma 0.4")
     assert again.get_config()["remappings"] == network.get_config()["remappings"]
@@ -114,7 +114,9 @@ def test_the_same_network_for_another_shape(rng, tiny_encoder):
     network = moved(Registration(tiny_encoder, SHAPE, ("inverted",), int_steps=3))
     moving, fixed = textures(rng, 2)[..., 0]
     same = network.for_shape(SHAPE)
-    np.testing.assert_array_equal(register(same, moving, fixed), register(network, moving, fixed))
+    np.testing.assert_array_equal(
+        register_arrays(same, moving, fixed), register_arrays(network, moving, fixed)
+    )
     assert same.get_config() == network.get_config()
     # A mirrored end is what the network pads with itself.
     larger = network.for_shape((48, 48))
@@ -122,11 +124,11 @@ def test_the_same_network_for_another_shape(rng, tiny_encoder):
     padded = [np.pad(image, padding, "symmetric") for image in (moving, fixed)]
     intensity = moved(Registration(None, SHAPE))
     np.testing.assert_allclose(
-        register(intensity.for_shape((48, 48)), *padded)[:37, :44],
-        register(intensity, moving, fixed),
+        register_arrays(intensity.for_shape((48, 48)), *padded)[:37, :44],
+        register_arrays(intensity, moving, fixed),
         atol=1e-4,
     )
-    assert register(larger, *padded).shape == (48, 48, 2)
+    assert register_arrays(larger, *padded).shape == (48, 48, 2)
     with pytest.raises(ValueError, match="network is for 2D images; give 2 sizes"):
         network.for_shape((16, 16, 16))
 
@@ -137,7 +139,7 @@ def test_the_loss_by_name_is_the_mean_over_voxels(rng):
     images = textures(rng, 2)
     data = tf.data.Dataset.from_tensors(((images, images[::-1]),))
     loss = network.evaluate(data, verbose=0, return_dict=True)
-    warped = warp(images, register(network, images, images[::-1]))
+    warped = warp(images, register_arrays(network, images, images[::-1]))
     assert loss["similarity"] == pytest.approx(np.mean((warped - images[::-1]) ** 2), rel=1e-4)
     moving, fixed = tf.constant(images), tf.constant(images[::-1])
     assert network._step(((moving, fixed),), training=False).shape == ()
@@ -147,7 +149,7 @@ def test_three_dimensions(rng):
     encoder = cifl_tf.build_encoder(ndim=3, num_features=2, num_filters=2)
     network = moved(Registration(encoder, (17, 18, 20)))
     moving, fixed = textures(rng, 2, (17, 18, 20))[..., 0]
-    assert register(network, moving, fixed).shape == (17, 18, 20, 3)
+    assert register_arrays(network, moving, fixed).shape == (17, 18, 20, 3)
 
 
 def test_passes_go_on_from_what_was_warped(rng, tiny_encoder):
@@ -155,11 +157,11 @@ def test_passes_go_on_from_what_was_warped(rng, tiny_encoder):
     single = Registration(tiny_encoder, SHAPE, ("inverted",))
     single.dense.set_weights(network.dense.get_weights())
     moving, fixed = textures(rng, 2)[..., 0]
-    expected = register(single, moving, fixed)
+    expected = register_arrays(single, moving, fixed)
     assert np.abs(expected).max() > 0.1
     for _ in range(2):
-        expected = compose(expected, register(single, warp(moving, expected), fixed))
-    np.testing.assert_allclose(register(network, moving, fixed), expected, atol=1e-4)
+        expected = compose(expected, register_arrays(single, warp(moving, expected), fixed))
+    np.testing.assert_allclose(register_arrays(network, moving, fixed), expected, atol=1e-4)
     assert network.for_shape(SHAPE).num_cascades == 3
 
 
@@ -173,7 +175,7 @@ def test_training_makes_one_pass_and_validation_all(rng):
         network.compile(loss="mse")
         network.reset_metrics()
         network._step(data, training=training)
-        warped = warp(images, register(model, images, images[::-1]))
+        warped = warp(images, register_arrays(model, images, images[::-1]))
         expected = np.mean((warped - images[::-1]) ** 2)
         assert float(network._signals["similarity"].result()) == pytest.approx(expected, rel=1e-4)
 
@@ -182,11 +184,11 @@ def test_training_makes_one_pass_and_validation_all(rng):
 def test_the_inverse_undoes_the_warp(rng, num_cascades):
     network = moved(Registration(None, (48, 48), num_cascades=num_cascades))
     moving, fixed = textures(rng, 2, (48, 48))[..., 0]
-    forward = register(network, moving, fixed)
+    forward = register_arrays(network, moving, fixed)
     inside = (slice(8, -8),) * 2
     assert np.abs(forward[inside]).max() > 0.5
     assert folding_fraction(forward) == 0
-    backward = register(network, moving, fixed, inverse=True)
+    backward = register_arrays(network, moving, fixed, inverse=True)
     for both in (compose(forward, backward), compose(backward, forward)):
         assert np.abs(both[inside]).max() < 0.1 * np.abs(forward[inside]).max()
     fixed_point = invert_displacement(forward)
@@ -288,13 +290,13 @@ def test_refuses(rng, tiny_encoder):
     network = Registration(None, SHAPE, int_steps=0)
     image = textures(rng, 1)[0, ..., 0]
     with pytest.raises(ValueError, match="use invert_displacement"):
-        register(network, image, image, inverse=True)
+        register_arrays(network, image, image, inverse=True)
     with pytest.raises(ValueError, match="network is for"):
-        register(network, image[:-1], image[:-1])
+        register_arrays(network, image[:-1], image[:-1])
     with pytest.raises(ValueError, match="of one shape"):
-        register(network, image, image[:-1])
+        register_arrays(network, image, image[:-1])
     with pytest.raises(ValueError, match="1 voxels that are NaN"):
-        register(network, image, np.where(image == image.max(), np.nan, image))
+        register_arrays(network, image, np.where(image == image.max(), np.nan, image))
     network.compile("adam", "mse")
     with pytest.raises(ValueError, match="nest the pair"):
         network.fit(textures(rng, 2), verbose=0)

@@ -8,7 +8,7 @@ from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Subject, make_cohort, stack_cohort, virtual_cohort
 from cifl_tf.registration import training as registration_training
-from cifl_tf.registration.arrays import register
+from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.data import pair_data, validation_pairs
 from cifl_tf.registration.displacements import warp
@@ -143,7 +143,7 @@ def test_interrupted_training_goes_on_and_keeps_the_best(cohort, config, tmp_pat
     images, labels, _ = stack_cohort(validation, "T1w", count=2)
     one_hot = np.eye(5, dtype=np.float32)[labels[..., 0]]
     turned = np.roll(images, 2, axis=0), np.roll(one_hot, 2, axis=0)
-    displacement = register(network, images, turned[0])
+    displacement = register_arrays(network, images, turned[0])
     measured = soft_dice(turned[1], warp(one_hot, displacement)).numpy().mean()
     best = max(float(row["val_label_dice"]) for row in history)
     assert measured == pytest.approx(best, abs=1e-4)

@@ -1,0 +1,164 @@
+"""Affine registration of turned scans: how often it is right, and how long it takes.
+
+One of two scans of a NiChart brain, FLAIR or T1w with inverted intensities, is turned about each
+axis, moved and scaled at random, by SimpleITK, onto a grid that holds all of it, and registered to
+the T1w scan. The error is the largest distance at the corners of the box around the brain:
+
+    python benchmarks/affine_trials.py --data /data/nichart --trials 20
+    python benchmarks/affine_trials.py --data /data/nichart --trials 20 --ants
+
+Prints a Markdown table. Processor seconds are those of this process; other work on the machine
+changes them little.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
+
+import nibabel  # isort: skip
+import numpy as np
+import SimpleITK
+from nibabel.affines import apply_affine, from_matvec
+from scipy.spatial.transform import Rotation
+
+from cifl_tf.registration import Affine, register_affine
+
+RANGES = {"large": (30, 30, (0.85, 1.15)), "small": (15, 20, (1.0, 1.0))}
+CONTRASTS = ("FLAIR", "inverted T1w")
+RIGHT = 2.0  # mm
+MARGIN = 4.0  # mm around what was turned
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+HEADER = (
+    "| move | contrast | method | trials | right | median mm | 95 % mm | worst mm | s | cpu s |"
+)
+
+
+def scan(data, subject, contrast):
+    """A scan of NiChart as a nibabel image."""
+    name = "T1w" if contrast == "inverted T1w" else contrast
+    image = nibabel.load(next(Path(data).glob(f"sub-{subject:02d}/anat/*desc-brain_{name}.nii.gz")))
+    array = np.asarray(image.dataobj, np.float32)
+    if contrast == "inverted T1w":
+        array = np.where(array > 0, array.max() + 1 - array, 0).astype(np.float32)
+    return nibabel.Nifti1Image(array, image.affine)
+
+
+def corners_of(image):
+    """Corners of the box around what is not 0, in mm, (8, 3)."""
+    voxels = np.argwhere(np.asarray(image.dataobj) > 0)
+    choices = np.indices((2, 2, 2)).reshape(3, -1).T
+    return apply_affine(image.affine, np.where(choices, voxels.max(0), voxels.min(0)))
+
+
+def random_matrix(rng, move, center):
+    """A random turn about a center, scaling and shift, (4, 4)."""
+    degrees, shift, scales = RANGES[move]
+    turn = Rotation.from_euler("xyz", rng.uniform(-degrees, degrees, 3), degrees=True).as_matrix()
+    linear = turn * rng.uniform(*scales)
+    return from_matvec(linear, center + rng.uniform(-shift, shift, 3) - linear @ center)
+
+
+def in_itk(array, affine):
+    """An array (x, y, z) as an image of ITK."""
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T))
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = TO_LPS @ affine
+    image.SetSpacing(sizes.tolist())
+    image.SetDirection((axes[:3, :3] / sizes).ravel().tolist())
+    image.SetOrigin(axes[:3, 3].tolist())
+    return image
+
+
+def turned(image, matrix, size=2.0):
+    """The image after its points went by a matrix, on a grid around all of it."""
+    reached = apply_affine(matrix, corners_of(image))
+    first = reached.min(0) - MARGIN
+    shape = np.ceil((reached.max(0) + MARGIN - first) / size).astype(int)
+    affine = from_matvec(size * np.eye(3), first)
+    back = TO_LPS @ np.linalg.inv(matrix) @ TO_LPS
+    transform = SimpleITK.AffineTransform(3)
+    transform.SetMatrix(back[:3, :3].ravel().tolist())
+    transform.SetTranslation(back[:3, 3].tolist())
+    source = in_itk(np.asarray(image.dataobj), image.affine)
+    grid = in_itk(np.zeros(shape, np.float32), affine)
+    found = SimpleITK.Resample(source, grid, transform, SimpleITK.sitkLinear, 0.0)
+    return nibabel.Nifti1Image(SimpleITK.GetArrayFromImage(found).T, affine)
+
+
+def by_features(encoder):
+    """Registers by the features of an encoder."""
+
+    def run(moving, fixed):
+        return register_affine(moving, fixed, encoder).affine
+
+    return run
+
+
+def by_ants(moving, fixed):
+    """Registers by ANTs: affine, mutual information, from the centers of mass."""
+    import ants
+
+    with tempfile.TemporaryDirectory() as folder:
+        images = []
+        for name, image in (("fixed", fixed), ("moving", moving)):
+            nibabel.save(image, f"{folder}/{name}.nii")
+            images.append(ants.image_read(f"{folder}/{name}.nii"))
+        found = ants.registration(
+            *images, type_of_transform="Affine", outprefix=f"{folder}/", random_seed=1
+        )
+        return Affine.from_file(found["fwdtransforms"][0])
+
+
+def run_trials(data, subjects, trials, move, contrast, method):
+    """Errors in mm, seconds, and processor seconds of random trials, (trials, 3)."""
+    rows = []
+    for trial in range(trials):
+        # Every method and contrast meets the same turns.
+        rng = np.random.default_rng([trial, [*RANGES].index(move)])
+        subject = subjects[trial % len(subjects)]
+        fixed = scan(data, subject, "T1w")
+        corners = corners_of(fixed)
+        truth = random_matrix(rng, move, corners.mean(0))
+        moving = turned(scan(data, subject, contrast), truth)
+        start = time.perf_counter(), time.process_time()
+        affine = method(moving, fixed)
+        seconds = time.perf_counter() - start[0], time.process_time() - start[1]
+        apart = np.linalg.norm(affine.map(corners) - apply_affine(truth, corners), axis=1)
+        rows.append((apart.max(), *seconds))
+        print(f"{move} {contrast} {trial}: {rows[-1]}", file=sys.stderr, flush=True)
+    return np.array(rows)
+
+
+def main(argv=None):
+    """Run the trials and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder of NiChart")
+    parser.add_argument("--trials", type=int, default=4, help="of each contrast and move")
+    parser.add_argument("--subjects", default="1-10", help="first and last")
+    parser.add_argument("--move", choices=[*RANGES, "both"], default="both")
+    parser.add_argument("--model", default="shapes-3d", help="encoder for volumes")
+    parser.add_argument("--ants", action="store_true", help="ANTs in place of the features")
+    options = parser.parse_args(argv)
+    first, last = (int(number) for number in options.subjects.split("-"))
+    name = "ANTs, mutual information" if options.ants else options.model
+    method = by_ants if options.ants else by_features(cifl.load_encoder(options.model))
+    print(f"{HEADER}\n|{' --- |' * HEADER.count(' | ')} --- |")
+    for move in RANGES if options.move == "both" else [options.move]:
+        for contrast in CONTRASTS:
+            rows = run_trials(
+                options.data, range(first, last + 1), options.trials, move, contrast, method
+            )
+            errors = rows[:, 0]
+            numbers = (np.median(errors), np.quantile(errors, 0.95), errors.max())
+            columns = [move, contrast, name, len(rows), f"{np.mean(errors < RIGHT):.0%}"]
+            columns += [f"{number:.2f}" for number in numbers]
+            columns += [f"{number:.1f}" for number in np.median(rows[:, 1:], axis=0)]
+            print(f"| {' | '.join(map(str, columns))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

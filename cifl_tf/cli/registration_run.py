@@ -1,0 +1,93 @@
+"""What the commands that register a pair of images share."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifl_tf.cli.command_run import CommandRun
+from cifl_tf.cli.parsing import parse_window, with_home
+from cifl_tf.cli.run_report import Entry
+
+LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
+
+Moving = Annotated[
+    Path,
+    typer.Argument(
+        callback=with_home, help="NIfTI or MGZ file of the image to warp.", show_default=False
+    ),
+]
+Fixed = Annotated[
+    Path,
+    typer.Argument(
+        callback=with_home, help="NIfTI or MGZ file it is warped to.", show_default=False
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(callback=with_home, help="Label map of the moving image to warp too."),
+]
+MovingVolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D moving file.")]
+FixedVolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D fixed file.")]
+
+
+@contextlib.contextmanager
+def registration_run(ctx, out, inputs, matrix=False, **resolved):
+    """Claim the files of a registration, and record what becomes of the pair in the block.
+
+    Args:
+        ctx: of the command.
+        out: the folder.
+        inputs: files by role: "moving", "fixed", and others; None where none was given.
+        matrix: whether a matrix is written, too.
+        resolved: values of options that differ from what was given.
+    """
+    from cifl_tf.registration.images import AFFINE_FILE, LABELS_FILE, REGISTRATION_FILES
+
+    read = {name: os.path.abspath(path) for name, path in inputs.items() if path is not None}
+    removed = [
+        *([] if "labels" in read else [LABELS_FILE]),
+        *([] if matrix else [AFFINE_FILE]),
+    ]
+    planned = [name for name in REGISTRATION_FILES if name not in removed]
+    entry = Entry(read, planned, removed)
+    with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
+        yield entry
+
+
+def parse_windows(moving, fixed):
+    """The intensity windows of the options of both images."""
+    return parse_window(moving, "--moving-window"), parse_window(fixed, "--fixed-window")
+
+
+def write_registration(found, out, entry, plane=None):
+    """Write a registration, and say what a user should know of it.
+
+    Args:
+        found: ``RegistrationResult``.
+        out: the folder.
+        entry: of the run.
+        plane: of the slices, where each was registered alone.
+    """
+    from cifl_tf.registration.images import save_registration
+
+    save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
+    entry.numbers = {
+        "folded (%)": 100 * found.folded,
+        "inverse misses by at most (mm)": found.inverse_residual,
+    }
+    entry.numbers |= found.report
+    notes = [*found.warnings]
+    if plane is not None:
+        notes.append(f"Every {plane} slice was registered alone; nothing moves across them.")
+    if found.inverse_residual > LARGEST_RESIDUAL:
+        notes.append(
+            f"Where the warp has no inverse, inverse_warp.nii.gz misses by up to "
+            f"{found.inverse_residual:.1f} mm."
+        )
+    for text in notes:
+        typer.echo(text)
+    entry.notes += notes
+    typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")

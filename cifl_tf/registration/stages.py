@@ -1,0 +1,165 @@
+"""Register any two scans of any contrast, in stages: rigid or affine, then deformable."""
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cifl_tf._compat import keras
+from cifl_tf._notes import note
+from cifl_tf.features.inference import fit_voxel_size
+from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.images.nifti import open_image
+from cifl_tf.images.volumes import read_volume
+from cifl_tf.models.image_model import preprocessing_of
+from cifl_tf.registration.affine import Affine
+from cifl_tf.registration.affine_registration import register_affine
+from cifl_tf.registration.arrays import register_arrays
+from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
+from cifl_tf.registration.displacement_field import read_typed_labels
+from cifl_tf.registration.images import RegistrationResult, register_images
+from cifl_tf.registration.methods import InstanceMethod, Method, NoDeformation
+
+ENCODER = "shapes-3d"
+LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
+
+
+def register(
+    moving,
+    fixed,
+    encoder: str | keras.Model = ENCODER,
+    *,
+    stages: Sequence[str] = STAGES,
+    labels=None,
+    initial=None,
+    moving_mask=None,
+    fixed_mask=None,
+    remappings: Sequence[str] = ("inverted",),
+    voxel_size: float | None = None,
+    moving_volume_index: int | None = None,
+    fixed_volume_index: int | None = None,
+    moving_window: tuple[float, float] | None = None,
+    fixed_window: tuple[float, float] | None = None,
+) -> RegistrationResult:
+    """Register two scans of any contrast, orientation, voxel size and place, without training.
+
+    Args:
+        moving: NIfTI or MGZ file, or nibabel image, of the scan to warp.
+        fixed: the scan it is warped to.
+        encoder: for volumes; see ``load_encoder``, or the model itself.
+        stages: "rigid" for two scans of one person; "affine", which may scale and shear as well;
+            "deformable" after one of them, or alone for scans that are aligned.
+        labels: label map of the moving scan to warp too.
+        initial: ``Affine``, or a file of ``Affine.from_file``, fixed to moving, to start from.
+        moving_mask: image that is not 0 where the moving scan shows what to align.
+        fixed_mask: the same of the fixed scan.
+        remappings: see ``FrozenFeatures``.
+        voxel_size: of the deformable stage in mm; see ``register_images``.
+        moving_volume_index: for a 4D moving image, which of them.
+        fixed_volume_index: the same for the fixed image.
+        moving_window: see ``features_of``.
+        fixed_window: the same for the fixed image.
+
+    Returns:
+        With ``warped``, ``transform``, ``inverse``, ``affine`` and ``report``.
+
+    Raises:
+        ValueError: an unknown stage, or an image cannot be used.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        One brain, moved by 12 mm, is brought back:
+
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> from cifl_tf.datasets import virtual_cohort
+        >>> subject = virtual_cohort(1, resolution=4).subjects[0]
+        >>> fixed = nibabel.Nifti1Image(subject.image("T1w"), subject.affine)
+        >>> there = subject.affine.copy()
+        >>> there[0, 3] += 12
+        >>> moving = nibabel.Nifti1Image(subject.image("T2w"), there)
+        >>> found = cifl.register(moving, fixed, stages=["rigid"])
+        >>> np.abs(found.affine.matrix[:3, 3] - [12, 0, 0]).max() < 2
+        True
+    """
+    if isinstance(moving, keras.Model):
+        note("register(network, moving, fixed) is register_arrays now")
+        return register_arrays(moving, fixed, encoder)  # type: ignore[return-value]
+    chosen = checked_stages(stages)
+    if isinstance(encoder, str):
+        encoder = load_encoder(encoder)
+    if initial is not None and not isinstance(initial, Affine):
+        initial = Affine.from_file(initial)
+    moving, fixed = (open_image(image)[0] for image in (moving, fixed))
+    volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
+    # What later stages would refuse is refused before the work of the first.
+    if labels is not None:
+        read_typed_labels(labels)
+    if voxel_size is not None:
+        fit_voxel_size(volumes[1], preprocessing_of(encoder), None, voxel_size)
+    report: dict[str, float] = {}
+    warnings: list[str] = []
+    affine = initial
+    if RIGID in chosen or AFFINE in chosen:
+        found = register_affine(
+            *volumes,
+            encoder,
+            rigid=AFFINE not in chosen,
+            initial=initial,
+            remappings=remappings,
+            moving_mask=moving_mask,
+            fixed_mask=fixed_mask,
+        )
+        affine = found.affine
+        report |= {
+            "similarity before": found.before,
+            "similarity after the matrix": found.after,
+            "matrix (s)": found.seconds,
+            "matrix, peak memory (MB)": peak_memory(),
+        }
+        warnings += _warnings(found)
+    method: Method = NoDeformation(preprocessing_of(encoder))
+    if DEFORMABLE in chosen:
+        method = InstanceMethod(encoder, remappings=tuple(remappings))
+    started = time.perf_counter()
+    result = register_images(
+        moving,
+        fixed,
+        method,
+        labels,
+        voxel_size,
+        moving_volume_index,
+        fixed_volume_index,
+        moving_window,
+        fixed_window,
+        affine,
+    )
+    name = "warp" if DEFORMABLE in chosen else "resampling"
+    report |= {
+        f"{name} (s)": time.perf_counter() - started,
+        f"{name}, peak memory (MB)": peak_memory(),
+    }
+    return replace(result, affine=affine, report=report, warnings=tuple(warnings))
+
+
+def peak_memory() -> float:
+    """Most memory that this process has had so far, in MB."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _warnings(found):
+    """What makes the alignment of two scans doubtful."""
+    scales = np.linalg.svd(found.affine.matrix[:3, :3], compute_uv=False)
+    if found.after < max(LEAST_SIMILARITY, found.before):
+        yield (
+            f"The features of both scans agree by {found.after:.2f} after the alignment, and by "
+            f"{found.before:.2f} before: look at the result, or give --initial or masks"
+        )
+    if not 0.5 < scales.min() <= scales.max() < 2:
+        yield (
+            f"The alignment scales by {scales.min():.2f} to {scales.max():.2f}: look at the "
+            "result, or give --stages rigid, --initial or masks"
+        )
