@@ -174,8 +174,8 @@ def register_images(
     )
     if np.ptp(pair[0]) == 0:
         raise ValueError(
-            "the moving image shows nothing where the fixed image lies; align them first, for "
-            "example by an affine registration, or correct the affines in their headers"
+            "the moving image shows nothing where the fixed image lies; align them first "
+            "(cifl register), or correct the affines in their headers"
         )
     before = np.asarray(Displacement.identity(grid).apply(scaled).dataobj)
     forward, backward = (
