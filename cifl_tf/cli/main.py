@@ -17,6 +17,7 @@ from cifl_tf.cli.features import export_command, features_command
 from cifl_tf.cli.register import register_app
 from cifl_tf.cli.segment import segment_app
 from cifl_tf.cli.train import train_command
+from cifl_tf.cli.warp import warp_command
 from cifl_tf.features.pretrained import find_pretrained, pretrained_encoders
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(segment_app, name="segment")
 app.add_typer(register_app, name="register")
+app.command("warp")(warp_command)
 app.command("evaluate")(evaluate_command)
 
 

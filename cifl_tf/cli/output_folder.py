@@ -30,7 +30,7 @@ def checked_out(folder) -> Path:
 
 
 def image_entries(
-    images: Sequence[Path], out: Path, endings: Sequence[str], picture: str
+    images: Sequence[Path], out: Path, endings: Sequence[str], picture: str | None = None
 ) -> list[Entry]:
     """An entry for every image, which becomes files of these endings.
 
@@ -38,7 +38,7 @@ def image_entries(
         images: files.
         out: the folder of the results.
         endings: of the files, which begin as the image does.
-        picture: ending of the last file, which lies in the folder ``figures``.
+        picture: ending of the last file, which lies in the folder ``figures``; None for no picture.
 
     Raises:
         ValueError: two images would become the same file.
@@ -51,7 +51,9 @@ def image_entries(
                 f"{entries[stem].input['image']} and {image} would both become "
                 f"{out / (stem + endings[0])}; run them one by one with different --out"
             )
-        planned = [*(stem + ending for ending in endings), f"{FIGURES}/{stem}{picture}"]
+        planned = [stem + ending for ending in endings]
+        if picture is not None:
+            planned.append(f"{FIGURES}/{stem}{picture}")
         entries[stem] = Entry({"image": os.path.abspath(image)}, planned)
     return list(entries.values())
 

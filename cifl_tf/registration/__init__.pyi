@@ -3,6 +3,7 @@ from .affine_registration import AffineResult as AffineResult
 from .affine_registration import AffineSettings as AffineSettings
 from .affine_registration import register_affine as register_affine
 from .arrays import register_arrays as register_arrays
+from .chain import TransformChain as TransformChain
 from .config import RegistrationConfig as RegistrationConfig
 from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp

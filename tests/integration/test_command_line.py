@@ -37,7 +37,7 @@ def test_version_and_help(run_cifl):
     text = run_here("--help").stdout
     commands = re.findall(r"^  (\w+) +[A-Z].+\.$", text.partition("Commands:")[2], re.MULTILINE)
     names = {"train", "features", "export", "demo", "info", "device", "evaluate"}
-    assert {*commands} == {*names, "segment", "register"}
+    assert {*commands} == {*names, "segment", "register", "warp"}
 
 
 def test_features(model_folder, head, tmp_path):

@@ -36,7 +36,7 @@ QUICK = [
     *[
         (f"{command} --help", 0)
         for command in (
-            *("train", "features", "export", "demo", "info", "device", "evaluate"),
+            *("train", "features", "export", "demo", "info", "device", "evaluate", "warp"),
             *("segment", "segment train", "segment apply", "segment export"),
             *("register", "register train", "register apply", "register optimize"),
             "register pair",
