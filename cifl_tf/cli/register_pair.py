@@ -8,23 +8,26 @@ from typing import Annotated
 import typer
 
 from cifl_tf._options import Option
+from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.former_names import COMMANDS, PresentNames
 from cifl_tf.cli.options import OutFolder, Overwrite, Window
 from cifl_tf.cli.parsing import with_home
 from cifl_tf.cli.registration_run import (
-    Fixed,
     Labels,
-    Moving,
     parse_windows,
+    registration_entry,
     registration_run,
     write_registration,
 )
+from cifl_tf.cli.run_report import Entry
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model, load_encoder
+from cifl_tf.images.atomic import expanded
 from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
 
 PAIR = "pair"
+ROLES = ("moving", "fixed", "labels", "initial", "moving mask", "fixed mask")
 
 
 class PairGroup(PresentNames):
@@ -87,14 +90,34 @@ class PairOptions:
         object.__setattr__(self, "stages", checked_stages(self.stages))
         checked_remappings(self.remappings)
 
+    @property
+    def has_matrix(self) -> bool:
+        """Whether a matrix is part of the result."""
+        return self.initial is not None or self.stages != (DEFORMABLE,)
+
 
 @command
 def pair_command(
     ctx: typer.Context,
-    moving: Moving,
-    fixed: Fixed,
+    moving: Annotated[
+        Path,
+        typer.Argument(
+            callback=with_home,
+            help="NIfTI or MGZ file of the image to warp; or a CSV file of many pairs with columns "
+            "moving and fixed, where wanted also name, labels, initial, moving_mask, fixed_mask.",
+            show_default=False,
+        ),
+    ],
     out: OutFolder,
     options: PairOptions,
+    fixed: Annotated[
+        Path | None,
+        typer.Argument(
+            callback=with_home,
+            help="NIfTI or MGZ file it is warped to; not for a CSV file.",
+            show_default=False,
+        ),
+    ] = None,
     labels: Labels = None,
     moving_window: Window = None,
     fixed_window: Window = None,
@@ -104,30 +127,78 @@ def pair_command(
 
     No training is needed. Writes warped.nii.gz; warp.nii.gz and inverse_warp.nii.gz, which hold
     all stages, and which ITK and ANTs read; affine.mat, the matrix alone; jacobian.nii.gz,
-    labels.nii.gz and registration.png.
+    labels.nii.gz and registration.png. The files of each pair of a CSV file lie in a folder of its
+    name; a pair that fails does not stop the others.
     """
     windows = parse_windows(moving_window, fixed_window)
     from cifl_tf.registration.stages import register
 
     encoder = load_encoder(options.encoder)
-    inputs = {
-        "moving": moving,
-        "fixed": fixed,
-        "labels": labels,
-        "initial": options.initial,
-        "moving mask": options.moving_mask,
-        "fixed mask": options.fixed_mask,
-    }
-    matrix = options.initial is not None or options.stages != (DEFORMABLE,)
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    given |= {"encoder": encoder, "moving_window": windows[0], "fixed_window": windows[1]}
     used = absolute_model(options.encoder)
-    with registration_run(ctx, out, inputs, matrix, model=used) as entry:
-        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        found = register(
-            moving,
-            fixed,
-            **{**given, "encoder": encoder},
-            labels=labels,
-            moving_window=windows[0],
-            fixed_window=windows[1],
+
+    def work(entry, folder):
+        files = {role.replace(" ", "_"): path for role, path in entry.input.items()}
+        write_registration(register(**{**given, **files}), folder, entry)
+
+    many = moving.suffix.lower() == ".csv"
+    if many == (fixed is not None):
+        raise ValueError(
+            "a CSV file of pairs names the fixed images itself; give it alone"
+            if many
+            else "there is no fixed image; give the images to warp and to warp to, or a CSV file"
         )
-        write_registration(found, out, entry)
+    if not many:
+        chosen = [labels, options.initial, options.moving_mask, options.fixed_mask]
+        inputs = dict(zip(ROLES, [moving, fixed, *chosen], strict=True))
+        with registration_run(ctx, out, inputs, options.has_matrix, model=used) as entry:
+            work(entry, out)
+        return
+    entries = pair_entries(moving, options, labels)
+    with CommandRun(ctx, out, list(entries.values()), model=used) as run:
+        folders = {id(entry): out / name for name, entry in entries.items()}
+        run.each(lambda entry: work(entry, folders[id(entry)]))
+
+
+def pair_entries(file: Path, options: PairOptions, labels: Path | None) -> dict[str, Entry]:
+    """The pairs of a CSV file, by their names.
+
+    Args:
+        file: its paths lead from its own folder.
+        options: may name files for all pairs.
+        labels: the same.
+
+    Raises:
+        ValueError: the file is no table of pairs, or a name is there twice.
+        FileNotFoundError: there is no such file.
+    """
+    from cifl_tf.images.nifti import suffix_of
+    from cifl_tf.registration.chain import read_table
+
+    table = read_table(file).astype(str)
+    missing = [role for role in ROLES[:2] if role not in table]
+    if missing or table.empty:
+        raise ValueError(
+            f"{file} has {len(table)} rows with the columns {', '.join(table)}; give the columns "
+            "moving and fixed, and a row for each pair"
+        )
+    chosen = [labels, options.initial, options.moving_mask, options.fixed_mask]
+    for_all = {role: path for role, path in zip(ROLES[2:], chosen, strict=True) if path}
+    found: dict[str, Entry] = {}
+    for row in table.to_dict("records"):
+        cells = {role: row.get(role.replace(" ", "_"), "") for role in ROLES}
+        given = {role: file.parent / expanded(cell) for role, cell in cells.items() if cell}
+        unnamed = [role for role in ROLES[:2] if role not in given]
+        if unnamed:
+            raise ValueError(f"row {len(found) + 1} of {file} has no {unnamed[0]} image; name one")
+        files = for_all | given
+        stems = [files[role].name.removesuffix(suffix_of(files[role]) or "") for role in ROLES[:2]]
+        name = row.get("name") or "_to_".join(stems)
+        if name in found:
+            raise ValueError(f"{file} has two pairs {name!r}; give others in the column name")
+        if Path(name).name != name:
+            raise ValueError(f"{file} has a pair {name!r}; give the name of a folder, without /")
+        matrix = "initial" in files or options.has_matrix
+        found[name] = registration_entry(files, matrix, name)
+    return found

@@ -44,17 +44,31 @@ def registration_run(ctx, out, inputs, matrix=False, **resolved):
         matrix: whether a matrix is written, too.
         resolved: values of options that differ from what was given.
     """
+    entry = registration_entry(inputs, matrix)
+    with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
+        yield entry
+
+
+def registration_entry(inputs, matrix=False, folder="") -> Entry:
+    """The entry of a pair, with the files that it becomes.
+
+    Args:
+        inputs: files by role; None where none was given.
+        matrix: whether a matrix is written, too.
+        folder: of the files, in that of the run.
+    """
     from cifl_tf.registration.images import AFFINE_FILE, LABELS_FILE, REGISTRATION_FILES
 
     read = {name: os.path.abspath(path) for name, path in inputs.items() if path is not None}
-    removed = [
+    left_out = {
         *([] if "labels" in read else [LABELS_FILE]),
         *([] if matrix else [AFFINE_FILE]),
-    ]
-    planned = [name for name in REGISTRATION_FILES if name not in removed]
-    entry = Entry(read, planned, removed)
-    with CommandRun(ctx, out, [entry], **resolved) as run, run.doing(entry):
-        yield entry
+    }
+    planned, removed = (
+        [os.path.join(folder, name) for name in REGISTRATION_FILES if (name in left_out) == out]
+        for out in (False, True)
+    )
+    return Entry(read, planned, removed)
 
 
 def parse_windows(moving, fixed):

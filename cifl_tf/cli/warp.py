@@ -66,7 +66,7 @@ def warp_command(
     """
     from cifl_tf.images.atomic import atomic_path
     from cifl_tf.images.volumes import save_image
-    from cifl_tf.registration.chain import TransformChain, read_grid, read_points, warp_points
+    from cifl_tf.registration.chain import TransformChain, read_grid, read_table, warp_points
 
     entries = image_entries(images, out, [f"{WARPED}.nii.gz"])
     for entry, image in zip(entries, images, strict=True):
@@ -84,7 +84,7 @@ def warp_command(
         image = entry.input["image"]
         (file,) = (out / name for name in entry.planned)
         if file.suffix == POINTS:
-            table = warp_points(read_points(image), chain, lps)
+            table = warp_points(read_table(image), chain, lps)
             with atomic_path(file) as temporary:
                 table.to_csv(temporary, index=False)
         elif grid is not None:

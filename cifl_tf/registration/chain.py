@@ -157,8 +157,8 @@ def warp_points(table: pd.DataFrame, chain: TransformChain, lps: bool = False) -
     return table.assign(**dict(zip(AXES, (chain.map(points * signs) * signs).T, strict=True)))
 
 
-def read_points(path) -> pd.DataFrame:
-    """A table of points from a CSV file.
+def read_table(path) -> pd.DataFrame:
+    """A table of a CSV file, with empty text where a cell is empty.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -167,7 +167,7 @@ def read_points(path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist; give a CSV file")
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{path} is no table ({message}); give a CSV file") from error

@@ -198,7 +198,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("segment apply {image} --out {out}", "Missing option"),
     ("register apply {image} --model {registration} --out {out}", "Missing argument"),
     ("register optimize {image} {image} {image} --out {out}", "unexpected extra argument"),
-    ("register {image} --out {out}", "Missing argument"),
+    ("register {image} --model {encoder_3d} --out {out}", "there is no fixed image"),
     ("register {image} {image}", "Missing option"),
     ("register --out {out} {image} {image} {image}", "unexpected extra argument"),
     ("register nonsense", "No such command"),

@@ -180,3 +180,60 @@ def test_a_misspelled_command_is_no_file(tmp_path):
     done = run_here("register", "trian", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "No such command 'trian'" in done.stderr
+
+
+def test_many_pairs_of_a_table(scans, aligned, encoder, tmp_path):
+    folder = scans["moving"].parent
+    (folder / "broken.nii.gz").write_text("no image")
+    table = tmp_path / "pairs.csv"
+    rows = ["name,moving,fixed,labels", ",moving.nii.gz,fixed.nii.gz,labels.nii.gz"]
+    rows += [",broken.nii.gz,fixed.nii.gz,", f"again,{scans['moving']},fixed.nii.gz,"]
+    table.write_text("\n".join(rows) + "\n")
+    table = table.rename(folder / "pairs.csv")  # its paths lead from its own folder
+    out = tmp_path / "out"
+    done = run_here("register", table, "--out", out, "--stages", "rigid", "--model", encoder)
+    assert done.exit_code == 1
+    assert "broken.nii.gz" in done.stderr
+    assert {path.name for path in out.iterdir()} == {
+        *("run.json", "report.html", "moving_to_fixed", "again"),
+    }
+    written = {name: {path.name for path in (out / name).iterdir()} for name in ("again",)}
+    assert written == {"again": ALWAYS - {"run.json", "report.html"}}
+    assert (out / "moving_to_fixed" / "labels.nii.gz").exists()
+    one, other = (
+        nibabel.load(file).get_fdata()
+        for file in (out / "again" / "warped.nii.gz", aligned / "warped.nii.gz")
+    )
+    np.testing.assert_allclose(one, other, atol=1e-4)
+    (run,) = json.loads((out / "run.json").read_text())["runs"]
+    assert [entry["outcome"] for entry in run["inputs"]] == ["done", "failed", "done"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("moving,goal\na.nii,b.nii\n", "with the columns moving, goal; give the columns moving"),
+        ("moving,fixed\n", "has 0 rows"),
+        ("moving,fixed\na.nii,\n", "row 1 of"),
+        ("name,moving,fixed\nx,a.nii,b.nii\nx,c.nii,d.nii\n", "has two pairs 'x'"),
+        ("name,moving,fixed\n../x,a.nii,b.nii\n", "give the name of a folder"),
+    ],
+)
+def test_bad_tables_of_pairs(text, message, encoder, tmp_path):
+    (tmp_path / "pairs.csv").write_text(text)
+    done = run_here(
+        "register", tmp_path / "pairs.csv", "--out", tmp_path / "out", "--model", encoder
+    )
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_has_the_fixed_images_itself(scans, encoder, tmp_path):
+    (tmp_path / "pairs.csv").write_text("moving,fixed\na.nii,b.nii\n")
+    options = ["--out", tmp_path / "out", "--model", encoder]
+    done = run_here("register", tmp_path / "pairs.csv", scans["fixed"], *options)
+    assert "a CSV file of pairs names the fixed images itself" in done.stderr
+    done = run_here("register", scans["fixed"], *options)
+    assert "there is no fixed image" in done.stderr
