@@ -13,6 +13,7 @@ from .images import save_registration as save_registration
 from .instance import InstanceSettings as InstanceSettings
 from .instance import optimize_instance as optimize_instance
 from .loading import load_registration as load_registration
+from .methods import DeformableMethod as DeformableMethod
 from .methods import InstanceMethod as InstanceMethod
 from .methods import NetworkMethod as NetworkMethod
 from .network import Registration as Registration
