@@ -117,7 +117,10 @@ def cost_volume(moving: tf.Tensor, fixed: tf.Tensor, half_width: int) -> tf.Tens
         return separable(square[None, ..., None], boxes)[0, ..., 0] / variance
 
     return tf.map_fn(
-        cost, tf.constant(displacements(half_width)), tf.float32, parallel_iterations=1
+        cost,
+        tf.constant(displacements(half_width)),
+        fn_output_signature=tf.float32,
+        parallel_iterations=1,
     )
 
 
@@ -166,7 +169,7 @@ def _search(shape, half_width):
         both = tf.map_fn(
             lambda order: convex(pair[order], pair[1 - order]),
             tf.constant([0, 1]),
-            tf.float32,
+            fn_output_signature=tf.float32,
             parallel_iterations=1,
         )
         fields = tf.while_loop(
