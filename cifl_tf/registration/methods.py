@@ -180,7 +180,9 @@ class DeformableMethod:
         """Displacements (n, *spatial, 3) of pairs (n, *spatial, 1), and their inverses."""
         displacement = np.stack(
             [
-                register_deformable(*(image[..., 0] for image in pair), self.encoder, self.remappings)
+                register_deformable(
+                    *(image[..., 0] for image in pair), self.encoder, self.remappings
+                )
                 for pair in zip(moving, fixed, strict=True)
             ]
         )
