@@ -1,5 +1,6 @@
 """Features of a volume from an encoder for slices, in all three planes side by side."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,13 +58,14 @@ def volume_features(
     copies = FrozenFeatures(encoder, remappings).copies(tf.constant(volume))
     inside = ~is_air(volume)
     inside = inside if inside.any() else np.ones_like(inside)
-    total = None
-    for copy in copies:
+
+    def share_of(copy):
         features = _encoded(copy.numpy(), network, axes)
         square = [np.mean(channel[inside] ** 2) for channel in np.moveaxis(features, -1, 0)]
         features /= len(copies) * np.sqrt(np.maximum(square, 1e-12))
-        total = features if total is None else np.add(total, features, out=total)
-    return total
+        return features
+
+    return functools.reduce(np.add, map(share_of, copies))
 
 
 def _before_normalization(encoder):

@@ -71,18 +71,16 @@ def register_deformable(
     box = _bounding_box(~(is_air(moving) & is_air(fixed)))
     pair = [image[box] for image in (moving, fixed)]
     features = [volume_features(image, encoder, remappings) for image in pair]
-    features = _principal(*features, num_components)
+    warped, target = _principal(features[0], features[1], num_components)
     initial = None
     if search is not None:
-        initial = discrete_displacement(*features, *search)
-    count = 0
+        initial = discrete_displacement(warped, target, search[0], search[1])
     if intensities:
-        count = 1
-        features = [
+        warped, target = (
             np.concatenate([channels, _without_air(image)[..., None]], axis=-1)
-            for channels, image in zip(features, pair, strict=True)
-        ]
-    found = register_features(*features, count, settings, initial)
+            for channels, image in zip((warped, target), pair, strict=True)
+        )
+    found = register_features(warped, target, int(intensities), settings, initial)
     # Air around the box moves with its edge: a jump there would fold.
     around = [(one.start, size - one.stop) for one, size in zip(box, moving.shape, strict=True)]
     return np.pad(found, [*around, (0, 0)], mode="edge")
@@ -116,11 +114,11 @@ def _without_air(image):
 def _principal(moving, fixed, count):
     """Both features (x, y, z, C) in their first principal components, (x, y, z, count)."""
     if moving.shape[-1] <= count:
-        return [moving, fixed]
+        return moving, fixed
     samples = [features.reshape(-1, features.shape[-1]) for features in (moving, fixed)]
     mean = sum(one.mean(axis=0, dtype=float) for one in samples) / 2
     square = sum(one.T @ one / len(one) for one in samples) / 2
     _, vectors = np.linalg.eigh(square - np.outer(mean, mean))
     basis = vectors[:, : -count - 1 : -1].astype(np.float32)
     offset = (mean @ basis).astype(np.float32)
-    return [features @ basis - offset for features in (moving, fixed)]
+    return moving @ basis - offset, fixed @ basis - offset

@@ -180,10 +180,8 @@ class DeformableMethod:
         """Displacements (n, *spatial, 3) of pairs (n, *spatial, 1), and their inverses."""
         displacement = np.stack(
             [
-                register_deformable(
-                    *(image[..., 0] for image in pair), self.encoder, self.remappings
-                )
-                for pair in zip(moving, fixed, strict=True)
+                register_deformable(one[..., 0], other[..., 0], self.encoder, self.remappings)
+                for one, other in zip(moving, fixed, strict=True)
             ]
         )
         return displacement, invert_displacement(displacement)
