@@ -1,6 +1,5 @@
 """Features of a volume from an encoder for slices, in all three planes side by side."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,18 +53,20 @@ def volume_features(
         )
     if not axes or not set(axes) <= set(AXES):
         raise ValueError(f"axes are {axes}; give some of {AXES}")
-    network = _before_normalization(encoder)
     copies = FrozenFeatures(encoder, remappings).copies(tf.constant(volume))
     inside = ~is_air(volume)
     inside = inside if inside.any() else np.ones_like(inside)
-
-    def share_of(copy):
-        features = _encoded(copy.numpy(), network, axes)
-        square = [np.mean(channel[inside] ** 2) for channel in np.moveaxis(features, -1, 0)]
-        features /= len(copies) * np.sqrt(np.maximum(square, 1e-12))
-        return features
-
-    return functools.reduce(np.add, map(share_of, copies))
+    network = _before_normalization(encoder)
+    call = _traced(network)
+    planes = len(axes) if len(network.input_shape) == 4 else 1
+    total = np.zeros((*volume.shape, planes * network.output_shape[-1]), np.float32)
+    for copy in copies:
+        features = _encoded(copy.numpy(), network, call, axes)
+        for channel in range(features.shape[-1]):  # one at a time, for the memory
+            square = np.mean(features[inside, channel] ** 2)
+            scale = len(copies) * np.sqrt(max(square, 1e-12))
+            total[..., channel] += features[..., channel] / scale
+    return total
 
 
 def _before_normalization(encoder):
@@ -79,10 +80,14 @@ def _before_normalization(encoder):
     return keras.Model(network.input, inputs[0] if isinstance(inputs, list | tuple) else inputs)
 
 
-def _encoded(volume, network, axes):
+def _traced(network):
+    """The network on batches of any size; the function goes with the call, and so its memory."""
+    image = tf.TensorSpec([None, *network.input_shape[1:]])
+    return tf.function(lambda image: network(image, training=False), input_signature=[image])
+
+
+def _encoded(volume, network, call, axes):
     """Channels (x, y, z, C) of a volume (x, y, z)."""
-    # Traced for any number of slices; the function goes with the call, and so does its memory.
-    call = tf.function(lambda image: network(image, training=False), reduce_retracing=True)
     if len(network.input_shape) == 5:
         return call(tf.constant(volume[None, ..., None]))[0].numpy()
     count = network.output_shape[-1]

@@ -69,18 +69,19 @@ def register_deformable(
     COUNT.check("num_components", num_components)
     moving, fixed = moving[0, ..., 0], fixed[0, ..., 0]
     box = _bounding_box(~(is_air(moving) & is_air(fixed)))
-    pair = [image[box] for image in (moving, fixed)]
-    features = [volume_features(image, encoder, remappings) for image in pair]
-    warped, target = _principal(features[0], features[1], num_components)
+    moving_features, fixed_features = _principal(
+        volume_features(moving[box], encoder, remappings),
+        volume_features(fixed[box], encoder, remappings),
+        num_components,
+    )
     initial = None
     if search is not None:
-        initial = discrete_displacement(warped, target, search[0], search[1])
+        spacing, half_width = search
+        initial = discrete_displacement(moving_features, fixed_features, spacing, half_width)
     if intensities:
-        warped, target = (
-            np.concatenate([channels, _without_air(image)[..., None]], axis=-1)
-            for channels, image in zip((warped, target), pair, strict=True)
-        )
-    found = register_features(warped, target, int(intensities), settings, initial)
+        moving_features = _beside(moving_features, _without_air(moving[box]))
+        fixed_features = _beside(fixed_features, _without_air(fixed[box]))
+    found = register_features(moving_features, fixed_features, int(intensities), settings, initial)
     # Air around the box moves with its edge: a jump there would fold.
     around = [(one.start, size - one.stop) for one, size in zip(box, moving.shape, strict=True)]
     return np.pad(found, [*around, (0, 0)], mode="edge")
@@ -96,6 +97,11 @@ def _bounding_box(inside):
         found = np.flatnonzero(inside.any(axis=others))
         box.append(slice(max(0, found[0] - MARGIN), min(size, found[-1] + 1 + MARGIN)))
     return tuple(box)
+
+
+def _beside(features, image):
+    """Features (x, y, z, C) and an image (x, y, z) as their last channel."""
+    return np.concatenate([features, image[..., None]], axis=-1)
 
 
 def _without_air(image):
