@@ -5,6 +5,8 @@ from .affine_registration import register_affine as register_affine
 from .arrays import register_arrays as register_arrays
 from .chain import TransformChain as TransformChain
 from .config import RegistrationConfig as RegistrationConfig
+from .deformable import register_deformable as register_deformable
+from .discrete import discrete_displacement as discrete_displacement
 from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp
 from .images import RegistrationResult as RegistrationResult
