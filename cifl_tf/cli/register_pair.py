@@ -69,7 +69,14 @@ class PairOptions:
     """
 
     stages: tuple[str, ...] = STAGES
-    encoder: Annotated[str, Option(name="model", to_field=with_home)] = "shapes-3d"
+    encoder: Annotated[
+        str | None,
+        Option(
+            name="model",
+            default="shapes-3d to align, shapes-2d-wide in three planes to deform",
+            to_field=with_home,
+        ),
+    ] = None
     initial: Annotated[
         Path | None, Option(default="headers and rotations are tried", to_field=with_home)
     ] = None
@@ -133,10 +140,10 @@ def pair_command(
     windows = parse_windows(moving_window, fixed_window)
     from cifl_tf.registration.stages import register
 
-    encoder = load_encoder(options.encoder)
+    encoder = None if options.encoder is None else load_encoder(options.encoder)
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     given |= {"encoder": encoder, "moving_window": windows[0], "fixed_window": windows[1]}
-    used = absolute_model(options.encoder)
+    used = None if options.encoder is None else absolute_model(options.encoder)
 
     def work(entry, folder):
         files = {role.replace(" ", "_"): path for role, path in entry.input.items()}

@@ -5,6 +5,8 @@ from .affine_registration import register_affine as register_affine
 from .arrays import register_arrays as register_arrays
 from .chain import TransformChain as TransformChain
 from .config import RegistrationConfig as RegistrationConfig
+from .deformable import register_deformable as register_deformable
+from .discrete import discrete_displacement as discrete_displacement
 from .displacement_field import Displacement as Displacement
 from .displacements import warp as warp
 from .images import RegistrationResult as RegistrationResult
@@ -13,6 +15,7 @@ from .images import save_registration as save_registration
 from .instance import InstanceSettings as InstanceSettings
 from .instance import optimize_instance as optimize_instance
 from .loading import load_registration as load_registration
+from .methods import DeformableMethod as DeformableMethod
 from .methods import InstanceMethod as InstanceMethod
 from .methods import NetworkMethod as NetworkMethod
 from .network import Registration as Registration

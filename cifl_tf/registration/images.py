@@ -27,6 +27,7 @@ from cifl_tf.registration.config import MOST_VOXELS
 from cifl_tf.registration.displacement_field import Displacement, read_typed_labels
 from cifl_tf.registration.displacements import warp
 from cifl_tf.registration.methods import (
+    DeformableMethod,
     InstanceMethod,
     Method,
     NoDeformation,
@@ -149,7 +150,7 @@ def register_images(
     """
     if (
         voxel_size is None
-        and isinstance(method, InstanceMethod | NoDeformation)
+        and isinstance(method, InstanceMethod | DeformableMethod | NoDeformation)
         and method.ndim == 3
     ):
         voxel_size = optimization_voxel_size(fixed)

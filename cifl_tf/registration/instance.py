@@ -16,6 +16,7 @@ from cifl_tf._compat import keras, vxm
 from cifl_tf._former_names import accepts_former
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.registration.displacements import checked_displacement, checked_pair, compose, warp
+from cifl_tf.registration.separable import separable
 from cifl_tf.registration.similarity import (
     average_pool,
     block_centers,
@@ -199,7 +200,7 @@ def _optimizer(settings, shape, scale, steps, num_features, compiled):
     rate = settings.learning_rate * settings.spacing * scale / (2 * resolution)
 
     def objective(coefficients, start, moving, fixed):
-        velocity = start + _separable(coefficients, basis)
+        velocity = start + separable(coefficients, basis)
         sampled = _sampled(_integrate(velocity, settings), shape, scale, resolution)
         warped = vxm.utils.transform(moving, sampled[0] / scale)[None]
         # In voxels of the image, whatever the resolution of the velocity.
@@ -241,7 +242,7 @@ def _optimizer(settings, shape, scale, steps, num_features, compiled):
             last = min(first + STEPS_PER_CALL, steps)
             state = traced(start, features, tf.constant(first), tf.constant(last), *state)
             advance(last - first)
-        return start + _separable(state[0], basis)
+        return start + separable(state[0], basis)
 
     return optimize
 
@@ -266,17 +267,7 @@ def _sampled(field, shape, scale, resolution):
         position = np.clip((centers - (resolution - 1) / 2) / resolution, 0, grid - 1)
         weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(grid)))
         matrices.append(weights.astype(np.float32))
-    return resolution * _separable(field, matrices)
-
-
-def _separable(field, matrices):
-    """Product of (batch, *coarse, ndim) with one matrix (size, coarse size) per spatial axis."""
-    for axis, matrix in enumerate(matrices):
-        product = tf.tensordot(field, matrix, axes=[[axis + 1], [1]])
-        last = product.shape.rank - 1
-        order = [*range(axis + 1), last, *range(axis + 1, last)]
-        field = tf.transpose(product, order)
-    return field
+    return resolution * separable(field, matrices)
 
 
 def bspline_basis(size: int, spacing: float) -> np.ndarray:

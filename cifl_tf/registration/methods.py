@@ -1,8 +1,9 @@
 """Registering two volumes on one grid: by a network or by optimization, whole or slice by slice."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import slice_axis
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.arrays import register_arrays
+from cifl_tf.registration.deformable import register_deformable
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.instance import InstanceSettings, optimize_instance
 
@@ -140,7 +142,7 @@ class NoDeformation:
     """
 
     preprocessing: Preprocessing
-    ndim: int = 3
+    ndim: ClassVar[int] = 3
 
     def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
         """Zeros (n, *spatial, 3) for pairs (n, *spatial, 1), twice."""
@@ -148,7 +150,44 @@ class NoDeformation:
         return zeros, zeros
 
 
-Method: TypeAlias = NetworkMethod | InstanceMethod | NoDeformation
+@dataclass(frozen=True, eq=False)
+class DeformableMethod:
+    """Registration of two volumes by Gauss-Newton steps; see ``register_deformable``.
+
+    Attributes:
+        encoder: for slices, which then runs in all three planes, or for volumes.
+        remappings: see ``FrozenFeatures``.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> from cifl_tf.registration import DeformableMethod
+        >>> image = nibabel.Nifti1Image(np.random.rand(16, 16, 16), np.eye(4))
+        >>> method = DeformableMethod(cifl.build_encoder(2, 2, 2), remappings=())
+        >>> cifl.register_images(image, image, method).warped.shape
+        (16, 16, 16)
+    """
+
+    encoder: keras.Model
+    remappings: tuple[str, ...] = ("inverted",)
+    ndim: ClassVar[int] = 3
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the images."""
+        return dataclasses.replace(preprocessing_of(self.encoder), plane=None)
+
+    def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
+        """Displacements (n, *spatial, 3) of pairs (n, *spatial, 1), and their inverses."""
+        displacement = np.stack(
+            [
+                register_deformable(one[..., 0], other[..., 0], self.encoder, self.remappings)
+                for one, other in zip(moving, fixed, strict=True)
+            ]
+        )
+        return displacement, invert_displacement(displacement)
+
+
+Method: TypeAlias = NetworkMethod | InstanceMethod | DeformableMethod | NoDeformation
 
 
 def register_volumes(moving, fixed, method: Method) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Register any two scans of any contrast, in stages: rigid or affine, then deformable."""
 
+import functools
 import resource
 import sys
 import time
@@ -21,16 +22,16 @@ from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.displacement_field import read_typed_labels
 from cifl_tf.registration.images import RegistrationResult, register_images
-from cifl_tf.registration.methods import InstanceMethod, Method, NoDeformation
+from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
 
-ENCODER = "shapes-3d"
+ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
 LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
 
 
 def register(
     moving,
     fixed,
-    encoder: str | keras.Model = ENCODER,
+    encoder: str | keras.Model | None = None,
     *,
     stages: Sequence[str] = STAGES,
     labels=None,
@@ -49,7 +50,8 @@ def register(
     Args:
         moving: NIfTI or MGZ file, or nibabel image, of the scan to warp.
         fixed: the scan it is warped to.
-        encoder: for volumes; see ``load_encoder``, or the model itself.
+        encoder: for volumes; see ``load_encoder``, or the model itself. None to align with
+            "shapes-3d" and to deform with "shapes-2d-wide" in all three planes.
         stages: "rigid" for two scans of one person; "affine", which may scale and shear as well;
             "deformable" after one of them, or alone for scans that are aligned.
         labels: label map of the moving scan to warp too.
@@ -88,8 +90,10 @@ def register(
         note("register(network, moving, fixed) is register_arrays now")
         return register_arrays(moving, fixed, encoder)  # type: ignore[return-value]
     chosen = checked_stages(stages)
-    if isinstance(encoder, str):
-        encoder = load_encoder(encoder)
+    if encoder is None:
+        aligning, deforming = map(_shipped, ENCODERS)
+    else:
+        aligning = deforming = load_encoder(encoder) if isinstance(encoder, str) else encoder
     if initial is not None and not isinstance(initial, Affine):
         initial = Affine.from_file(initial)
     moving, fixed = (open_image(image)[0] for image in (moving, fixed))
@@ -98,14 +102,14 @@ def register(
     if labels is not None:
         read_typed_labels(labels)
     if voxel_size is not None:
-        fit_voxel_size(volumes[1], preprocessing_of(encoder), None, voxel_size)
+        fit_voxel_size(volumes[1], preprocessing_of(deforming), None, voxel_size)
     report: dict[str, float] = {}
     warnings: list[str] = []
     affine = initial
     if RIGID in chosen or AFFINE in chosen:
         found = register_affine(
             *volumes,
-            encoder,
+            aligning,
             rigid=AFFINE not in chosen,
             initial=initial,
             remappings=remappings,
@@ -120,9 +124,9 @@ def register(
             "matrix, peak memory (MB)": peak_memory(),
         }
         warnings += _warnings(found)
-    method: Method = NoDeformation(preprocessing_of(encoder))
+    method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
-        method = InstanceMethod(encoder, remappings=tuple(remappings))
+        method = DeformableMethod(deforming, tuple(remappings))
     started = time.perf_counter()
     result = register_images(
         moving,
@@ -142,6 +146,12 @@ def register(
         f"{name}, peak memory (MB)": peak_memory(),
     }
     return replace(result, affine=affine, report=report, warnings=tuple(warnings))
+
+
+@functools.cache
+def _shipped(name):
+    """An encoder that ships, loaded once for all pairs."""
+    return load_encoder(name)
 
 
 def peak_memory() -> float:

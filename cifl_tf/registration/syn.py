@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ def has_ants() -> bool:
     return importlib.util.find_spec("ants") is not None
 
 
-def register_syn(moving, fixed, seed: int = 0) -> np.ndarray:
+def register_syn(
+    moving, fixed, seed: int = 0, iterations: Sequence[int] = (40, 20, 0)
+) -> np.ndarray:
     """Register each pair by symmetric diffeomorphisms, without an affine step before.
 
     Mattes mutual information of 32 bins, three resolutions; otherwise the defaults of ANTsPy.
@@ -29,6 +32,7 @@ def register_syn(moving, fixed, seed: int = 0) -> np.ndarray:
         moving: (*shape) or (n, *shape, 1), intensities in [0, 1].
         fixed: the same shape.
         seed: of the random numbers of ANTs.
+        iterations: at a quarter, half and full resolution; by default those of ANTsPy.
 
     Returns:
         float32 (*shape, ndim), or (n, *shape, ndim) for batches, in voxels; for ``warp``.
@@ -43,13 +47,13 @@ def register_syn(moving, fixed, seed: int = 0) -> np.ndarray:
         raise ImportError(MISSING) from error
     moving, fixed, single = checked_pair(moving, fixed)
     displacements = [
-        _register_pair(ants, *pair, seed)
+        _register_pair(ants, *pair, seed, iterations)
         for pair in zip(moving[..., 0], fixed[..., 0], strict=True)
     ]
     return displacements[0] if single else np.stack(displacements)
 
 
-def _register_pair(ants, moving, fixed, seed):
+def _register_pair(ants, moving, fixed, seed, iterations):
     with tempfile.TemporaryDirectory() as folder:
         # Without a transform to start from, ANTs would first match the centers of mass.
         start = str(Path(folder) / "identity.mat")
@@ -61,6 +65,7 @@ def _register_pair(ants, moving, fixed, seed):
             initial_transform=start,
             syn_metric="mattes",
             syn_sampling=32,
+            reg_iterations=tuple(iterations),
             outprefix=f"{folder}/",
             random_seed=seed + 1,  # 0 is the time of day
         )

@@ -130,7 +130,6 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     known = nibabel.affines.from_matvec(flip @ TURN @ flip, flip @ SHIFT)
     np.savetxt(start, known)
     options = ["--stages", "deformable", "--initial", start, "--model", encoder]
-    options += ["--voxel-size", 10]
     out = tmp_path / "out"
     done = run_here("register", *options, "--out", out, files["moving"], files["fixed"])
     assert done.exit_code == 0, done.output

@@ -1,0 +1,102 @@
+"""Features of a volume from an encoder for slices, in all three planes side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.features.layers import L2Normalize
+from cifl_tf.images.intensity import is_air
+
+AXES = (0, 1, 2)
+BATCH_SIZE = 16  # slices
+
+
+def volume_features(
+    volume,
+    encoder: keras.Model,
+    remappings: Sequence[str] = (),
+    axes: Sequence[int] = AXES,
+) -> np.ndarray:
+    """Features of a volume, each channel with a mean square of one over what is not air.
+
+    An encoder for slices runs along each of the axes, and its channels stand side by side. It is
+    normalized over the volume then, not over each slice: near the end of a brain, where little is
+    in a slice, the features of a slice would grow.
+
+    Args:
+        volume: (x, y, z), intensities in [0, 1].
+        encoder: for slices or for volumes; see ``build_encoder``.
+        remappings: of copies over whose features the mean is taken; see ``FrozenFeatures``.
+        axes: those across the slices of an encoder for slices.
+
+    Returns:
+        float32 (x, y, z, C), or (x, y, z, C len(axes)) of an encoder for slices.
+
+    Raises:
+        ValueError: not a volume, an axis that it does not have, or unknown remappings.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> from cifl_tf.features.planes import volume_features
+        >>> encoder = cifl.Encoder.from_pretrained("shapes-2d")
+        >>> volume_features(np.random.rand(12, 10, 8), encoder).shape
+        (12, 10, 8, 48)
+    """
+    volume = np.asarray(volume, np.float32)
+    if volume.ndim != 3 or not np.isfinite(volume).all():
+        raise ValueError(
+            f"the volume has shape {volume.shape} and {np.sum(~np.isfinite(volume))} values that "
+            "are not finite; give (x, y, z) of finite ones"
+        )
+    if not axes or not set(axes) <= set(AXES):
+        raise ValueError(f"axes are {axes}; give some of {AXES}")
+    copies = FrozenFeatures(encoder, remappings).copies(tf.constant(volume))
+    inside = ~is_air(volume)
+    inside = inside if inside.any() else np.ones_like(inside)
+    network = _before_normalization(encoder)
+    call = _traced(network)
+    planes = len(axes) if len(network.input_shape) == 4 else 1
+    total = np.zeros((*volume.shape, planes * network.output_shape[-1]), np.float32)
+    for copy in copies:
+        features = _encoded(copy.numpy(), network, call, axes)
+        for channel in range(features.shape[-1]):  # one at a time, for the memory
+            square = np.mean(features[inside, channel] ** 2)
+            scale = len(copies) * np.sqrt(max(square, 1e-12))
+            total[..., channel] += features[..., channel] / scale
+    return total
+
+
+def _before_normalization(encoder):
+    """The network of an encoder without its last layer, where that normalizes."""
+    network = getattr(encoder, "encoder", encoder)
+    network = getattr(network, "network", network)
+    last = network.layers[-1]
+    if not isinstance(last, L2Normalize):
+        return network
+    inputs = last.input
+    return keras.Model(network.input, inputs[0] if isinstance(inputs, list | tuple) else inputs)
+
+
+def _traced(network):
+    """The network on batches of any size; the function goes with the call, and so its memory."""
+    image = tf.TensorSpec([None, *network.input_shape[1:]])
+    return tf.function(lambda image: network(image, training=False), input_signature=[image])
+
+
+def _encoded(volume, network, call, axes):
+    """Channels (x, y, z, C) of a volume (x, y, z)."""
+    if len(network.input_shape) == 5:
+        return call(tf.constant(volume[None, ..., None]))[0].numpy()
+    count = network.output_shape[-1]
+    features = np.empty((*volume.shape, count * len(axes)), np.float32)
+    for index, axis in enumerate(axes):
+        slices = np.moveaxis(volume, axis, 0)[..., None]
+        channels = features[..., count * index : count * (index + 1)]
+        target = np.moveaxis(channels, axis, 0)
+        for start in range(0, len(slices), BATCH_SIZE):
+            batch = slice(start, start + BATCH_SIZE)
+            target[batch] = call(tf.constant(slices[batch])).numpy()
+    return features

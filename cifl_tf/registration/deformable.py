@@ -1,0 +1,130 @@
+"""A fast deformable registration of two volumes on frozen features, with no trained network."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from cifl_tf._checks import COUNT
+from cifl_tf._compat import keras
+from cifl_tf.features.planes import volume_features
+from cifl_tf.images.intensity import is_air
+from cifl_tf.registration.demons import DemonsSettings, register_features
+from cifl_tf.registration.discrete import discrete_displacement
+from cifl_tf.registration.displacements import checked_pair
+
+MARGIN = 8  # voxels of air around the images that take part
+FILL = 2.0  # voxels, standard deviation of the mean that takes the place of air
+LEAST_SHARE = 1e-3
+
+
+def register_deformable(
+    moving,
+    fixed,
+    encoder: keras.Model,
+    remappings: Sequence[str] = ("inverted",),
+    settings: DemonsSettings | None = None,
+    num_components: int = 8,
+    intensities: bool = True,
+    search: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Register two volumes of any contrasts: a search, if asked for, and then Gauss-Newton steps.
+
+    The features of both images are reduced to their first principal components. Beside them stand
+    the intensities, which count by their squared correlation in windows, so that a contrast may be
+    inverted; see ``register_features``.
+
+    Args:
+        moving: (x, y, z), intensities in [0, 1].
+        fixed: the same shape.
+        encoder: for slices, which then runs in all three planes, or for volumes; see
+            ``build_encoder``.
+        remappings: see ``FrozenFeatures``.
+        settings: None for ``DemonsSettings()``.
+        num_components: of the features of both images that are compared; all, if there are fewer.
+        intensities: False leaves them out.
+        search: grid spacing and half width of ``discrete_displacement``, for images that lie far
+            apart; None for no search.
+
+    Returns:
+        float32 (x, y, z, 3) in voxels, on the grid of the fixed image; for ``warp``.
+
+    Raises:
+        ValueError: the images are not two volumes of one shape, are not finite, or are too small
+            for the scales; an unknown remapping; or a number is wrong.
+
+    Example:
+        >>> import cifl_tf as cifl, numpy as np
+        >>> from cifl_tf.registration.demons import DemonsSettings
+        >>> from cifl_tf.registration.deformable import register_deformable
+        >>> encoder = cifl.Encoder.from_pretrained("shapes-2d")
+        >>> image = np.random.default_rng(0).random((16, 16, 16))
+        >>> settings = DemonsSettings(scales=(2, 1), steps=(2, 1))
+        >>> register_deformable(image, image, encoder, settings=settings).shape
+        (16, 16, 16, 3)
+    """
+    moving, fixed, _ = checked_pair(moving, fixed)
+    if moving.ndim != 5 or len(moving) > 1:
+        raise ValueError(f"the images have shape {moving.shape[1:-1]}; give two volumes (x, y, z)")
+    COUNT.check("num_components", num_components)
+    moving, fixed = moving[0, ..., 0], fixed[0, ..., 0]
+    box = _bounding_box(~(is_air(moving) & is_air(fixed)))
+    moving_features, fixed_features = _principal(
+        volume_features(moving[box], encoder, remappings),
+        volume_features(fixed[box], encoder, remappings),
+        num_components,
+    )
+    initial = None
+    if search is not None:
+        spacing, half_width = search
+        initial = discrete_displacement(moving_features, fixed_features, spacing, half_width)
+    if intensities:
+        moving_features = _beside(moving_features, _without_air(moving[box]))
+        fixed_features = _beside(fixed_features, _without_air(fixed[box]))
+    found = register_features(moving_features, fixed_features, int(intensities), settings, initial)
+    # Air around the box moves with its edge: a jump there would fold.
+    around = [(one.start, size - one.stop) for one, size in zip(box, moving.shape, strict=True)]
+    return np.pad(found, [*around, (0, 0)], mode="edge")
+
+
+def _bounding_box(inside):
+    """The smallest box around what is inside and its margin, slices; all where nothing is."""
+    if not inside.any():
+        return tuple(slice(0, size) for size in inside.shape)
+    box = []
+    for axis, size in enumerate(inside.shape):
+        others = tuple(other for other in range(inside.ndim) if other != axis)
+        found = np.flatnonzero(inside.any(axis=others))
+        box.append(slice(max(0, found[0] - MARGIN), min(size, found[-1] + 1 + MARGIN)))
+    return tuple(box)
+
+
+def _beside(features, image):
+    """Features (x, y, z, C) and an image (x, y, z) as their last channel."""
+    return np.concatenate([features, image[..., None]], axis=-1)
+
+
+def _without_air(image):
+    """The image with air as the mean of what is near, so that the edge to air is no contrast."""
+    inside = ~is_air(image)
+    if not inside.any():
+        return image
+    share = gaussian_filter(inside.astype(np.float32), FILL)
+    total = gaussian_filter(np.where(inside, image, 0), FILL)
+    # Far away, where nothing is near, the mean of all.
+    mean = image[inside].mean()
+    filled = (total + LEAST_SHARE * mean) / (share + LEAST_SHARE)
+    return np.where(inside, image, filled).astype(np.float32)
+
+
+def _principal(moving, fixed, count):
+    """Both features (x, y, z, C) in their first principal components, (x, y, z, count)."""
+    if moving.shape[-1] <= count:
+        return moving, fixed
+    samples = [features.reshape(-1, features.shape[-1]) for features in (moving, fixed)]
+    mean = sum(one.mean(axis=0, dtype=float) for one in samples) / 2
+    square = sum(one.T @ one / len(one) for one in samples) / 2
+    _, vectors = np.linalg.eigh(square - np.outer(mean, mean))
+    basis = vectors[:, : -count - 1 : -1].astype(np.float32)
+    offset = (mean @ basis).astype(np.float32)
+    return moving @ basis - offset, fixed @ basis - offset

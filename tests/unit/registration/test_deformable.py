@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+import cifl_tf
+from cifl_tf.metrics import folding_fraction
+from cifl_tf.registration.deformable import register_deformable
+from cifl_tf.registration.demons import DemonsSettings
+
+SHAPE = (40, 36, 40)
+QUICK = DemonsSettings(scales=(2, 1), steps=(8, 6))
+
+
+@pytest.fixture
+def pair(rng):
+    """A ball of blobs in air, the inverted ball after a smooth displacement, and that."""
+    blobs = gaussian_filter(rng.normal(size=SHAPE), 2, mode="nearest")
+    blobs = 0.5 + 0.2 * blobs / blobs.std()
+    points = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
+    ball = np.linalg.norm(points, axis=-1) < 12
+    truth = gaussian_filter(rng.normal(size=(*SHAPE, 3)), (6, 6, 6, 0), mode="nearest")
+    truth *= 2 / np.abs(truth[ball]).max()
+    where = np.moveaxis(np.moveaxis(np.indices(SHAPE), 0, -1) + truth, -1, 0)
+    moved = map_coordinates(blobs, where, mode="nearest")
+    inside = map_coordinates(ball.astype(float), where, order=1) > 0.5
+    moving = np.where(ball, np.clip(blobs, 0.01, 1), 0)
+    fixed = np.where(inside, np.clip(1 - moved, 0.01, 1), 0)
+    return moving, fixed, truth, inside
+
+
+@pytest.mark.parametrize("search", [None, (2, 1)])
+def test_an_inverted_image_is_registered_without_folds(pair, search):
+    moving, fixed, truth, inside = pair
+    encoder = cifl_tf.Encoder.from_pretrained("shapes-2d")
+    found = register_deformable(moving, fixed, encoder, settings=QUICK, search=search)
+    assert found.shape == (*SHAPE, 3)
+    assert found.dtype == np.float32
+    error = np.abs(found - truth)[inside].mean() / np.abs(truth)[inside].mean()
+    assert error < 0.6
+    assert folding_fraction(found) < 1e-3
+
+
+def test_air_alone_stays(tiny_encoder):
+    air = np.zeros((12, 12, 12))
+    settings = DemonsSettings(scales=(1,), steps=(1,))
+    found = register_deformable(air, air, tiny_encoder, settings=settings)
+    np.testing.assert_array_equal(found, np.zeros((12, 12, 12, 3)))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "message"),
+    [
+        (((12, 12, 12), (12, 12, 11)), {}, "two of one shape"),
+        (((12, 12), (12, 12)), {}, "two volumes"),
+        (((12, 12, 12), (12, 12, 12)), {"num_components": 0}, "num_components"),
+        (((12, 12, 12), (12, 12, 12)), {"remappings": ("red",)}, "red"),
+    ],
+)
+def test_bad_input_is_told(tiny_encoder, shapes, options, message):
+    with pytest.raises(ValueError, match=message):
+        register_deformable(*map(np.ones, shapes), tiny_encoder, **options)
