@@ -60,6 +60,7 @@ class PairOptions:
         fixed_mask: image that is not 0 where the fixed image shows what to align.
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none.
+        fast: leave out the finest level of the deformable stage, which takes most of the time.
         voxel_size: size in mm at which to deform.
         moving_volume_index: which image of a 4D moving file.
         fixed_volume_index: which image of a 4D fixed file.
@@ -83,6 +84,7 @@ class PairOptions:
     moving_mask: Annotated[Path | None, Option(default="all but air", to_field=with_home)] = None
     fixed_mask: Annotated[Path | None, Option(default="all but air", to_field=with_home)] = None
     remappings: tuple[str, ...] = ("inverted",)
+    fast: bool = False
     voxel_size: Annotated[
         float | None,
         Option(

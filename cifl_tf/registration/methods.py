@@ -14,6 +14,7 @@ from cifl_tf.images.volumes import slice_axis
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.deformable import register_deformable
+from cifl_tf.registration.demons import DemonsSettings
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.instance import InstanceSettings, optimize_instance
 
@@ -157,6 +158,7 @@ class DeformableMethod:
     Attributes:
         encoder: for slices, which then runs in all three planes, or for volumes.
         remappings: see ``FrozenFeatures``.
+        settings: None for ``DemonsSettings()``.
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
@@ -169,6 +171,7 @@ class DeformableMethod:
 
     encoder: keras.Model
     remappings: tuple[str, ...] = ("inverted",)
+    settings: DemonsSettings | None = None
     ndim: ClassVar[int] = 3
 
     @property
@@ -180,7 +183,9 @@ class DeformableMethod:
         """Displacements (n, *spatial, 3) of pairs (n, *spatial, 1), and their inverses."""
         displacement = np.stack(
             [
-                register_deformable(one[..., 0], other[..., 0], self.encoder, self.remappings)
+                register_deformable(
+                    one[..., 0], other[..., 0], self.encoder, self.remappings, self.settings
+                )
                 for one, other in zip(moving, fixed, strict=True)
             ]
         )

@@ -20,11 +20,13 @@ from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.affine_registration import register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
+from cifl_tf.registration.demons import DemonsSettings
 from cifl_tf.registration.displacement_field import read_typed_labels
 from cifl_tf.registration.images import RegistrationResult, register_images
 from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
+FAST = DemonsSettings(scales=(4, 2), steps=(30, 25))
 LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
 
 
@@ -39,6 +41,7 @@ def register(
     moving_mask=None,
     fixed_mask=None,
     remappings: Sequence[str] = ("inverted",),
+    fast: bool = False,
     voxel_size: float | None = None,
     moving_volume_index: int | None = None,
     fixed_volume_index: int | None = None,
@@ -59,6 +62,7 @@ def register(
         moving_mask: image that is not 0 where the moving scan shows what to align.
         fixed_mask: the same of the fixed scan.
         remappings: see ``FrozenFeatures``.
+        fast: leave out the finest level of the deformable stage, which takes most of the time.
         voxel_size: of the deformable stage in mm; see ``register_images``.
         moving_volume_index: for a 4D moving image, which of them.
         fixed_volume_index: the same for the fixed image.
@@ -126,7 +130,7 @@ def register(
         warnings += _warnings(found)
     method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
-        method = DeformableMethod(deforming, tuple(remappings))
+        method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)
     started = time.perf_counter()
     result = register_images(
         moving,

@@ -144,6 +144,21 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     np.testing.assert_allclose(backward.TransformPoint(there), middle, atol=1.0)
 
 
+def test_fast_leaves_out_the_finest_level(scans, encoder, tmp_path, monkeypatch):
+    seen = []
+
+    def deform(moving, fixed, used, remappings, settings):
+        seen.append((remappings, None if settings is None else settings.scales))
+        return np.zeros((*fixed.shape, 3), np.float32)
+
+    monkeypatch.setattr("cifl_tf.registration.methods.register_deformable", deform)
+    common = [scans["fixed"], scans["T1w"], "--stages", "deformable", "--model", encoder]
+    assert run_here("register", *common, "--out", tmp_path / "default").exit_code == 0
+    more = ["--fast", "--remappings", "none"]
+    assert run_here("register", *common, *more, "--out", tmp_path / "fast").exit_code == 0
+    assert seen == [(("inverted",), None), ((), (4, 2))]
+
+
 def test_python_gives_the_same(scans, aligned, encoder):
     found = cifl_tf.register(
         scans["moving"], scans["fixed"], cifl_tf.load_encoder(encoder), stages="rigid"
