@@ -130,11 +130,15 @@ def register_affine(
     Journal of Medical Imaging 2014, there on intensities.
 
     Example:
-        >>> import cifl_tf as cifl
-        >>> from cifl_tf.registration import register_affine
-        >>> encoder = cifl.load_encoder("shapes-3d")
-        >>> found = register_affine("flair.nii.gz", "t1w.nii.gz", encoder)  # doctest: +SKIP
-        >>> found.affine.write("flair_to_t1w.mat")  # doctest: +SKIP
+        >>> import cifl_tf as cifl, nibabel, numpy as np
+        >>> from cifl_tf.registration import AffineSettings, register_affine
+        >>> brain = np.zeros((20, 20, 20))
+        >>> brain[4:16, 4:16, 4:16] = np.random.rand(12, 12, 12)
+        >>> scan = nibabel.Nifti1Image(brain, np.diag([4, 4, 4, 1]))
+        >>> levels = AffineSettings(voxel_sizes=(4.0,), iterations=(2,), radii=(2,), angles=(0.0,))
+        >>> found = register_affine(scan, scan, cifl.build_encoder(3, 2, 2), settings=levels)
+        >>> found.affine.matrix.shape
+        (4, 4)
     """
     started = time.perf_counter()
     settings = settings or AffineSettings()
