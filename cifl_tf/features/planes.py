@@ -1,5 +1,6 @@
 """Features of a volume from an encoder for slices, in all three planes side by side."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,14 +59,15 @@ def volume_features(
     inside = inside if inside.any() else np.ones_like(inside)
     network = _before_normalization(encoder)
     call = _traced(network)
-    planes = len(axes) if len(network.input_shape) == 4 else 1
-    total = np.zeros((*volume.shape, planes * network.output_shape[-1]), np.float32)
-    for copy in copies:
-        features = _encoded(copy.numpy(), network, call, axes)
-        for channel in range(features.shape[-1]):  # one at a time, for the memory
+    count = network.output_shape[-1]
+    turns = axes if len(network.input_shape) == 4 else [None]
+    total = np.zeros((*volume.shape, count * len(turns)), np.float32)
+    for copy, (turn, axis) in itertools.product(copies, enumerate(turns)):
+        features = _encoded(copy.numpy(), count, call, axis)
+        for channel in range(count):  # one at a time, for the memory
             square = np.mean(features[inside, channel] ** 2)
             scale = len(copies) * np.sqrt(max(square, 1e-12))
-            total[..., channel] += features[..., channel] / scale
+            total[..., count * turn + channel] += features[..., channel] / scale
     return total
 
 
@@ -86,17 +88,13 @@ def _traced(network):
     return tf.function(lambda image: network(image, training=False), input_signature=[image])
 
 
-def _encoded(volume, network, call, axes):
-    """Channels (x, y, z, C) of a volume (x, y, z)."""
-    if len(network.input_shape) == 5:
+def _encoded(volume, count, call, axis):
+    """Channels (x, y, z, count) of a volume (x, y, z), slice by slice unless ``axis`` is None."""
+    if axis is None:
         return call(tf.constant(volume[None, ..., None]))[0].numpy()
-    count = network.output_shape[-1]
-    features = np.empty((*volume.shape, count * len(axes)), np.float32)
-    for index, axis in enumerate(axes):
-        slices = np.moveaxis(volume, axis, 0)[..., None]
-        channels = features[..., count * index : count * (index + 1)]
-        target = np.moveaxis(channels, axis, 0)
-        for start in range(0, len(slices), BATCH_SIZE):
-            batch = slice(start, start + BATCH_SIZE)
-            target[batch] = call(tf.constant(slices[batch])).numpy()
-    return features
+    slices = np.moveaxis(volume, axis, 0)[..., None]
+    features = np.empty((*slices.shape[:-1], count), np.float32)
+    for start in range(0, len(slices), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        features[batch] = call(tf.constant(slices[batch])).numpy()
+    return np.moveaxis(features, 0, axis)

@@ -50,7 +50,7 @@ class DemonsSettings:
     """
 
     scales: tuple[int, ...] = (4, 2, 1)
-    steps: tuple[int, ...] = (30, 25, 15)
+    steps: tuple[int, ...] = (30, 25, 10)
     radius: int = 2
     step: float = 1.0
     neighborhood: float = 1.0
