@@ -56,6 +56,11 @@ class Cohort:
         """Number K of labels, background included."""
         return len(self.label_values)
 
+    @property
+    def channel_names(self) -> list[str]:
+        """Names of the K channels of a segmentation: "background", and those of the labels."""
+        return ["background", *self.label_names.values()]
+
     def __len__(self) -> int:
         return len(self.subjects)
 

@@ -1,6 +1,8 @@
 """How a study divides a dataset and cuts its subjects: the same for every script."""
 
+import dataclasses
 import math
+from typing import Any
 
 from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.datasets.views import View
@@ -45,3 +47,20 @@ def study_view(cohort: Cohort, num_slices: int) -> View:
 def study_contrasts(cohort: Cohort) -> list[str]:
     """T1w, on which networks are trained, its inversion, and the others of the dataset."""
     return ["T1w", "T1w:inverted", *(name for name in cohort.contrasts if name != "T1w")]
+
+
+def training_claim(config, train: Cohort, validation: Cohort) -> dict[str, Any]:
+    """What a training on subjects depends on, for ``train_in_folder``.
+
+    Args:
+        config: dataclass.
+        train: subjects.
+        validation: other subjects of the same dataset.
+    """
+    return {
+        **dataclasses.asdict(config),
+        "data": train.source,
+        "train": train.names,
+        "validation": validation.names,
+        "label_names": train.channel_names,
+    }

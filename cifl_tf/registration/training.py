@@ -1,6 +1,5 @@
 """Train a registration network in a folder, on pairs of subjects that share a contrast."""
 
-import dataclasses
 from functools import partial
 
 from cifl_tf._compat import keras
@@ -8,6 +7,7 @@ from cifl_tf.augmentation.intensity import make_intensity_augmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.datasets.splits import training_claim
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.models.files import REGISTRATION
 from cifl_tf.registration.config import RegistrationConfig
@@ -71,13 +71,7 @@ def train_registration(
             f"label_weight is {config.label_weight}, but the subjects have no labels; give 0, or a "
             "dataset with segmentations"
         )
-    claim = {
-        **dataclasses.asdict(config),
-        "data": train.source,
-        "train": train.names,
-        "validation": validation.names,
-        "label_names": ["background", *train.label_names.values()],
-    }
+    claim = training_claim(config, train, validation)
     monitor = "val_label_dice" if validation.num_labels > 1 else None
     goal = Goal(REGISTRATION_FILE, REGISTRATION, config.steps, monitor)
     fit = partial(_fit, config=config, train=train, validation=validation, verbose=verbose)
@@ -130,7 +124,7 @@ def _fit(folder, config, train, validation, verbose):
         verbose,
         validation_data=validation_pairs(
             images,
-            labels if validation.num_labels > 1 else None,
+            labels if folder.goal.monitor else None,
             names,
             validation.num_labels,
             config.batch_size,

@@ -1,6 +1,5 @@
 """Train a segmenter in a folder, and apply it to image files."""
 
-import dataclasses
 from functools import partial
 
 import tensorflow as tf
@@ -11,6 +10,7 @@ from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.augmentation.test_time import average_over_copies
 from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
+from cifl_tf.datasets.splits import training_claim
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.images.atomic import expanded
 from cifl_tf.models.files import SEGMENTER
@@ -67,11 +67,7 @@ def train_segmenter(
         ('background', 'WM', 'GM', 'CSF', 'THA')
     """
     claim = {
-        **dataclasses.asdict(config),
-        "data": train.source,
-        "train": train.names,
-        "validation": validation.names,
-        "label_names": _label_names(train),
+        **training_claim(config, train, validation),
         "label_values": train.label_values,
     }
     goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps, MONITOR, config.patience)
@@ -131,7 +127,7 @@ def _fit(folder, config, train, validation, verbose):
     product = Segmenter(
         average_over_copies(segmenter, config.flip_axis, config.zoom_factors),
         cohort_preprocessing(train, config.ndim, config.plane),
-        _label_names(train),
+        train.channel_names,
         train.label_values,
         _coverage(train, config),
         name="segmenter",
@@ -145,8 +141,3 @@ def _fit(folder, config, train, validation, verbose):
         # Whole volumes, also where training sees patches.
         validation_batch_size=1 if config.ndim == 3 else config.batch_size,
     )
-
-
-def _label_names(cohort):
-    """Of the channels of a segmenter."""
-    return ["background", *cohort.label_names.values()]

@@ -208,11 +208,12 @@ class TrainingFolder:
 
     Attributes:
         steps: optimization steps that were made before, from which the data are to go on.
+        goal: as given.
     """
 
     def __init__(self, out: Path, claim: Mapping, goal: Goal, progress: Progress):
         self.out, self.steps = out, progress.steps
-        self._claim, self._goal, self._progress = claim, goal, progress
+        self._claim, self.goal, self._progress = claim, goal, progress
 
     def keep_best(self, network: keras.Model | None = None) -> KeepBest:
         """The callback that saves the network by the goal's metric.
@@ -220,7 +221,7 @@ class TrainingFolder:
         Args:
             network: where it is not the model that is fitted but shares its weights.
         """
-        goal = self._goal
+        goal = self.goal
         history = self.out / HISTORY_FILE
         return KeepBest(self.out / goal.file, history, goal.monitor, goal.patience, network)
 
@@ -234,7 +235,7 @@ class TrainingFolder:
     ) -> None:
         """Claim the folder, and fit a model to the goal's steps, as ``fit_in_folder`` says."""
         claim_folder(self.out, self._claim)
-        steps, progress = self._goal.steps, self._progress
+        steps, progress = self.goal.steps, self._progress
         fit_in_folder(model, data, steps, self.out, callbacks, verbose, progress, **fit_arguments)
 
 
