@@ -14,21 +14,21 @@ that of medians, with its lowest and highest value over the turns.
 
 import argparse
 import importlib.util
-import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
+
 from cifl_tf._compat import ne
 from cifl_tf.datasets import stack_cohort, virtual_cohort
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.encoder import NUM_CONVOLUTIONS
 from cifl_tf.features.training import build_model
+from cifl_tf.images.memory import peak_memory
 from cifl_tf.registration.syn import register_syn
 
 IMAGE_2D, IMAGE_3D = (8, 160, 192, 1), (1, 80, 96, 80, 1)
@@ -150,15 +150,6 @@ def benchmark_registration(turns):
     seconds = np.median(times, axis=1) / count
     print(f"(d) seconds per pair of {size}: {seconds[0]:.2f} ours, {seconds[1]:.2f} SyN's")
     show_ratio("SyN's time over ours", times, 1, 0)
-
-
-def peak_memory():
-    """Highest resident memory of this process so far, in MB (Linux).
-
-    Not getrusage: that counts the parent's memory at the start too.
-    """
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
 
 def print_peak(which, ndim):

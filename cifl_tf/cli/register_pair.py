@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -99,11 +100,6 @@ class PairOptions:
         object.__setattr__(self, "stages", checked_stages(self.stages))
         checked_remappings(self.remappings)
 
-    @property
-    def has_matrix(self) -> bool:
-        """Whether a matrix is part of the result."""
-        return self.initial is not None or self.stages != (DEFORMABLE,)
-
 
 @command
 def pair_command(
@@ -152,31 +148,37 @@ def pair_command(
         write_registration(register(**{**given, **files}), folder, entry)
 
     many = moving.suffix.lower() == ".csv"
-    if many == (fixed is not None):
+    if many and fixed is not None:
+        raise ValueError("a CSV file of pairs names the fixed images itself; give it alone")
+    if not many and fixed is None:
         raise ValueError(
-            "a CSV file of pairs names the fixed images itself; give it alone"
-            if many
-            else "there is no fixed image; give the images to warp and to warp to, or a CSV file"
+            "there is no fixed image; give the images to warp and to warp to, or a CSV file"
         )
-    if not many:
-        chosen = [labels, options.initial, options.moving_mask, options.fixed_mask]
-        inputs = dict(zip(ROLES, [moving, fixed, *chosen], strict=True))
-        with registration_run(ctx, out, inputs, options.has_matrix, model=used) as entry:
+    given_files = [labels, options.initial, options.moving_mask, options.fixed_mask]
+    shared = {role: path for role, path in zip(ROLES[2:], given_files, strict=True) if path}
+    if fixed is not None:
+        files = {"moving": moving, "fixed": fixed, **shared}
+        with registration_run(ctx, out, files, has_matrix(files, options), model=used) as entry:
             work(entry, out)
         return
-    entries = pair_entries(moving, options, labels)
+    entries = pair_entries(moving, shared, options)
     with CommandRun(ctx, out, list(entries.values()), model=used) as run:
         folders = {id(entry): out / name for name, entry in entries.items()}
         run.each(lambda entry: work(entry, folders[id(entry)]))
 
 
-def pair_entries(file: Path, options: PairOptions, labels: Path | None) -> dict[str, Entry]:
+def has_matrix(files: Mapping[str, Path], options: PairOptions) -> bool:
+    """Whether a matrix is part of the result for files by their roles."""
+    return "initial" in files or options.stages != (DEFORMABLE,)
+
+
+def pair_entries(file: Path, shared: Mapping[str, Path], options: PairOptions) -> dict[str, Entry]:
     """The pairs of a CSV file, by their names.
 
     Args:
         file: its paths lead from its own folder.
-        options: may name files for all pairs.
-        labels: the same.
+        shared: files of all pairs, by their roles; those of the table come first.
+        options: of all pairs.
 
     Raises:
         ValueError: the file is no table of pairs, or a name is there twice.
@@ -192,8 +194,6 @@ def pair_entries(file: Path, options: PairOptions, labels: Path | None) -> dict[
             f"{file} has {len(table)} rows with the columns {', '.join(table)}; give the columns "
             "moving and fixed, and a row for each pair"
         )
-    chosen = [labels, options.initial, options.moving_mask, options.fixed_mask]
-    for_all = {role: path for role, path in zip(ROLES[2:], chosen, strict=True) if path}
     found: dict[str, Entry] = {}
     for row in table.to_dict("records"):
         cells = {role: row.get(role.replace(" ", "_"), "") for role in ROLES}
@@ -201,13 +201,12 @@ def pair_entries(file: Path, options: PairOptions, labels: Path | None) -> dict[
         unnamed = [role for role in ROLES[:2] if role not in given]
         if unnamed:
             raise ValueError(f"row {len(found) + 1} of {file} has no {unnamed[0]} image; name one")
-        files = for_all | given
+        files = {**shared, **given}
         stems = [files[role].name.removesuffix(suffix_of(files[role]) or "") for role in ROLES[:2]]
         name = row.get("name") or "_to_".join(stems)
         if name in found:
             raise ValueError(f"{file} has two pairs {name!r}; give others in the column name")
         if Path(name).name != name:
             raise ValueError(f"{file} has a pair {name!r}; give the name of a folder, without /")
-        matrix = "initial" in files or options.has_matrix
-        found[name] = registration_entry(files, matrix, name)
+        found[name] = registration_entry(files, has_matrix(files, options), name)
     return found

@@ -10,8 +10,7 @@ import typer
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.run_report import Entry
-
-LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
+from cifl_tf.registration.config import LARGEST_RESIDUAL
 
 Moving = Annotated[
     Path,

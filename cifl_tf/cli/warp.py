@@ -65,16 +65,17 @@ def warp_command(
     points are along right, anterior, superior (RAS), as nibabel's, if not --lps.
     """
     from cifl_tf.images.atomic import atomic_path
-    from cifl_tf.images.volumes import save_image
-    from cifl_tf.registration.chain import TransformChain, read_grid, read_table, warp_points
+    from cifl_tf.images.volumes import read_grid, save_image
+    from cifl_tf.registration.chain import TransformChain, read_table, warp_points
 
     entries = image_entries(images, out, [f"{WARPED}.nii.gz"])
+    tables = [image for image in images if image.suffix.lower() == POINTS]
     for entry, image in zip(entries, images, strict=True):
-        if image.suffix.lower() == POINTS:
+        if image in tables:
             entry.planned = [f"{image.stem}{WARPED}{POINTS}"]
     chain = TransformChain(transform, inverse)
     grid = chain.grid if like is None else read_grid(like)
-    if like is None and any(image.suffix.lower() != POINTS for image in images):
+    if like is None and len(tables) < len(images):
         if grid is None:
             raise ValueError("a matrix has no grid; give an image with --like")
         if inverse:

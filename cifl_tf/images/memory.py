@@ -2,8 +2,10 @@
 
 import math
 import os
+import re
 from pathlib import Path
 
+PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 UNITS = ("KB", "MB", "GB", "TB")
 # Of control groups, version 2 and 1: limit, usage, and what of the usage is only file cache.
 _VERSION_2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
@@ -30,6 +32,18 @@ def available_memory(root="/") -> int | None:
     if machine is None:
         return _whole_memory() if root == Path("/") else None
     return min([machine * 1024, *_left_by_groups(root)])
+
+
+def peak_memory() -> float | None:
+    """Most MB that this process had in memory so far; None where the system does not say.
+
+    Not getrusage: that counts the parent's memory at the start too.
+    """
+    try:
+        highest = PEAK.search(Path("/proc/self/status").read_text())
+    except OSError:  # not Linux
+        return None
+    return None if highest is None else int(highest[1]) / 1024
 
 
 def size_text(size: float) -> str:

@@ -14,6 +14,15 @@ def run_here(*arguments):
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
+def assert_one_line_error(done, message):
+    """A command ended with one line that a user understands, and printed nothing else."""
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("cifl: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
 def run_script_here(script, *arguments):
     """Run a script as Python runs it with these arguments."""
     with pytest.MonkeyPatch.context() as patch:

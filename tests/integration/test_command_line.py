@@ -13,7 +13,7 @@ import cifl_tf
 from cifl_tf.cli.demo import DEMO_STEPS
 from cifl_tf.features import pretrained
 from cifl_tf.features.config import TrainingConfig
-from command_runner import run_here
+from command_runner import assert_one_line_error, run_here
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "raw"
 AFFINE = np.array([[-2, 0, 0, 20], [0, 0, 2, -15], [0, 2, 0, -10], [0, 0, 0, 1]], np.float32)
@@ -282,14 +282,6 @@ def _broken_images(folder):
         "image.png": "does not end in",
         "missing.nii": "does not exist",
     }
-
-
-def assert_one_line_error(done, message):
-    assert done.exit_code == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("cifl: ")
-    assert done.stderr.count("\n") == 1
-    assert message in done.stderr
 
 
 def test_bad_images(model_folder, tmp_path):

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 import cifl_tf
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.registration.images import REGISTRATION_FILES
-from command_runner import run_here
+from command_runner import assert_one_line_error, run_here
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -183,10 +183,7 @@ def test_bad_choices(arguments, message, scans, encoder, tmp_path):
     arguments = [argument.format(**scans) for argument in arguments]
     out = tmp_path / "out"
     done = run_here("register", scans["moving"], scans["fixed"], "--out", out, *arguments)
-    assert done.exit_code == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("cifl: ")
-    assert message in line
+    assert_one_line_error(done, message)
     assert not out.exists()
 
 
@@ -238,9 +235,7 @@ def test_bad_tables_of_pairs(text, message, encoder, tmp_path):
     done = run_here(
         "register", tmp_path / "pairs.csv", "--out", tmp_path / "out", "--model", encoder
     )
-    assert done.exit_code == 1
-    (line,) = done.stderr.splitlines()
-    assert message in line
+    assert_one_line_error(done, message)
     assert not (tmp_path / "out").exists()
 
 

@@ -7,8 +7,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from cifl_tf.images.volumes import read_grid
 from cifl_tf.registration import Affine, Displacement, TransformChain
-from command_runner import run_here
+from command_runner import assert_one_line_error, run_here
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -34,8 +35,6 @@ def random_image(rng, turned):
 
 def random_field(rng, image):
     """A smooth displacement of some mm on the grid of an image."""
-    from cifl_tf.registration.chain import read_grid
-
     field = gaussian_filter(rng.standard_normal((*image.shape, 3)), (5, 5, 5, 0))
     return Displacement(4 * field / np.abs(field).max(), read_grid(image))
 
@@ -174,10 +173,7 @@ def test_bad_input_is_one_line(arguments, message, files, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     words = [word.format(**files) for word in arguments.split()]
     done = run_here("warp", *words, "--out", tmp_path / "out")
-    assert done.exit_code == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("cifl: ")
-    assert message in line
+    assert_one_line_error(done, message)
     assert not (tmp_path / "out").exists()
 
 
@@ -195,6 +191,5 @@ def test_bad_tables_of_points(text, message, files, tmp_path):
     done = run_here(
         "warp", tmp_path / "bad.csv", "--transform", files["matrix"], "--out", tmp_path / "out"
     )
-    assert done.exit_code == 1
-    assert message in done.stderr
+    assert_one_line_error(done, message)
     assert not (tmp_path / "out").exists()
