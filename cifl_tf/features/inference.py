@@ -149,9 +149,9 @@ def apply_network(
         )
     array = scaling(array)
     if array.ndim == 2:
-        return _run(array[..., None], network, 2, 2, batch_size, progress)[..., 0, :], None
+        return run_network(array[..., None], network, 2, batch_size, progress)[..., 0, :], None
     axis = slice_axis(array.shape, plane or "coronal")
-    return _run(array, network, ndim, axis, batch_size, progress), None
+    return run_network(array, network, axis, batch_size, progress), None
 
 
 def apply_to_volume(
@@ -183,7 +183,7 @@ def apply_to_volume(
             "network for slices"
         )
     array = preprocessing.scaling(volume.data)
-    return _run(array, network, ndim, axis, batch_size, progress), volume
+    return run_network(array, network, axis, batch_size, progress), volume
 
 
 def fit_voxel_size(
@@ -212,9 +212,19 @@ def fit_voxel_size(
     return volume
 
 
-def _run(array, network, ndim, axis, batch_size, progress):
-    """Channels (x, y, z, C) of an array (x, y, z) in [0, 1]."""
-    if ndim == 3:
+def run_network(
+    array, network: keras.Model, axis: int, batch_size: int = 8, progress: bool = False
+) -> np.ndarray:
+    """Channels (x, y, z, C) of an array (x, y, z) in [0, 1].
+
+    Args:
+        array: see above.
+        network: for volumes, or for slices, through which it then goes.
+        axis: across the slices.
+        batch_size: slices at a time.
+        progress: show a bar of the batches in a terminal.
+    """
+    if len(network.input_shape) == 5:
         return network.predict_on_batch(array[None, ..., None])[0]
     slices = np.moveaxis(array, axis, 0)[..., None]
     channels = np.empty((*slices.shape[:-1], network.output_shape[-1]), np.float32)

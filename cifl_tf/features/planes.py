@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.features.inference import run_network
 from cifl_tf.features.layers import L2Normalize
 from cifl_tf.images.intensity import is_air
 
@@ -58,12 +59,11 @@ def volume_features(
     inside = ~is_air(volume)
     inside = inside if inside.any() else np.ones_like(inside)
     network = _before_normalization(encoder)
-    call = _traced(network)
     count = network.output_shape[-1]
-    turns = axes if len(network.input_shape) == 4 else [None]
+    turns = axes if len(network.input_shape) == 4 else [0]
     total = np.zeros((*volume.shape, count * len(turns)), np.float32)
     for copy, (turn, axis) in itertools.product(copies, enumerate(turns)):
-        features = _encoded(copy.numpy(), count, call, axis)
+        features = run_network(copy.numpy(), network, axis, BATCH_SIZE)
         for channel in range(count):  # one at a time, for the memory
             square = np.mean(features[inside, channel] ** 2)
             scale = len(copies) * np.sqrt(max(square, 1e-12))
@@ -80,21 +80,3 @@ def _before_normalization(encoder):
         return network
     inputs = last.input
     return keras.Model(network.input, inputs[0] if isinstance(inputs, list | tuple) else inputs)
-
-
-def _traced(network):
-    """The network on batches of any size; the function goes with the call, and so its memory."""
-    image = tf.TensorSpec([None, *network.input_shape[1:]])
-    return tf.function(lambda image: network(image, training=False), input_signature=[image])
-
-
-def _encoded(volume, count, call, axis):
-    """Channels (x, y, z, count) of a volume (x, y, z), slice by slice unless ``axis`` is None."""
-    if axis is None:
-        return call(tf.constant(volume[None, ..., None]))[0].numpy()
-    slices = np.moveaxis(volume, axis, 0)[..., None]
-    features = np.empty((*slices.shape[:-1], count), np.float32)
-    for start in range(0, len(slices), BATCH_SIZE):
-        batch = slice(start, start + BATCH_SIZE)
-        features[batch] = call(tf.constant(slices[batch])).numpy()
-    return np.moveaxis(features, 0, axis)

@@ -45,6 +45,19 @@ class Volume:
     original: Grid
 
 
+def read_grid(image) -> Grid:
+    """The grid of an image, of a 4D one that of each of its volumes.
+
+    Args:
+        image: NIfTI or MGZ file, or nibabel image.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``read_volume``, but for its voxels.
+    """
+    opened, name = open_image(image)
+    return grid_of(opened, opened.shape[:3], name)
+
+
 @accepts_former()
 def read_volume(path, volume_index: int | None = None, voxel_size=None) -> Volume:
     """Read one 3D image, turn it to canonical orientation, and resample it if asked.

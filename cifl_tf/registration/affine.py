@@ -8,7 +8,8 @@ from nibabel.affines import apply_affine, from_matvec
 
 from cifl_tf.images.grid import RAS_TO_LPS, Grid
 from cifl_tf.registration.affine_files import read_affine, write_affine
-from cifl_tf.registration.displacement_field import Displacement, sampled_image
+from cifl_tf.registration.displacement_field import Displacement
+from cifl_tf.registration.sampling import sampled_image
 
 LPS = np.diag([*RAS_TO_LPS, 1.0])
 LEAST_VOLUME = 1e-6  # determinant of a matrix that can be inverted

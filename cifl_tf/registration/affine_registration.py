@@ -11,7 +11,7 @@ from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, check_fields
 from cifl_tf._compat import keras
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.images.grid import grid_at
-from cifl_tf.images.volumes import Volume, read_volume, resample_volume
+from cifl_tf.images.volumes import resample_volume
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.affine_scan import AffineScan
@@ -23,7 +23,7 @@ from cifl_tf.registration.affine_start import (
     rotations,
 )
 from cifl_tf.registration.block_matching import BLOCK, matched_matrix, similarity
-from cifl_tf.registration.displacement_field import read_typed_labels
+from cifl_tf.registration.sampling import as_volume, read_typed_labels
 
 STARTS = 3  # how many of the best are refined, beside that of the headers
 FINER = 0.9  # of the finest level: smaller voxels are resampled to it
@@ -102,6 +102,8 @@ def register_affine(
     remappings: Sequence[str] = ("inverted",),
     moving_mask=None,
     fixed_mask=None,
+    moving_window: tuple[float, float] | None = None,
+    fixed_window: tuple[float, float] | None = None,
     settings: AffineSettings | None = None,
 ) -> AffineResult:
     """Register two scans of a head or brain, of any contrast, orientation and place.
@@ -120,6 +122,8 @@ def register_affine(
         moving_mask: image that is not 0 where the moving scan shows what to register, on any grid;
             None for all but air.
         fixed_mask: the same of the fixed scan.
+        moving_window: see ``features_of``.
+        fixed_window: the same for the fixed scan.
         settings: None for ``AffineSettings()``.
 
     Raises:
@@ -147,8 +151,11 @@ def register_affine(
     extract = FrozenFeatures(encoder, remappings)
     finest = min(settings.voxel_sizes)
     moving_scan, fixed_scan = (
-        _scan(image, mask, extract, finest)
-        for image, mask in ((moving, moving_mask), (fixed, fixed_mask))
+        _scan(image, mask, window, extract, finest)
+        for image, mask, window in (
+            (moving, moving_mask, moving_window),
+            (fixed, fixed_mask, fixed_window),
+        )
     )
     pair = _Pair(moving_scan, fixed_scan, rigid, settings)
     matrix = pair.start() if initial is None else initial.matrix
@@ -218,9 +225,9 @@ class _Pair:
         return matrix
 
 
-def _scan(image, mask, extract, finest):
+def _scan(image, mask, window, extract, finest):
     """An image as the registration sees it, in voxels no smaller than those of the finest level."""
-    volume = image if isinstance(image, Volume) else read_volume(image)
+    volume = as_volume(image, "linear")
     sizes = voxel_sizes(volume.affine)
     wanted = tuple(finest if size < FINER * finest else None for size in sizes)
     if any(size is not None for size in wanted):
@@ -230,7 +237,8 @@ def _scan(image, mask, extract, finest):
             f"the image has {volume.data.shape} voxels of {finest:g} mm or more; give a volume of "
             f"at least {BLOCK} along every axis"
         )
-    scaled = preprocessing_of(extract.encoder).scaling(volume.data)
+    preprocessing = preprocessing_of(extract.encoder).with_choices(window=window)
+    scaled = preprocessing.scaling(volume.data)
     inside = None if mask is None else _mask_on(mask, volume)
     return AffineScan(volume, scaled, extract, inside)
 

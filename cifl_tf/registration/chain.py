@@ -9,18 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cifl_tf._notes import note
-from cifl_tf.images.grid import RAS_TO_LPS, Grid, grid_of
-from cifl_tf.images.nifti import READABLE, open_image, suffix_of
-from cifl_tf.images.volumes import Volume, read_volume
+from cifl_tf.images.grid import RAS_TO_LPS, Grid
+from cifl_tf.images.nifti import READABLE, suffix_of
 from cifl_tf.registration.affine import Affine
-from cifl_tf.registration.displacement_field import (
-    Displacement,
-    read_typed_labels,
-    sampled_image,
-)
+from cifl_tf.registration.config import LARGEST_RESIDUAL
+from cifl_tf.registration.displacement_field import Displacement
+from cifl_tf.registration.sampling import as_volume, sampled_image
 
 AXES = ["x", "y", "z"]
-LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
 
 
 class TransformChain:
@@ -82,11 +78,7 @@ class TransformChain:
             ValueError: the image cannot be used, is no label map, or an unknown order.
             FileNotFoundError: there is no such file.
         """
-        volume = image
-        if not isinstance(image, Volume):
-            volume = (
-                read_typed_labels(image) if order == "nearest" else read_volume(image, volume_index)
-            )
+        volume = as_volume(image, order, volume_index)
         original = volume.original
         seen = original.itk_affine @ np.linalg.inv(original.affine) @ volume.affine
         reached = self.map(replace(grid, affine=grid.itk_affine).points())
@@ -114,19 +106,6 @@ def read_transform(path) -> Affine | Displacement:
     """
     kind = Displacement if suffix_of(path, READABLE) else Affine
     return kind.from_file(path)
-
-
-def read_grid(image) -> Grid:
-    """The grid of an image, of a 4D one that of each of its volumes.
-
-    Args:
-        image: NIfTI or MGZ file, or nibabel image.
-
-    Raises:
-        ValueError, FileNotFoundError: as ``read_volume``, but for its voxels.
-    """
-    opened, name = open_image(image)
-    return grid_of(opened, opened.shape[:3], name)
 
 
 def warp_points(table: pd.DataFrame, chain: TransformChain, lps: bool = False) -> pd.DataFrame:

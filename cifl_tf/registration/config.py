@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # images take seconds to import
 
 # Of a volume whose warp is optimized: a head at 2 mm. 1.1 million voxels took 3.9 GB of memory.
 MOST_VOXELS = 1_500_000
+LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
 
 # Of the registration of two scans, see ``register``.
 RIGID, AFFINE, DEFORMABLE = STAGES = ("rigid", "affine", "deformable")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter
 
 from cifl_tf._checks import COUNT
 from cifl_tf._compat import keras
@@ -91,12 +91,11 @@ def _bounding_box(inside):
     """The smallest box around what is inside and its margin, slices; all where nothing is."""
     if not inside.any():
         return tuple(slice(0, size) for size in inside.shape)
-    box = []
-    for axis, size in enumerate(inside.shape):
-        others = tuple(other for other in range(inside.ndim) if other != axis)
-        found = np.flatnonzero(inside.any(axis=others))
-        box.append(slice(max(0, found[0] - MARGIN), min(size, found[-1] + 1 + MARGIN)))
-    return tuple(box)
+    (box,) = find_objects(inside.astype(np.uint8))
+    return tuple(
+        slice(max(0, one.start - MARGIN), min(size, one.stop + MARGIN))
+        for one, size in zip(box, inside.shape, strict=True)
+    )
 
 
 def _beside(features, image):

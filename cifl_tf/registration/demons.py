@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, VOXELS, check_fields
+from cifl_tf._checks import AT_LEAST_0, POSITIVE, VOXELS, check_fields
 from cifl_tf._compat import vxm
 from cifl_tf.registration.discrete import checked_features
 from cifl_tf.registration.displacements import checked_displacement
@@ -23,6 +23,7 @@ from cifl_tf.registration.separable import (
     resample_blocks,
     separable,
 )
+from cifl_tf.registration.settings import check_scales
 from cifl_tf.registration.similarity import average_pool
 
 FEATURE_VARIANCE, INTENSITY_VARIANCE = 1e-2, 1e-3  # in a window, that noise may have
@@ -60,14 +61,7 @@ class DemonsSettings:
     unsigned_weight: float = 1.0
 
     def __post_init__(self):
-        if len(self.scales) != len(self.steps) or not self.scales:
-            raise ValueError(
-                f"scales are {self.scales} and steps {self.steps}; give as many steps as scales, "
-                "and at least one of each"
-            )
-        for name in ("scales", "steps"):
-            for value in getattr(self, name):
-                COUNT.check(name, value)
+        check_scales(self)
         smooth = ("neighborhood", "fluid", "diffusion", "unsigned_weight")
         check_fields(
             self,

@@ -6,22 +6,18 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy.ndimage import map_coordinates
 
 from cifl_tf.images.grid import (
-    SPLINE_ORDERS,
     Grid,
     bring_onto,
     grid_of,
-    sampling_steps,
-    smooth_before_sampling,
     three_axes,
 )
-from cifl_tf.images.nifti import open_image
-from cifl_tf.images.volumes import Volume, read_label_volume, read_volume, save_image
+from cifl_tf.images.volumes import save_image
 from cifl_tf.images.warps import read_vectors, vector_image
 from cifl_tf.metrics import jacobian_determinant
-from cifl_tf.registration.displacements import ORDERS, invert_displacement
+from cifl_tf.registration.displacements import invert_displacement
+from cifl_tf.registration.sampling import sampled, sampled_image
 
 if TYPE_CHECKING:  # an affine gives displacements
     from cifl_tf.registration.affine import Affine
@@ -231,69 +227,3 @@ class Displacement:
         flat = displacement[..., wide].squeeze(tuple({0, 1, 2} - set(wide)))
         determinants = jacobian_determinant(flat).astype(np.float32)
         return self.grid.image(determinants.reshape(self.grid.shape))
-
-
-def sampled_image(
-    image,
-    grid: Grid,
-    reached,
-    steps,
-    order: str = "linear",
-    outside: float = 0.0,
-    volume_index: int | None = None,
-) -> nibabel.Nifti1Image:
-    """Sample an image, or its labels, where the points of a grid lie in it.
-
-    Args:
-        image: see ``Displacement.apply``, also for the last three.
-        grid: of the result.
-        reached: (x, y, z, 3) in mm, a point of the image for each of the grid.
-        steps: (4, 4), about the affine of these points, for the blur of what becomes coarser.
-
-    Raises:
-        ValueError, FileNotFoundError: as ``Displacement.apply``.
-    """
-    if order not in ORDERS:
-        raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
-    volume = image
-    if not isinstance(image, Volume):
-        nearest = order == "nearest"
-        volume = read_typed_labels(image) if nearest else read_volume(image, volume_index)
-    array = volume.data
-    if order == "linear":
-        array = smooth_before_sampling(
-            array.astype(np.float32, copy=False), sampling_steps(volume.affine, steps)
-        )
-    values = sampled(array, volume.affine, reached, order, outside)
-    return grid.image(values.reshape(grid.shape))
-
-
-def read_typed_labels(image) -> Volume:
-    """A label map in the type in which it is stored, where that holds whole numbers as they are.
-
-    Args:
-        image: NIfTI or MGZ file, or nibabel image.
-
-    Raises:
-        ValueError, FileNotFoundError: as ``read_label_volume``.
-    """
-    opened, _ = open_image(image)
-    volume = read_label_volume(opened)
-    dtype = opened.get_data_dtype()
-    if dtype.kind in "iu" and dtype.itemsize <= 4:
-        limits = np.iinfo(dtype)
-        if limits.min <= volume.data.min() and volume.data.max() <= limits.max:
-            return replace(volume, data=volume.data.astype(dtype))
-    return volume
-
-
-def sampled(array, affine, points, order, outside):
-    """Values of an array (x, y, z) at points (..., 3) in mm; None continues its edge."""
-    voxels = apply_affine(np.linalg.inv(affine), points)
-    values = map_coordinates(
-        array, np.moveaxis(voxels, -1, 0), order=SPLINE_ORDERS[order], mode="nearest"
-    )
-    if outside is not None:
-        last = np.array(array.shape) - 0.5
-        values[((voxels < -0.5) | (voxels > last)).any(axis=-1)] = outside
-    return values

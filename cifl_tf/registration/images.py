@@ -13,18 +13,20 @@ from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.figures.panels import central_slice, save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.grid import grid_at, grid_of
+from cifl_tf.images.grid import grid_at
 from cifl_tf.images.nifti import open_image
 from cifl_tf.images.volumes import (
     MOST_ANISOTROPIC,
     PLANES,
+    Volume,
+    read_grid,
     read_volume,
     save_image,
     slice_axis,
 )
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.config import MOST_VOXELS
-from cifl_tf.registration.displacement_field import Displacement, read_typed_labels
+from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.displacements import warp
 from cifl_tf.registration.methods import (
     DeformableMethod,
@@ -33,6 +35,7 @@ from cifl_tf.registration.methods import (
     NoDeformation,
     register_volumes,
 )
+from cifl_tf.registration.sampling import read_typed_labels
 
 FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
@@ -148,29 +151,44 @@ def register_images(
         >>> found.warped.shape, found.folded
         ((40, 38, 1), 0.0)
     """
-    if (
-        voxel_size is None
-        and isinstance(method, InstanceMethod | DeformableMethod | NoDeformation)
-        and method.ndim == 3
-    ):
-        voxel_size = optimization_voxel_size(fixed)
-    moving_volume, fixed_volume = (
+    return register_read(
         read_volume(moving, moving_volume_index),
         read_volume(fixed, fixed_volume_index),
+        method,
+        None if labels is None else read_typed_labels(labels),
+        voxel_size,
+        moving_window,
+        fixed_window,
+        affine,
     )
+
+
+def register_read(
+    moving_volume: Volume,
+    fixed_volume: Volume,
+    method: Method,
+    label_volume: Volume | None = None,
+    voxel_size=None,
+    moving_window: tuple[float, float] | None = None,
+    fixed_window: tuple[float, float] | None = None,
+    affine: Affine | None = None,
+) -> RegistrationResult:
+    """``register_images`` on images that were read, in their own voxel sizes."""
+    untrained = isinstance(method, InstanceMethod | DeformableMethod | NoDeformation)
+    if voxel_size is None and untrained and method.ndim == 3:
+        voxel_size = _affordable_voxel_size(fixed_volume.original)
     preprocessing, across = method.preprocessing, None
     if method.ndim == 2:
         across = slice_axis(fixed_volume.data.shape, preprocessing.plane or "coronal")
     fixed_volume = fit_voxel_size(fixed_volume, preprocessing, across, voxel_size)
-    label_volume = None if labels is None else read_typed_labels(labels)
     grid = grid_at(fixed_volume.affine, fixed_volume.data.shape)
     scaled = replace(
         moving_volume,
         data=preprocessing.with_choices(window=moving_window).scaling(moving_volume.data),
     )
-    affine = affine or Affine.identity()
+    before = np.asarray(Displacement.identity(grid).apply(scaled).dataobj)
     pair = (
-        np.asarray(affine.apply(scaled, grid).dataobj),
+        before if affine is None else np.asarray(affine.apply(scaled, grid).dataobj),
         preprocessing.with_choices(window=fixed_window).scaling(fixed_volume.data),
     )
     if np.ptp(pair[0]) == 0:
@@ -178,7 +196,7 @@ def register_images(
             "the moving image shows nothing where the fixed image lies; align them first "
             "(cifl register), or correct the affines in their headers"
         )
-    before = np.asarray(Displacement.identity(grid).apply(scaled).dataobj)
+    affine = affine or Affine.identity()
     forward, backward = (
         Displacement.from_voxels(field, grid) for field in register_volumes(*pair, method)
     )
@@ -218,9 +236,12 @@ def optimization_voxel_size(image) -> float | None:
         ValueError: the image cannot be used.
         FileNotFoundError: there is no such file.
     """
-    image, name = open_image(image)
-    shape = image.shape[:3]
-    sizes = voxel_sizes(grid_of(image, shape, name).affine)[: len(shape)]
+    return _affordable_voxel_size(read_grid(image))
+
+
+def _affordable_voxel_size(grid):
+    shape = grid.shape
+    sizes = voxel_sizes(grid.affine)[: len(shape)]
     if math.prod(shape) <= MOST_VOXELS and sizes.max() <= MOST_ANISOTROPIC * sizes.min():
         return None
     affordable = (np.multiply(shape, sizes).prod() / MOST_VOXELS) ** (1 / 3)

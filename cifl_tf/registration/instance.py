@@ -16,7 +16,8 @@ from cifl_tf._compat import keras, vxm
 from cifl_tf._former_names import accepts_former
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.registration.displacements import checked_displacement, checked_pair, compose, warp
-from cifl_tf.registration.separable import separable
+from cifl_tf.registration.separable import linear_matrix, separable
+from cifl_tf.registration.settings import check_scales
 from cifl_tf.registration.similarity import (
     average_pool,
     block_centers,
@@ -62,14 +63,7 @@ class InstanceSettings:
     int_steps: int = 7
 
     def __post_init__(self):
-        if len(self.scales) != len(self.steps) or not self.scales:
-            raise ValueError(
-                f"scales are {self.scales} and steps {self.steps}; give as many steps as scales, "
-                "and at least one of each"
-            )
-        for name in ("scales", "steps"):
-            for value in getattr(self, name):
-                COUNT.check(name, value)
+        check_scales(self)
         counts = ("spacing", "resolution", "int_steps")
         check_fields(
             self, smoothness=AT_LEAST_0, learning_rate=POSITIVE, **dict.fromkeys(counts, COUNT)
@@ -264,9 +258,8 @@ def _sampled(field, shape, scale, resolution):
     for size in shape:
         grid = math.ceil(size / resolution)
         centers = block_centers(size, scale)
-        position = np.clip((centers - (resolution - 1) / 2) / resolution, 0, grid - 1)
-        weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(grid)))
-        matrices.append(weights.astype(np.float32))
+        position = (centers - (resolution - 1) / 2) / resolution
+        matrices.append(linear_matrix(np.arange(grid), position))
     return resolution * separable(field, matrices)
 
 

@@ -30,6 +30,23 @@ def check_settings(settings) -> None:
     )
 
 
+def check_scales(settings) -> None:
+    """Refuse the ``scales`` and ``steps`` of settings that do not go together.
+
+    Raises:
+        ValueError: there are none, more of one than of the other, or one is no whole number
+            above 0.
+    """
+    if len(settings.scales) != len(settings.steps) or not settings.scales:
+        raise ValueError(
+            f"scales are {settings.scales} and steps {settings.steps}; give as many steps as "
+            "scales, and at least one of each"
+        )
+    for name in ("scales", "steps"):
+        for value in getattr(settings, name):
+            COUNT.check(name, value)
+
+
 def checked_shape(shape, encoder) -> tuple[int, ...]:
     """The shape of the images of a network as whole numbers.
 

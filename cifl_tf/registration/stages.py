@@ -1,19 +1,17 @@
 """Register any two scans of any contrast, in stages: rigid or affine, then deformable."""
 
 import functools
-import resource
-import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cifl_tf._compat import keras
-from cifl_tf._notes import note
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
-from cifl_tf.images.nifti import open_image
+from cifl_tf.images.memory import peak_memory
 from cifl_tf.images.volumes import read_volume
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
@@ -21,15 +19,31 @@ from cifl_tf.registration.affine_registration import register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.demons import DemonsSettings
-from cifl_tf.registration.displacement_field import read_typed_labels
-from cifl_tf.registration.images import RegistrationResult, register_images
+from cifl_tf.registration.images import RegistrationResult, register_read
 from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
+from cifl_tf.registration.sampling import read_typed_labels
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
 FAST = DemonsSettings(scales=(4, 2), steps=(30, 25))
 LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
 
 
+def _accepts_network(function):
+    """Make a function pass a call of before version 0.4, by a network, to ``register_arrays``."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        if isinstance(args[0] if args else kwargs.get("network"), keras.Model):
+            warnings.warn(
+                "register of a network is register_arrays now", DeprecationWarning, stacklevel=2
+            )
+            return register_arrays(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+@_accepts_network
 def register(
     moving,
     fixed,
@@ -90,9 +104,6 @@ def register(
         >>> bool(np.abs(found.affine.matrix[:3, 3] - [12, 0, 0]).max() < 2)
         True
     """
-    if isinstance(moving, keras.Model):
-        note("register(network, moving, fixed) is register_arrays now")
-        return register_arrays(moving, fixed, encoder)  # type: ignore[return-value]
     chosen = checked_stages(stages)
     if encoder is None:
         aligning, deforming = map(_shipped, ENCODERS)
@@ -100,15 +111,12 @@ def register(
         aligning = deforming = load_encoder(encoder) if isinstance(encoder, str) else encoder
     if initial is not None and not isinstance(initial, Affine):
         initial = Affine.from_file(initial)
-    moving, fixed = (open_image(image)[0] for image in (moving, fixed))
     volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
-    # What later stages would refuse is refused before the work of the first.
-    if labels is not None:
-        read_typed_labels(labels)
-    if voxel_size is not None:
+    label_volume = None if labels is None else read_typed_labels(labels)
+    if voxel_size is not None:  # refused before the work of the first stage, not after
         fit_voxel_size(volumes[1], preprocessing_of(deforming), None, voxel_size)
     report: dict[str, float] = {}
-    warnings: list[str] = []
+    doubts: list[str] = []
     affine = initial
     if RIGID in chosen or AFFINE in chosen:
         found = register_affine(
@@ -119,37 +127,26 @@ def register(
             remappings=remappings,
             moving_mask=moving_mask,
             fixed_mask=fixed_mask,
+            moving_window=moving_window,
+            fixed_window=fixed_window,
         )
         affine = found.affine
         report |= {
             "similarity before": found.before,
             "similarity after the matrix": found.after,
-            "matrix (s)": found.seconds,
-            "matrix, peak memory (MB)": peak_memory(),
+            **_costs("matrix", found.seconds),
         }
-        warnings += _warnings(found)
+        doubts += _doubts(found)
     method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
         method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)
     started = time.perf_counter()
-    result = register_images(
-        moving,
-        fixed,
-        method,
-        labels,
-        voxel_size,
-        moving_volume_index,
-        fixed_volume_index,
-        moving_window,
-        fixed_window,
-        affine,
+    result = register_read(
+        *volumes, method, label_volume, voxel_size, moving_window, fixed_window, affine
     )
     name = "warp" if DEFORMABLE in chosen else "resampling"
-    report |= {
-        f"{name} (s)": time.perf_counter() - started,
-        f"{name}, peak memory (MB)": peak_memory(),
-    }
-    return replace(result, affine=affine, report=report, warnings=tuple(warnings))
+    report |= _costs(name, time.perf_counter() - started)
+    return replace(result, affine=affine, report=report, warnings=tuple(doubts))
 
 
 @functools.cache
@@ -158,13 +155,14 @@ def _shipped(name):
     return load_encoder(name)
 
 
-def peak_memory() -> float:
-    """Most memory that this process has had so far, in MB."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / (2**20 if sys.platform == "darwin" else 2**10)
+def _costs(name, seconds):
+    """Seconds and memory of a stage, as far as they are known."""
+    memory = peak_memory()
+    known = {} if memory is None else {f"{name}, peak memory (MB)": memory}
+    return {f"{name} (s)": seconds, **known}
 
 
-def _warnings(found):
+def _doubts(found):
     """What makes the alignment of two scans doubtful."""
     scales = np.linalg.svd(found.affine.matrix[:3, :3], compute_uv=False)
     if found.after < max(LEAST_SIMILARITY, found.before):

@@ -52,3 +52,16 @@ def test_features_and_networks_of_before(tiny_encoder, rng):
     np.testing.assert_array_equal(found, expected)
     with pytest.warns(DeprecationWarning, match="passes of Registration is num_cascades"):
         assert cifl_tf.RegistrationNetwork(None, (16, 16), passes=2).num_cascades == 2
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_register_with_a_network_is_register_arrays(inverse, rng):
+    network = cifl_tf.Registration(None, (16, 16), num_filters=2, int_steps=1)
+    pair = rng.random((2, 16, 16)).astype(np.float32)
+    expected = cifl_tf.register_arrays(network, *pair, inverse=inverse)
+    for arguments, named in (((network, *pair), {}), ((), {"network": network})):
+        if named:
+            named |= {"moving": pair[0], "fixed": pair[1]}
+        with pytest.warns(DeprecationWarning, match="register_arrays now"):
+            found = cifl_tf.register(*arguments, **named, inverse=inverse)
+        np.testing.assert_array_equal(found, expected)

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from cifl_tf.features.pretrained import load_encoder
-from cifl_tf.registration import Affine, AffineSettings, register_affine
+from cifl_tf.registration import Affine, AffineSettings, affine_registration, register_affine
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -131,3 +131,22 @@ def test_bad_input_is_refused(encoder, phantom, tiny_encoder):
 def test_bad_settings_are_refused(options, match):
     with pytest.raises(ValueError, match=match):
         AffineSettings(**options)
+
+
+def test_windows_scale_the_intensities(encoder, phantom, monkeypatch):
+    brightest = []
+
+    class Seen(affine_registration.AffineScan):
+        def __init__(self, volume, scaled, *more):
+            brightest.append(np.mean(scaled == 1))
+            super().__init__(volume, scaled, *more)
+
+    monkeypatch.setattr(affine_registration, "AffineScan", Seen)
+    settings = AffineSettings(voxel_sizes=(8.0,), iterations=(1,), radii=(1,), angles=(0.0,))
+    register_affine(
+        phantom, phantom, encoder, moving_window=(0, 10), fixed_window=(0, 0.6), settings=settings
+    )
+    data = np.asarray(phantom.dataobj)
+    assert brightest[0] == 0
+    assert brightest[1] == pytest.approx(np.mean(data >= 0.6), abs=0.1)
+    assert brightest[1] > 0.05
