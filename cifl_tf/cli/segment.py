@@ -104,6 +104,7 @@ def apply_command(
     segmenter = load_segmenter(model)
     columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
+    label_names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
     endings = ["_dseg.nii.gz", *(["_probseg.nii.gz"] if probabilities else [])]
 
     def write(entry):
@@ -121,7 +122,7 @@ def apply_command(
         save_image(found.labels, labels)
         for file in rest:
             save_image(found.probabilities, file)
-        save_overlay(found.image, found.labels, picture)
+        save_overlay(found.image, found.labels, picture, label_names)
         counted = {BEYOND: found.slices_beyond} if segmenter.coverage else {}
         table.add(image, {**found.volumes, **counted})
         entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}

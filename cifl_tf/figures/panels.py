@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import nibabel
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -66,13 +65,6 @@ def central_slice(volume: np.ndarray, axis: int, share: float = 0.5) -> int:
     """
     mass = np.cumsum(volume.sum(tuple({0, 1, 2} - {axis})))
     return min(int(np.searchsorted(mass, share * mass[-1])), len(mass) - 1)
-
-
-def _with_three_axes(image):
-    """The image, of a slice as a volume of one."""
-    if image.ndim == 3:
-        return image
-    return nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine)
 
 
 def figure_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:

@@ -144,3 +144,39 @@ def test_an_overlay_shows_images_of_any_thickness(rng, tmp_path, shape, labelled
     assert picture.std() > 0.05
     colored = np.ptp(picture, axis=-1) > 0.1
     assert colored.any() == labelled
+
+
+def test_an_overlay_names_labels_in_colors_of_their_own(rng, tmp_path):
+    affine = np.diag([2, 2, 2, 1])
+    image = nibabel.Nifti1Image(rng.random((24, 24, 24)).astype(np.float32), affine)
+    labels = np.zeros((24, 24, 24), np.int16)
+    labels[4:12], labels[12:20] = 30, 7
+
+    def colors(label_map, label_names):
+        save_overlay(
+            image, nibabel.Nifti1Image(label_map, affine), tmp_path / "names.png", label_names
+        )
+        legend = (imread(tmp_path / "names.png")[..., :3] * 255).round().astype(int)[-60:]
+        return {tuple(color) for color in legend.reshape(-1, 3).tolist() if np.ptp(color) > 60}
+
+    names = {7: "gray matter", 30: "white matter", 2: "absent"}
+    blue, orange = ((31, 119, 180), (255, 127, 14))
+    assert {blue, orange} <= colors(labels, names)
+    # A label keeps its color where the others are absent.
+    assert orange in colors(np.where(labels == 7, 0, labels), names)
+    assert blue not in colors(np.where(labels == 7, 0, labels), names)
+
+
+def test_an_overlay_gives_places_in_mm_whatever_the_unit(rng, tmp_path):
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[8:12, 8:12, 8:12] = 1
+    pictures = []
+    for scale, unit in ((1, "mm"), (1000, "micron")):
+        images = []
+        for values in (np.linspace(0, 1, 8000).reshape(20, 20, 20).astype(np.float32), labels):
+            one = nibabel.Nifti1Image(values, np.diag([2 * scale, 2 * scale, 2 * scale, 1]))
+            one.header.set_xyzt_units(unit)
+            images.append(one)
+        save_overlay(*images, tmp_path / f"{unit}.png")
+        pictures.append(imread(tmp_path / f"{unit}.png"))
+    np.testing.assert_array_equal(*pictures)
