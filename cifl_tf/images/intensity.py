@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 LOWER, UPPER = 0.5, 99.5
 AIR_TOLERANCE = 1e-3  # of the range of intensities
@@ -23,6 +24,8 @@ HIGHEST_AIR_HU = -900.0
 LOWEST_BODY_HU, LOWEST_BONE_HU = -200.0, 200.0
 LEAST_SOFT_SHARE, LEAST_BONE_SHARE = 0.3, 0.005  # of the voxels of a body in CT
 BRAIN_WINDOW_HU = (0.0, 80.0)
+FILL = 2.0  # voxels, standard deviation of the mean that takes the place of air
+LEAST_SHARE = 1e-3  # of what is not air, beside which the mean of all counts little
 
 
 def is_air(image):
@@ -233,6 +236,27 @@ def rescale_intensity(
         [0.0, 0.5, 1.0]
     """
     return IntensityScaling(lower, upper, window)(image)
+
+
+def fill_air(image) -> np.ndarray:
+    """The image with air as the mean of what is near, so that the edge to air is no contrast.
+
+    Args:
+        image: intensities as ``rescale_intensity`` gives them, any shape.
+
+    Returns:
+        float32, the same shape. The mean is over a Gaussian of SD 2 voxels; far away from what is
+        not air it becomes the mean of all that is not. An image of air stays as it is.
+    """
+    image = np.asarray(image, np.float32)
+    inside = ~is_air(image)
+    if not inside.any():
+        return image
+    share = gaussian_filter(inside.astype(np.float32), FILL)
+    total = gaussian_filter(np.where(inside, image, 0), FILL)
+    mean = image[inside].mean()
+    filled = (total + LEAST_SHARE * mean) / (share + LEAST_SHARE)
+    return np.where(inside, image, filled).astype(np.float32)
 
 
 def _border(image):

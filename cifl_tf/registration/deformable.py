@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import find_objects, gaussian_filter
+from scipy.ndimage import find_objects
 
 from cifl_tf._checks import COUNT
 from cifl_tf._compat import keras
 from cifl_tf.features.planes import volume_features
-from cifl_tf.images.intensity import is_air
+from cifl_tf.images.intensity import fill_air, is_air
 from cifl_tf.registration.demons import DemonsSettings, register_features
 from cifl_tf.registration.discrete import discrete_displacement
 from cifl_tf.registration.displacements import checked_pair
 
 MARGIN = 8  # voxels of air around the images that take part
-FILL = 2.0  # voxels, standard deviation of the mean that takes the place of air
-LEAST_SHARE = 1e-3
 
 
 def register_deformable(
@@ -79,8 +77,8 @@ def register_deformable(
         spacing, half_width = search
         initial = discrete_displacement(moving_features, fixed_features, spacing, half_width)
     if intensities:
-        moving_features = _beside(moving_features, _without_air(moving[box]))
-        fixed_features = _beside(fixed_features, _without_air(fixed[box]))
+        moving_features = _beside(moving_features, fill_air(moving[box]))
+        fixed_features = _beside(fixed_features, fill_air(fixed[box]))
     found = register_features(moving_features, fixed_features, int(intensities), settings, initial)
     # Air around the box moves with its edge: a jump there would fold.
     around = [(one.start, size - one.stop) for one, size in zip(box, moving.shape, strict=True)]
@@ -101,19 +99,6 @@ def _bounding_box(inside):
 def _beside(features, image):
     """Features (x, y, z, C) and an image (x, y, z) as their last channel."""
     return np.concatenate([features, image[..., None]], axis=-1)
-
-
-def _without_air(image):
-    """The image with air as the mean of what is near, so that the edge to air is no contrast."""
-    inside = ~is_air(image)
-    if not inside.any():
-        return image
-    share = gaussian_filter(inside.astype(np.float32), FILL)
-    total = gaussian_filter(np.where(inside, image, 0), FILL)
-    # Far away, where nothing is near, the mean of all.
-    mean = image[inside].mean()
-    filled = (total + LEAST_SHARE * mean) / (share + LEAST_SHARE)
-    return np.where(inside, image, filled).astype(np.float32)
 
 
 def _principal(moving, fixed, count):

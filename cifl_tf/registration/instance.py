@@ -15,6 +15,7 @@ from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, check_fields
 from cifl_tf._compat import keras, vxm
 from cifl_tf._former_names import accepts_former
 from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.images.intensity import fill_air
 from cifl_tf.registration.displacements import checked_displacement, checked_pair, compose, warp
 from cifl_tf.registration.separable import linear_matrix, separable
 from cifl_tf.registration.settings import check_scales
@@ -22,6 +23,7 @@ from cifl_tf.registration.similarity import (
     average_pool,
     block_centers,
     gradient_penalty,
+    squared_local_ncc,
     voxel_cosine,
 )
 
@@ -40,6 +42,8 @@ class InstanceSettings:
         spacing: distance of the control points of the velocity at scale 1, in voxels; at scale s it
             is s times that.
         smoothness: weight of the mean square gradient of the velocity.
+        intensity_weight: of ``squared_local_ncc`` of the intensities beside the features, which
+            lets a contrast be inverted from place to place; 0 for features alone.
         learning_rate: of Adam, in voxels of the scale.
         resolution: voxel size of the velocity's own grid, in voxels.
         int_steps: squarings that integrate the velocity.
@@ -58,6 +62,7 @@ class InstanceSettings:
     steps: tuple[int, ...] = (40, 40, 40, 60)
     spacing: int = 2
     smoothness: float = 0.2
+    intensity_weight: float = 1.0
     learning_rate: float = 0.15
     resolution: int = 2
     int_steps: int = 7
@@ -66,7 +71,10 @@ class InstanceSettings:
         check_scales(self)
         counts = ("spacing", "resolution", "int_steps")
         check_fields(
-            self, smoothness=AT_LEAST_0, learning_rate=POSITIVE, **dict.fromkeys(counts, COUNT)
+            self,
+            learning_rate=POSITIVE,
+            **dict.fromkeys(("smoothness", "intensity_weight"), AT_LEAST_0),
+            **dict.fromkeys(counts, COUNT),
         )
 
 
@@ -86,9 +94,10 @@ def optimize_instance(
 
     At each scale both images are averaged over blocks and encoded, and a stationary velocity, cubic
     B-splines on a grid of control points, is optimized by Adam; the next scale adds a finer one to
-    it. The objective is one minus ``voxel_cosine`` of the features (of intensities, the mean square
-    difference relative to the variance of the fixed image), plus the smoothness. Encoding averaged
-    images beats averaging features: their signs cancel.
+    it. The objective is one minus ``voxel_cosine`` of the features, plus one minus
+    ``squared_local_ncc`` of the intensities, plus the smoothness; without an encoder, the mean
+    square difference of the intensities relative to the variance of the fixed image takes the place
+    of the first two. Encoding averaged images beats averaging features: their signs cancel.
 
     Args:
         moving: (*shape) or (n, *shape, 1), intensities in [0, 1].
@@ -134,10 +143,13 @@ def optimize_instance(
                 f"{moving.shape}; give one from a pair on the same grid"
             )
         moving = warp(moving, initial)
+    if encoder is None:
+        settings = dataclasses.replace(settings, intensity_weight=0.0)
     extract, shape = FrozenFeatures(encoder, remappings), moving.shape[1:-1]
+    num_channels = extract.num_features + (settings.intensity_weight > 0)
     compiled = ndim == 2 and len(moving) >= MANY_PAIRS
     optimizers = [
-        _optimizer(settings, shape, scale, steps, extract.num_features, compiled)
+        _optimizer(settings, shape, scale, steps, num_channels, compiled)
         for scale, steps in zip(settings.scales, settings.steps, strict=True)
     ]
     total = len(moving) * sum(settings.steps)
@@ -150,6 +162,12 @@ def optimize_instance(
 
     def optimize(pair):
         features = [features_at_scale(tf.stack(pair), extract, scale) for scale in settings.scales]
+        if settings.intensity_weight:
+            filled = tf.stack([fill_air(image) for image in pair])
+            features = [
+                tf.concat([one, average_pool(filled, scale)], axis=-1)
+                for one, scale in zip(features, settings.scales, strict=True)
+            ]
         return _optimize(features, shape, settings, optimizers, advance)
 
     # The operations on slices are too small to occupy more than one processor.
@@ -171,7 +189,10 @@ def features_at_scale(images: tf.Tensor, extract: FrozenFeatures, scale: int) ->
 
 
 def _optimize(features, shape, settings, optimizers, advance):
-    """Displacement (*shape, ndim) from features (2, *pooled shape, C) of moving and fixed."""
+    """Displacement (*shape, ndim) from features (2, *pooled shape, C) of moving and fixed.
+
+    Intensities are the last channel, if they have a weight.
+    """
     velocity = tf.zeros([1, *(math.ceil(size / settings.resolution) for size in shape), len(shape)])
     for pair, optimizer in zip(features, optimizers, strict=True):
         velocity = optimizer(velocity, pair, advance)
@@ -180,7 +201,7 @@ def _optimize(features, shape, settings, optimizers, advance):
 
 
 @functools.lru_cache(maxsize=64)
-def _optimizer(settings, shape, scale, steps, num_features, compiled):
+def _optimizer(settings, shape, scale, steps, num_channels, compiled):
     """The optimization at one scale, traced once for all pairs of one shape.
 
     A function of the velocity so far, the features, and what to call with the number of steps after
@@ -199,7 +220,8 @@ def _optimizer(settings, shape, scale, steps, num_features, compiled):
         warped = vxm.utils.transform(moving, sampled[0] / scale)[None]
         # In voxels of the image, whatever the resolution of the velocity.
         penalty = gradient_penalty(velocity)[0] * ndim * (resolution / 2) ** 2
-        return _dissimilarity(fixed[None], warped) + settings.smoothness * penalty
+        difference = _dissimilarity(fixed[None], warped, settings.intensity_weight)
+        return difference + settings.smoothness * penalty
 
     @tf.function(jit_compile=compiled or None)
     def run(start, features, first, last, *state):
@@ -225,7 +247,7 @@ def _optimizer(settings, shape, scale, steps, num_features, compiled):
     # Concrete, as TensorFlow warns of the tracing when many are made of the same lines.
     traced = run.get_concrete_function(
         tf.TensorSpec([1, *grid, ndim]),
-        tf.TensorSpec([2, *pooled, num_features]),
+        tf.TensorSpec([2, *pooled, num_channels]),
         *[tf.TensorSpec([], tf.int32)] * 2,
         *[control_points] * 3,
     )
@@ -241,10 +263,14 @@ def _optimizer(settings, shape, scale, steps, num_features, compiled):
     return optimize
 
 
-def _dissimilarity(fixed, warped):
-    if fixed.shape[-1] > 1:
+def _dissimilarity(fixed, warped, intensity_weight):
+    if fixed.shape[-1] == 1:
+        return tf.reduce_mean((fixed - warped) ** 2) / (tf.math.reduce_variance(fixed) + 1e-6)
+    if not intensity_weight:
         return 1 - voxel_cosine(fixed, warped)[0]
-    return tf.reduce_mean((fixed - warped) ** 2) / (tf.math.reduce_variance(fixed) + 1e-6)
+    cosine = voxel_cosine(fixed[..., :-1], warped[..., :-1])[0]
+    correlation = squared_local_ncc(fixed[..., -1:], warped[..., -1:])[0]
+    return 1 - cosine + intensity_weight * (1 - correlation)
 
 
 def _integrate(velocity, settings):

@@ -99,6 +99,42 @@ def local_ncc(
         >>> local_ncc(image, 3 * image + 2).numpy().round(1)
         array([1.], dtype=float32)
     """
+    covariance, variance_fixed, variance_warped = _window_moments(fixed, warped, window)
+    correlation = covariance * tf.math.rsqrt(variance_fixed * variance_warped + epsilon)
+    return tf.reduce_mean(correlation, list(range(1, correlation.shape.rank)))
+
+
+def squared_local_ncc(
+    fixed: tf.Tensor, warped: tf.Tensor, window: int = 5, noise: float = 1e-3
+) -> tf.Tensor:
+    """Squared correlation of each channel with the same channel, in a window around every voxel.
+
+    ``mean_{c, x} cov(f, w)^2 / ((var(f) + noise) (var(w) + noise))`` (Avants et al., Medical Image
+    Analysis 2008). So contrast may be inverted, and from place to place.
+
+    Args:
+        fixed: (batch, *spatial, channels).
+        warped: the same shape.
+        window: size in voxels, odd; at the border, what of it is in the image.
+        noise: variance that noise may have; keeps windows without signal at 0.
+
+    Returns:
+        (batch,), in [0, 1].
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from cifl_tf.registration.similarity import squared_local_ncc
+        >>> image = tf.random.uniform((1, 24, 24, 1))
+        >>> squared_local_ncc(image, 1 - image).numpy().round(1)
+        array([1.], dtype=float32)
+    """
+    covariance, variance_fixed, variance_warped = _window_moments(fixed, warped, window)
+    square = covariance**2 / ((variance_fixed + noise) * (variance_warped + noise))
+    return tf.reduce_mean(square, list(range(1, square.shape.rank)))
+
+
+def _window_moments(fixed, warped, window):
+    """Covariance of each channel with the same channel in windows, and both variances."""
     fixed, warped = tf.cast(fixed, tf.float32), tf.cast(warped, tf.float32)
     # The mean of a channel is taken off first: variance is a small difference of large numbers.
     spatial = list(range(1, fixed.shape.rank - 1))
@@ -112,8 +148,7 @@ def local_ncc(
     covariance = mean(fixed * warped) - mean_fixed * mean_warped
     variance_fixed = tf.maximum(mean(fixed**2) - mean_fixed**2, 0)
     variance_warped = tf.maximum(mean(warped**2) - mean_warped**2, 0)
-    correlation = covariance * tf.math.rsqrt(variance_fixed * variance_warped + epsilon)
-    return tf.reduce_mean(correlation, list(range(1, fixed.shape.rank)))
+    return covariance, variance_fixed, variance_warped
 
 
 def voxel_cosine(fixed: tf.Tensor, warped: tf.Tensor, epsilon: float = 1e-2) -> tf.Tensor:

@@ -26,6 +26,7 @@ MORE = (
             "local_ncc",
             "multiscale_mse",
             "soft_dice",
+            "squared_local_ncc",
             "voxel_cosine",
         )
     ),

@@ -10,6 +10,7 @@ from cifl_tf.images.intensity import (
     BEFORE_0_2,
     IntensityScaling,
     air_mask,
+    fill_air,
     find_background,
     is_air,
     is_hounsfield,
@@ -165,3 +166,20 @@ def test_no_border_no_background():
 def test_refuses_windows(window):
     with pytest.raises(ValueError, match=r"window is .*give the lowest and highest intensity"):
         IntensityScaling(window=window)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_filled_air_is_the_mean_of_what_is_near(rng, ndim):
+    image = np.zeros((24,) * ndim, np.float32)
+    image[4:12], image[12:20] = 0.2, 0.8
+    filled = fill_air(image)
+    np.testing.assert_array_equal(filled[4:20], image[4:20])
+    np.testing.assert_allclose(filled[2], 0.2, atol=0.02)
+    np.testing.assert_allclose(filled[-3], 0.8, atol=0.02)
+    far = np.zeros((60,) * ndim, np.float32)
+    far[20:24], far[24:28] = 0.2, 0.8
+    np.testing.assert_allclose(fill_air(far)[59], 0.5, atol=0.01)
+    # What inverts tissue, inverts what takes the place of air.
+    inverted = np.where(image > 0, 1 - image, 0)
+    np.testing.assert_allclose(fill_air(inverted), 1 - filled, atol=1e-5)
+    np.testing.assert_array_equal(fill_air(np.zeros(image.shape)), 0)

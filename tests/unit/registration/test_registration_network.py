@@ -244,6 +244,21 @@ def test_an_inverted_image_is_registered_as_the_image_itself(rng, tiny_encoder):
     np.testing.assert_allclose(inverted, same, atol=0.02)
 
 
+def test_intensities_beside_random_features_find_more_of_a_warp(rng, tiny_encoder):
+    shape = (61, 66)
+    moving = textures(rng, 1, shape)[0, ..., 0] * 0.9 + 0.05
+    truth = smooth(rng, shape, 1.5, 20)
+    fixed = 1 - warp(moving, truth)
+    errors = []
+    for weight in (0.0, 1.0):
+        settings = dataclasses.replace(
+            SETTINGS, scales=(4, 2), steps=(20, 20), intensity_weight=weight
+        )
+        found = optimize_instance(moving, fixed, tiny_encoder, settings=settings)
+        errors.append(np.linalg.norm(found - truth, axis=-1)[6:-6, 6:-6].mean())
+    assert errors[1] < 0.7 * errors[0]
+
+
 def test_pairs_of_one_shape_share_a_traced_function(rng):
     settings = dataclasses.replace(SETTINGS, scales=(2,), steps=(2,))
     images = textures(rng, 3)
@@ -306,6 +321,8 @@ def test_refuses(rng, tiny_encoder):
         optimize_instance(image, image, None, initial=np.zeros((3, 3, 2)))
     with pytest.raises(ValueError, match="as many steps as scales"):
         InstanceSettings(scales=(2, 1), steps=(3,))
+    with pytest.raises(ValueError, match="intensity_weight is -1"):
+        InstanceSettings(intensity_weight=-1)
     with pytest.raises(ValueError, match="order is 'cubic'"):
         warp(image, np.zeros((*SHAPE, 2)), "cubic")
     with pytest.raises(ValueError, match=r"shape \(4, 4, 3\)"):

@@ -11,30 +11,54 @@ from cifl_tf.registration.similarity import (
     local_ncc,
     multiscale_mse,
     soft_dice,
+    squared_local_ncc,
     voxel_cosine,
 )
 
 
-def slow_local_ncc(fixed, warped, window, epsilon):
-    """The mean over channels and voxels of the correlation in a window, one voxel at a time."""
+def slow_window_mean(fixed, warped, window, correlation):
+    """The mean over channels and voxels of what two windows give, one voxel at a time."""
     half = window // 2
     values = []
     for channel in range(fixed.shape[-1]):
         f, w = fixed[..., channel], warped[..., channel]
-        f, w = f - f.mean(), w - w.mean()
         for center in np.ndindex(f.shape):
             box = tuple(slice(max(0, at - half), at + half + 1) for at in center)
             a, b = f[box] - f[box].mean(), w[box] - w[box].mean()
-            values.append(np.mean(a * b) / np.sqrt(np.mean(a**2) * np.mean(b**2) + epsilon))
+            values.append(correlation(np.mean(a * b), np.mean(a**2), np.mean(b**2)))
     return np.mean(values)
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 11, 3), (2, 5, 6, 7, 2)])
-def test_local_ncc_is_that_of_a_slow_loop(rng, shape):
+@pytest.mark.parametrize(
+    ("fast", "slow"),
+    [
+        (
+            lambda f, w: local_ncc(f, w, window=5, epsilon=1e-4),
+            lambda covariance, first, second: covariance / np.sqrt(first * second + 1e-4),
+        ),
+        (
+            lambda f, w: squared_local_ncc(f, w, window=5, noise=0.1),
+            lambda covariance, first, second: covariance**2 / (first + 0.1) / (second + 0.1),
+        ),
+    ],
+    ids=["signed", "squared"],
+)
+def test_correlation_in_windows_is_that_of_a_slow_loop(rng, shape, fast, slow):
     fixed, warped = rng.normal(size=(2, *shape))
-    found = local_ncc(fixed, warped, window=5, epsilon=1e-4)
-    expected = [slow_local_ncc(f, w, 5, 1e-4) for f, w in zip(fixed, warped, strict=True)]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    expected = [slow_window_mean(f, w, 5, slow) for f, w in zip(fixed, warped, strict=True)]
+    np.testing.assert_allclose(fast(fixed, warped), expected, atol=1e-5)
+
+
+def test_squared_correlation_is_the_same_where_a_part_is_inverted(rng):
+    fixed, warped = rng.random((2, 1, 20, 20, 1))
+    half = np.where(np.arange(20)[:, None, None] < 10, 0.5, -1) * warped
+    far = squared_local_ncc(fixed[:, :7], warped[:, :7], noise=1e-9)
+    np.testing.assert_allclose(squared_local_ncc(fixed[:, :7], half[:, :7], noise=1e-9), far, 1e-4)
+    far = squared_local_ncc(fixed[:, 12:], warped[:, 12:], noise=1e-9)
+    np.testing.assert_allclose(
+        squared_local_ncc(fixed[:, 12:], half[:, 12:], noise=1e-9), far, 1e-4
+    )
 
 
 def test_local_ncc_looks_at_each_channel_alone(rng):
