@@ -17,7 +17,7 @@ from cifl_tf._checks import (
 from cifl_tf._former_names import accepts_former
 from cifl_tf._options import Option
 from cifl_tf.datasets.contrasts import checked_remappings
-from cifl_tf.features.pretrained import absolute_model
+from cifl_tf.features.pretrained import INTENSITY, absolute_model
 from cifl_tf.images.planes import PLANES, PlaneName
 
 if TYPE_CHECKING:  # images take seconds to import
@@ -56,6 +56,8 @@ class SegmentationConfig:
         center_label: name of the label on which the slices are centered. None for the middle.
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none. See ``FrozenFeatures``.
+        with_image: give the U-Net the image beside its features. Then random contrasts in training
+            help most, see ``random_contrast``.
         num_filters: channels of the U-Net at full resolution.
         batch_norm: normalize the channels after every level of the U-Net. None for volumes only,
             which do not begin to learn in large patches without it; see ``build_segmenter``.
@@ -81,9 +83,9 @@ class SegmentationConfig:
         seed: seed of weights, order, augmentation and the choice of subjects.
 
     Raises:
-        ValueError: the remappings name what there is not, or something twice, ``random_contrast``
-            is no share, zoom factors are out of range, there is no such plane or axis, or another
-            number is not positive, finite or whole.
+        ValueError: the remappings name what there is not, or something twice, the image is asked
+            for beside intensities, ``random_contrast`` is no share, zoom factors are out of range,
+            there is no such plane or axis, or another number is not positive, finite or whole.
 
     Example:
         >>> import cifl_tf as cifl
@@ -106,6 +108,7 @@ class SegmentationConfig:
     ] = None
     center_label: Annotated[str | None, Option(default="the middle")] = None
     remappings: tuple[str, ...] = ("inverted",)
+    with_image: bool = False
     num_filters: int = 16
     batch_norm: Annotated[bool | None, Option(default="for volumes only")] = None
     steps: int = 2000
@@ -133,6 +136,11 @@ class SegmentationConfig:
             object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
         if self.batch_norm is None:
             object.__setattr__(self, "batch_norm", self.ndim == 3)
+        if self.with_image and self.encoder == INTENSITY:
+            raise ValueError(
+                f"with_image is True, but encoder is {INTENSITY!r}, which is the image already; "
+                "give another encoder, or leave with_image out"
+            )
         counts = dict.fromkeys(("steps", "batch_size", "num_filters", "patience"), COUNT)
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **counts)
         check_given(self, voxel_size=POSITIVE, num_slices=COUNT, cached_copies=COUNT, patch=COUNT)

@@ -19,6 +19,7 @@ def build_segmenter(
     num_levels: int = 4,
     remappings: Sequence[str] = (),
     batch_norm: bool = False,
+    with_image: bool = False,
 ) -> keras.Model:
     """Build a network from an image of any size to label probabilities.
 
@@ -33,6 +34,7 @@ def build_segmenter(
         num_levels: resolutions of the U-Net.
         remappings: see ``FrozenFeatures``.
         batch_norm: normalize the channels after every level of the U-Net, over batch and space.
+        with_image: the U-Net gets the image beside the features.
 
     Input and output shape:
         image (batch, *spatial, 1), intensities in [0, 1]; probabilities
@@ -40,7 +42,7 @@ def build_segmenter(
 
     Raises:
         ValueError: the encoder has another number of dimensions, there are too few labels, or
-            unknown remappings.
+            unknown remappings, or there is no encoder whose features the image could be beside.
 
     Example:
         >>> import cifl_tf as cifl, numpy as np
@@ -57,7 +59,7 @@ def build_segmenter(
             "give an encoder of the same dimensions"
         )
     image = keras.Input((*[None] * ndim, 1), name="image")
-    extract = FrozenFeatures(encoder, remappings, name="features")
+    extract = FrozenFeatures(encoder, remappings, with_image, name="features")
     features = PadToMultiple(2 ** (num_levels - 1), name="pad")(extract(image))
     # neurite prints the name of its last activation.
     with contextlib.redirect_stdout(io.StringIO()):

@@ -87,6 +87,7 @@ def _fit(folder, config, train, validation, verbose):
         config.num_filters,
         remappings=config.remappings,
         batch_norm=bool(config.batch_norm),
+        with_image=config.with_image,
     )
     images, labels = cohort_arrays(train, config.contrast, config)
     held_out = cohort_arrays(validation, config.contrast, config)

@@ -57,6 +57,16 @@ def test_mean_over_the_features_of_all_copies(encoders, rng, shape, remappings):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_the_image_itself_is_the_last_channel(encoders, rng, shape):
+    encoder, image = encoders[len(shape)], stripped(rng, 2, *shape)
+    both = FrozenFeatures(encoder, ("inverted",), with_image=True)
+    found = both(image)
+    assert both.num_features == found.shape[-1] == encoder.output_shape[-1] + 1
+    np.testing.assert_array_equal(found[..., :-1], FrozenFeatures(encoder, ("inverted",))(image))
+    np.testing.assert_array_equal(found[..., -1:], image)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_the_inversion_makes_an_image_and_its_inversion_the_same(encoders, rng, shape):
     image = stripped(rng, 1, *shape)
     inverted = np.where(image > 0, 1 - image, 0).astype(np.float32)

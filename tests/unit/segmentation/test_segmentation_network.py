@@ -70,10 +70,12 @@ def test_only_the_unet_learns(tiny_encoder, rng):
 
 
 @pytest.mark.parametrize(("ndim", "shape"), [(2, (19, 30)), (3, (9, 10, 11))])
-@pytest.mark.parametrize("baseline", [False, True])
-def test_any_size_and_reload(ndim, shape, baseline, tmp_path, rng):
-    encoder = None if baseline else cifl_tf.build_encoder(ndim, 3, 2)
-    segmenter = build_segmenter(encoder, 4, ndim, 2, num_levels=3, remappings=("inverted",))
+@pytest.mark.parametrize("seen", ["features", "image", "both"])
+def test_any_size_and_reload(ndim, shape, seen, tmp_path, rng):
+    encoder = None if seen == "image" else cifl_tf.build_encoder(ndim, 3, 2)
+    segmenter = build_segmenter(
+        encoder, 4, ndim, 2, 3, remappings=("inverted",), with_image=seen == "both"
+    )
     image = rng.random((2, *shape, 1)).astype(np.float32)
     probabilities = segmenter(image)
     assert probabilities.shape == (2, *shape, 4)
@@ -108,6 +110,8 @@ def test_segmenter_errors(tiny_encoder):
         build_segmenter(tiny_encoder, 4, ndim=3)
     with pytest.raises(ValueError, match="num_labels is 1"):
         build_segmenter(tiny_encoder, 1)
+    with pytest.raises(ValueError, match="with_image is True, but there is no encoder"):
+        build_segmenter(None, 4, with_image=True)
     with pytest.raises(ValueError, match=r"remappings are .'t2'"):
         build_segmenter(tiny_encoder, 4, remappings=("t2",))
 

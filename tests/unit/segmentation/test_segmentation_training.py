@@ -39,6 +39,8 @@ def test_config_errors():
         SegmentationConfig("intensity", random_contrast=1.5)
     with pytest.raises(ValueError, match=r"zoom_factors are \(1\.0,\)"):
         SegmentationConfig("intensity", zoom_factors=(1,))
+    with pytest.raises(ValueError, match="encoder is 'intensity', which is the image already"):
+        SegmentationConfig("intensity", with_image=True)
     with pytest.raises(ValueError, match="copies is 0"):
         SegmentationConfig("intensity", cached_copies=0)
     for name in ("steps", "batch_size", "learning_rate", "num_filters", "patience"):
