@@ -31,7 +31,8 @@ LARGEST_RESIDUAL = 0.5  # mm, of an inverse that is worth no words
 # Of the registration of two scans, see ``register``.
 RIGID, AFFINE, DEFORMABLE = STAGES = ("rigid", "affine", "deformable")
 
-SimilarityName = Literal["image", "features"]
+SimilarityName = Literal["image", "features", "labels"]
+SyntheticName = Literal["subjects", "shapes"]
 LossName = Literal["mse", "multiscale-mse", "ncc"]
 
 
@@ -46,6 +47,10 @@ class RegistrationConfig:
         encoder: a name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the
             paper's baseline.
         contrast: the one contrast to train on, such as T1w. See ``Subject.image``.
+        synthetic: train on images of random contrasts, made from the label maps of the 'subjects'
+            or from random 'shapes' (SynthMorph style). The loss then compares labels alone, with a
+            weight of 1 where none is given, and ``contrast`` only chooses the best epoch; see
+            ``synthetic_pairs``. None for the images of the subjects.
         ndim: 2 for slices, 3 for volumes.
         voxel_size: resample all images to this size in mm before. See ``Cohort.resampled``; None
             for their own size, which must be the same then.
@@ -91,6 +96,7 @@ class RegistrationConfig:
         str, Option(default="shapes-2d or shapes-3d", kind=str | None, to_field=absolute_model)
     ]
     contrast: str = "T1w"
+    synthetic: Annotated[SyntheticName | None, Option(default="images of the subjects")] = None
     ndim: int = 2
     voxel_size: Annotated[float | None, Option(default="their own, which must be the same")] = None
     plane: PlaneName = "coronal"
@@ -120,6 +126,10 @@ class RegistrationConfig:
         check_choice("loss", self.loss, get_args(LossName))
         if self.batch_size == 0:
             object.__setattr__(self, "batch_size", 6 if self.ndim == 2 else 1)
+        if self.synthetic is not None:
+            check_choice("synthetic", self.synthetic, get_args(SyntheticName))
+            object.__setattr__(self, "similarity", "labels")
+            object.__setattr__(self, "label_weight", self.label_weight or 1.0)
         counts = ("num_slices", "steps", "batch_size")
         check_fields(self, learning_rate=POSITIVE, seed=SEED, **dict.fromkeys(counts, COUNT))
         check_given(self, voxel_size=POSITIVE)

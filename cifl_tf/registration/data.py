@@ -1,12 +1,18 @@
 """Pairs of subjects for the training of a registration network."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import tensorflow as tf
 from nibabel.affines import voxel_sizes
 
 from cifl_tf._notes import note
-from cifl_tf._random_keys import key_of
+from cifl_tf._random_keys import key_of, split_key
+from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Cohort
+from cifl_tf.synthesis.shapes import shape_maps
+
+NUM_SHAPES = 16  # labels of the maps of random shapes
 
 
 def pair_data(
@@ -70,6 +76,57 @@ def validation_pairs(
     """
     data = tf.data.Dataset.from_tensor_slices(_moved_onto(_positions(names), 1)).batch(batch_size)
     return data.map(_gather(images, labels, num_labels, None)).prefetch(2)
+
+
+def shape_pairs(
+    shape: Sequence[int], batch_size: int, seed: int = 0, start: int = 0
+) -> tf.data.Dataset:
+    """Endless batches of pairs of label maps: random shapes, deformed in two ways.
+
+    Args:
+        shape: two or three sizes in voxels.
+        batch_size: pairs per batch.
+        seed: of shapes and deformations.
+        start: number of the first batch, to go on where an earlier run ended.
+
+    Returns:
+        Elements as ``pair_data`` with labels, with ``NUM_SHAPES`` of them, and images of zeros.
+    """
+    deform = SpatialAugmentation()
+    maps = shape_maps(shape, NUM_SHAPES, seed=seed, start=start * batch_size).batch(batch_size)
+
+    def pair(step, maps):
+        blank = tf.zeros_like(maps, tf.float32)
+        deformed = (deform(blank, maps, seed=key)[1] for key in split_key(key_of(seed, 1, step), 2))
+        return (blank, blank), tuple(tf.one_hot(one[..., 0], NUM_SHAPES) for one in deformed)
+
+    return maps.enumerate(start).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def synthetic_pairs(
+    pairs: tf.data.Dataset, paint: Callable, seed: int = 0, start: int = 0
+) -> tf.data.Dataset:
+    """The pairs with images that are made from their label maps, each in a random contrast.
+
+    So a network learns to align what has the same label, whatever the contrast (Hoffmann et al.,
+    SynthMorph, IEEE Transactions on Medical Imaging 2022).
+
+    Args:
+        pairs: batches as those of ``pair_data`` with labels; their images go.
+        paint: see ``label_painter``.
+        seed: of the contrasts.
+        start: number of the first batch.
+    """
+
+    def painted(step, element):
+        _, labels = element
+        maps = [tf.argmax(one, axis=-1, output_type=tf.int32)[..., None] for one in labels]
+        keys = split_key(key_of(seed, 2, step), 2)
+        images = [paint(one, seed=key) for one, key in zip(maps, keys, strict=True)]
+        return tuple(images), labels
+
+    data = pairs.enumerate(start).map(painted, num_parallel_calls=tf.data.AUTOTUNE)
+    return data.prefetch(2)
 
 
 def warn_of_different_spaces(cohort: Cohort) -> None:

@@ -47,7 +47,7 @@ class Registration(PairModel):
         shape: two or three sizes of the images in voxels.
         remappings: see ``FrozenFeatures``.
         similarity: what the loss compares: "image", the images themselves, for training pairs that
-            share a contrast (the network's inputs are features all the same), or "features".
+            share a contrast (the network sees features all the same), "features" or "labels" alone.
         smoothness: weight of the mean square gradient of the velocity (of the displacement, where
             ``int_steps`` is 0), in voxels of its grid.
         label_weight: weight of one minus the Dice of the labels, where the dataset gives labels.

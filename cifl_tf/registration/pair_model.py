@@ -73,13 +73,16 @@ class PairModel(keras.Model, abc.ABC):
         features = self._features(seen)
         displacement, fields = self._passes(seen[0], features, count, training)
         # A gradient through the features' values would not pass the encoder anyway.
-        moving, fixed = images if self._settings["similarity"] == "image" else features
+        compared = self._settings["similarity"]
+        moving, fixed = features if compared == "features" else images
         warped = warp_batch(moving, displacement)
         # The mean, because a loss by its name, such as "mse", gives one value per voxel.
         similarity = tf.reduce_mean(keras.losses.get(self.loss)(fixed, warped))
         penalties = [gradient_penalty(tf.cast(field, tf.float32)) for field in fields]
         smoothness = tf.reduce_mean(penalties)
-        loss = similarity + self._settings["smoothness"] * smoothness
+        loss = self._settings["smoothness"] * smoothness
+        if compared != "labels":
+            loss += similarity
         values = {"similarity": similarity, "smoothness": smoothness}
         if labels is not None:
             moving_labels, fixed_labels = (tf.cast(one, tf.float32) for one in labels)

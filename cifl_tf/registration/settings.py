@@ -3,7 +3,7 @@
 from cifl_tf._checks import AT_LEAST_0, COUNT, Number, check_choice, check_fields
 
 REGISTRATION_FILE = "registration.keras"
-SIMILARITIES = ("image", "features")
+SIMILARITIES = ("image", "features", "labels")
 MULTIPLE = 16  # of the sizes that voxelmorph's U-Net takes
 MAX_INT_STEPS, MAX_PASSES = 30, 100  # each is a part of the graph; 7 and 1 are usual
 
@@ -15,10 +15,15 @@ def check_settings(settings) -> None:
         settings: an object with the arguments of the network that are numbers, and its similarity.
 
     Raises:
-        ValueError: an unknown similarity, a negative weight, or a number that is not finite or
-            whole, too low or too high.
+        ValueError: an unknown similarity, a negative weight, labels without a weight that are all
+            the loss compares, or a number that is not finite or whole, too low or too high.
     """
     check_choice("similarity", settings.similarity, SIMILARITIES)
+    if settings.similarity == "labels" and settings.label_weight == 0:
+        raise ValueError(
+            "similarity is 'labels', but label_weight is 0, so the loss compares nothing; give a "
+            "weight above 0"
+        )
     check_fields(
         settings,
         smoothness=AT_LEAST_0,

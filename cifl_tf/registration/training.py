@@ -11,10 +11,20 @@ from cifl_tf.datasets.splits import training_claim
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.models.files import REGISTRATION
 from cifl_tf.registration.config import RegistrationConfig
-from cifl_tf.registration.data import _arrays, pair_data, validation_pairs, warn_of_different_spaces
+from cifl_tf.registration.data import (
+    NUM_SHAPES,
+    _arrays,
+    pair_data,
+    shape_pairs,
+    synthetic_pairs,
+    validation_pairs,
+    warn_of_different_spaces,
+)
 from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.registration.network import Registration
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
+from cifl_tf.synthesis.appearance import Appearance
+from cifl_tf.synthesis.pairs import label_painter
 from cifl_tf.training.folder import cosine_adam, require_memory, train_in_folder
 from cifl_tf.training.progress import Goal
 
@@ -66,7 +76,8 @@ def train_registration(
                 f"the {name} subjects are {list(cohort.names)}, but pairs are of different "
                 "subjects; give at least two"
             )
-    if config.label_weight > 0 and train.num_labels < 2:
+    labelled = config.label_weight > 0 and config.synthetic != "shapes"
+    if labelled and train.num_labels < 2:
         raise ValueError(
             f"label_weight is {config.label_weight}, but the subjects have no labels; give 0, or a "
             "dataset with segmentations"
@@ -102,20 +113,28 @@ def _fit(folder, config, train, validation, verbose):
     channels = 2 * network.extract.num_features + 3 * config.num_filters
     require_memory(config.batch_size, network.shape, channels)
     network.compile(cosine_adam(config), LOSSES[config.loss]())
-    network.intensity_augmentation = make_intensity_augmentation(
-        config.intensity_augmentation, config.random_contrast
-    )
-    network.intensity_seed = config.seed
-    data = pair_data(
-        images,
-        labels if config.label_weight > 0 else None,
-        names,
-        train.num_labels,
-        config.batch_size,
-        SpatialAugmentation() if config.augment else None,
-        seed=config.seed,
-        start=folder.steps,
-    )
+    if config.synthetic is None:
+        network.intensity_augmentation = make_intensity_augmentation(
+            config.intensity_augmentation, config.random_contrast
+        )
+        network.intensity_seed = config.seed
+    when = {"seed": config.seed, "start": folder.steps}
+    if config.synthetic == "shapes":
+        data = shape_pairs(network.shape, config.batch_size, **when)
+        paint = label_painter(network.shape, NUM_SHAPES, Appearance())
+    else:
+        data = pair_data(
+            images,
+            labels if config.label_weight > 0 else None,
+            names,
+            train.num_labels,
+            config.batch_size,
+            SpatialAugmentation() if config.augment else None,
+            **when,
+        )
+        paint = label_painter(network.shape, train.num_labels)
+    if config.synthetic is not None:
+        data = synthetic_pairs(data, paint, **when)
     images, labels, names = _arrays(validation, config)
     folder.fit(
         network,

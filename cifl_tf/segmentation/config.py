@@ -46,7 +46,7 @@ class SegmentationConfig:
             paper's baseline.
         contrast: the one contrast to train on, such as T1w. See ``Subject.image``.
         synthetic: train on images made from the label maps instead (SynthSeg style). Each has a
-            random contrast, and ``contrast`` only chooses the best epoch; see ``SYNTHETIC_LOOK``.
+            random contrast, and ``contrast`` only chooses the best epoch; see ``label_painter``.
         ndim: 2 for slices, 3 for volumes.
         voxel_size: resample all images to this size in mm before. See ``Cohort.resampled``; None
             for their own size, which must be the same then.

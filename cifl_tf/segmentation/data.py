@@ -11,7 +11,6 @@ from cifl_tf.augmentation.patches import RandomPatch
 from cifl_tf.datasets import Cohort
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.segmentation.config import SegmentationConfig
-from cifl_tf.synthesis.pairs import Appearance, PairSynthesizer
 
 
 def training_data(
@@ -109,11 +108,6 @@ def cache_features(
     return features, labels
 
 
-# Of images made from label maps: more noise than shapes need, for the tissue that labels leave out,
-# and air as black as in a skull-stripped image (Billot et al., Medical Image Analysis 2023).
-SYNTHETIC_LOOK = Appearance(noise_std=(0.0, 35.0), zero_background=1.0)
-
-
 def cohort_arrays(
     cohort: Cohort, contrast: str, config: SegmentationConfig
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -127,8 +121,3 @@ def cohort_arrays(
 
 def _coverage(cohort, config):
     return config.view.coverage(cohort, config.contrast)
-
-
-def _painter(shape, num_labels):
-    """The function from label maps to images of random contrasts."""
-    return PairSynthesizer(shape, num_labels, appearance=SYNTHETIC_LOOK).render

@@ -17,7 +17,6 @@ from cifl_tf.models.files import SEGMENTER
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.data import (
     _coverage,
-    _painter,
     cache_features,
     cohort_arrays,
     training_data,
@@ -26,6 +25,7 @@ from cifl_tf.segmentation.loading import SEGMENTER_FILE, as_segmenter
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.network import build_segmenter, without_features
 from cifl_tf.segmentation.segmenter import Segmenter
+from cifl_tf.synthesis.pairs import label_painter
 from cifl_tf.training.folder import cosine_adam, require_memory, train_in_folder
 from cifl_tf.training.progress import Goal
 
@@ -106,7 +106,7 @@ def _fit(folder, config, train, validation, verbose):
         augmentation=SpatialAugmentation(flip_axis=config.flip_axis),
         intensity=None if config.synthetic else intensity,
         seed=config.seed,
-        render=_painter(painted, train.num_labels) if config.synthetic else None,
+        render=label_painter(painted, train.num_labels) if config.synthetic else None,
     )
     if config.cached_copies is None:
         fitted = segmenter

@@ -7,7 +7,7 @@ in one place of each class; the functions that use them are deterministic.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -216,3 +216,24 @@ class PairSynthesizer(keras.layers.Layer):
             "warp_scale": self.warp_scale,
             "appearance": dataclasses.asdict(self.appearance),
         }
+
+
+# More noise than shapes need, for the tissue that labels leave out, and air as black as in a
+# skull-stripped image.
+BRAIN_APPEARANCE = Appearance(noise_std=(0.0, 35.0), zero_background=1.0)
+
+
+def label_painter(
+    shape: Sequence[int], num_labels: int, appearance: Appearance = BRAIN_APPEARANCE
+) -> Callable:
+    """The function from label maps to images of random contrasts, ``PairSynthesizer.render``.
+
+    For training on images that are made from the label maps of brains (Billot et al., SynthSeg,
+    Medical Image Analysis 2023; Hoffmann et al., SynthMorph, IEEE TMI 2022).
+
+    Args:
+        shape: of the label maps, two or three sizes in voxels.
+        num_labels: labels, the background 0 included.
+        appearance: of the images.
+    """
+    return PairSynthesizer(shape, num_labels, appearance=appearance).render

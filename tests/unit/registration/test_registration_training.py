@@ -10,11 +10,19 @@ from cifl_tf.datasets import Subject, make_cohort, stack_cohort, virtual_cohort
 from cifl_tf.registration import training as registration_training
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import RegistrationConfig
-from cifl_tf.registration.data import pair_data, validation_pairs
+from cifl_tf.registration.data import (
+    NUM_SHAPES,
+    pair_data,
+    shape_pairs,
+    synthetic_pairs,
+    validation_pairs,
+)
 from cifl_tf.registration.displacements import warp
 from cifl_tf.registration.loading import load_registration
 from cifl_tf.registration.similarity import soft_dice
 from cifl_tf.registration.training import train_registration
+from cifl_tf.synthesis.appearance import Appearance
+from cifl_tf.synthesis.pairs import label_painter
 from cifl_tf.training.callbacks import KeepBest, read_history
 
 NAMES = ["a", "a", "b", "b", "c", "c"]
@@ -174,6 +182,68 @@ def test_only_the_network_sees_other_intensities(cohort, config, tmp_path, monke
     ]
 
 
+def test_synthetic_pairs_are_of_the_labels_and_of_contrasts_of_their_own():
+    labels = np.zeros((4, 24, 22, 1), np.int32)
+    labels[:2, 6:18, 5:12], labels[2:, 4:12, 5:16], labels[:, 14:20, 13:20] = 1, 1, 2
+    pairs = pair_data(labels / 9, labels, ["a", "a", "b", "b"], 3, batch_size=3)
+    paint = label_painter(
+        (24, 22), 3, Appearance(noise_std=(0, 0), blur_std=(0, 0), thickness_std=0, bias_std=(0, 0))
+    )
+    first, second = list(synthetic_pairs(pairs, paint, seed=1).take(2))
+    for given, (images, maps) in zip(pairs.take(2), (first, second), strict=True):
+        for image, one_hot, expected in zip(images, maps, given[1], strict=True):
+            np.testing.assert_array_equal(one_hot, expected)
+            assert image.shape == (3, 24, 22, 1)
+            for one, label_map in zip(image.numpy(), one_hot.numpy(), strict=True):
+                for label in range(3):
+                    inside = one[..., 0][label_map[..., label] == 1]
+                    assert not inside.size or np.ptp(inside) < 1e-3
+    values = {float(image.numpy()[0].mean()) for images, _ in (first, second) for image in images}
+    assert len(values) == 4
+    # What follows does not depend on where a training begins.
+    later = next(iter(synthetic_pairs(pairs.skip(1), paint, seed=1, start=1)))
+    np.testing.assert_array_equal(later[0][0], second[0][0])
+
+
+def test_shapes_are_deformed_in_two_ways():
+    batches = list(shape_pairs((40, 44), batch_size=2, seed=3).take(2))
+    for _, (moving, fixed) in batches:
+        assert moving.shape == fixed.shape == (2, 40, 44, NUM_SHAPES)
+        overlap = np.mean(moving.numpy().argmax(-1) == fixed.numpy().argmax(-1))
+        assert 0.3 < overlap < 0.97
+    later = next(iter(shape_pairs((40, 44), batch_size=2, seed=3, start=1)))
+    np.testing.assert_array_equal(later[1][0], batches[1][1][0])
+
+
+@pytest.mark.parametrize("synthetic", ["subjects", "shapes"])
+def test_training_on_synthetic_pairs(cohort, config, tmp_path, monkeypatch, synthetic):
+    seen = {}
+
+    def fit(network, data, *_, **__):
+        images, labels = next(iter(data))
+        seen.update(
+            network=network, images=images, labels=labels, change=network.intensity_augmentation
+        )
+        network.compile("adam", "mse")
+        # The images say nothing to the loss: only the smoothness and the overlap count.
+        logs = network.train_on_batch(images, labels, return_dict=True)
+        expected = 0.3 * logs["smoothness"] + 1 - logs["label_dice"]
+        assert logs["loss"] == pytest.approx(expected, rel=1e-4)
+
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", fit)
+    monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
+    train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
+    config = dataclasses.replace(config, label_weight=0.0, synthetic=synthetic)
+    train_registration(tmp_path / "registration", config, train, validation)
+    assert seen["change"] is None
+    settings = seen["network"].get_config()
+    assert (settings["similarity"], settings["label_weight"]) == ("labels", 1.0)
+    count = NUM_SHAPES if synthetic == "shapes" else train.num_labels
+    for image, one_hot in zip(seen["images"], seen["labels"], strict=True):
+        assert image.shape == (2, *seen["network"].shape, 1)
+        assert one_hot.shape == (2, *seen["network"].shape, count)
+
+
 def test_volumes_without_labels_keep_the_last_network(config, tmp_path):
     whole = virtual_cohort(4, seed=0, resolution=12)
     unlabelled = make_cohort([Subject(one.name, one.images, brain="image") for one in whole])
@@ -214,6 +284,10 @@ def test_refuses(cohort, config, tmp_path):
             dataclasses.replace(config, **{name: -1})
     with pytest.raises(ValueError, match="loss is 'mae'"):
         dataclasses.replace(config, loss="mae")
+    with pytest.raises(ValueError, match="synthetic is 'brains'"):
+        dataclasses.replace(config, synthetic="brains")
+    with pytest.raises(ValueError, match="label_weight is 0, so the loss compares nothing"):
+        dataclasses.replace(config, similarity="labels", label_weight=0)
     with pytest.raises(ValueError, match="remappings are"):
         dataclasses.replace(config, remappings=("t2",))
     with pytest.raises(ValueError, match=r"random_contrast is 1\.5"):
