@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from tqdm import tqdm
 
-from cifl_tf._notes import recorded_notes
+from cifl_tf._notes import note, recorded_notes
 from cifl_tf.cli.errors import REPORT, mendable, said
 from cifl_tf.cli.html_report import check_html, write_html
-from cifl_tf.cli.output_folder import FIGURES, check_files
+from cifl_tf.cli.output_folder import FIGURES, check_files, done_before
 from cifl_tf.cli.run_report import (
     DONE,
     FAILED,
@@ -58,6 +58,7 @@ class CommandRun:
         self.overwrite = bool(ctx.params.get("overwrite"))
         self.debug = bool(ctx.find_root().params.get("debug"))
         self._start = time.monotonic()
+        self._earlier: list[dict] = []
         parents = (self.folder, *self.folder.parents)
         self._made = [path for path in parents if not path.exists()]
 
@@ -65,10 +66,10 @@ class CommandRun:
         clear_leftovers(self.folder)
         clear_leftovers(self.folder / FIGURES)
         with locked(self.folder):
-            runs = read_runs(self.folder)
-            check_files(self.folder, self.report, runs, self.overwrite)
+            self._earlier = read_runs(self.folder)
+            check_files(self.folder, self.report, self._earlier, self.overwrite)
             check_html(self.folder, self.overwrite)
-            write_runs(self.folder, [*runs, dataclasses.asdict(self.report)])
+            write_runs(self.folder, [*self._earlier, dataclasses.asdict(self.report)])
         return self
 
     def __exit__(self, kind, error, trace):
@@ -105,18 +106,25 @@ class CommandRun:
             if entry.outcome != PENDING:
                 self._store()
 
-    def each(self, work: Callable[[Entry], None]) -> None:
+    def each(self, work: Callable[[Entry], None], again: bool = True) -> None:
         """Do some work for every input, also when it fails for some.
 
         The first planned file of every input that was done is printed.
 
+        Args:
+            work: on an input.
+            again: do it also where an earlier run did the same, see ``done_before``.
+
         Raises:
             typer.Exit: with status 1, where some failed; standard error names them.
         """
+        if not again:
+            self._keep()
         for entry in tqdm(self.report.inputs, unit="image", disable=None):
-            # The record holds the error.
-            with contextlib.suppress(Exception), self.doing(entry):
-                work(entry)
+            if entry.outcome == PENDING:
+                # The record holds the error.
+                with contextlib.suppress(Exception), self.doing(entry):
+                    work(entry)
             if entry.outcome == DONE:
                 tqdm.write(str(self.folder / entry.planned[0]))
         self.end()
@@ -137,6 +145,19 @@ class CommandRun:
             typer.echo(f"cifl: {_with_name(entry)}", err=True)
         if failed:
             raise typer.Exit(1)
+
+    def _keep(self):
+        """Take what an earlier run did as it is."""
+        entries = self.report.inputs
+        for index, entry in enumerate(entries):
+            entries[index] = done_before(self.folder, self.report, entry, self._earlier) or entry
+        kept = sum(entry.outcome == DONE for entry in entries)
+        if kept:
+            note(
+                f"{kept} of {len(entries)} were done before and stay as they are; --overwrite does "
+                "them again"
+            )
+            self._store()
 
     def _versions(self, entry):
         """What tells a file that was written again from the one before, by name."""

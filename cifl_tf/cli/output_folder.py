@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cifl_tf.cli.run_report import PENDING, Entry, RunReport, digest, settings
+from cifl_tf.cli.run_report import DONE, PENDING, Entry, RunReport, digest, settings
 from cifl_tf.images.atomic import expanded
 
 MOST_NAMED = 3  # files, in one message
@@ -45,7 +45,7 @@ def image_entries(
     """
     entries: dict[str, Entry] = {}
     for image in images:
-        stem = _stem(image)
+        stem = stem_of(image)
         if stem in entries:
             raise ValueError(
                 f"{entries[stem].input['image']} and {image} would both become "
@@ -100,6 +100,48 @@ def check_files(folder, report: RunReport, runs: Iterable[Mapping], overwrite: b
         )
 
 
+def done_before(folder, report: RunReport, entry: Entry, runs: Iterable[Mapping]) -> Entry | None:
+    """What an earlier run recorded of an input, where the run would make the same of it again.
+
+    That is, the same command of the same version, with the same options, did it last, nobody has
+    changed its files, and neither the inputs nor files of the options, such as a model, are newer.
+
+    Args:
+        folder: of the results.
+        report: of the run.
+        entry: of the run, of the input.
+        runs: earlier ones into the folder.
+    """
+    folder = Path(folder)
+    for run in reversed([*runs]):
+        found = [one for one in run["inputs"] if one["input"] == entry.input]
+        if found and run["command"] == report.command:
+            break
+    else:
+        return None
+    last = Entry(**found[-1])
+    mine, before = ({**settings(one)} for one in (report.options, run["options"]))
+    versions = [one.get("cifl_tf") for one in (report.versions, run["versions"])]
+    if last.outcome != DONE or mine != before or versions[0] != versions[1]:
+        return None
+    files = {folder / name: written for name, written in last.files.items()}
+    if not {*last.files} <= {*entry.planned} or not all(path.is_file() for path in files):
+        return None
+    read = [*entry.input.values(), *(text for text in mine.values() if isinstance(text, str))]
+    if max(map(_changed_at, read), default=0) > min(map(_changed_at, files), default=0):
+        return None
+    return last if all(digest(path) == written for path, written in files.items()) else None
+
+
+def _changed_at(path):
+    """When a file, or what lies directly in a folder, was changed last; 0 where there is none."""
+    try:
+        inner = [*os.scandir(path)] if os.path.isdir(path) else []
+        return max(os.stat(path).st_mtime_ns, *(one.stat().st_mtime_ns for one in inner), 0)
+    except (OSError, ValueError):  # or no path
+        return 0
+
+
 def _owner(runs, name):
     """The last run that wrote a file, the input, and the digest; None where none did.
 
@@ -150,7 +192,7 @@ def _names(source):
     return " and ".join(source.values())
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
     """The name of a file without the ending of an image."""
     from cifl_tf.images.nifti import suffix_of  # nibabel
 

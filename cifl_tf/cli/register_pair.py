@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,22 +12,19 @@ from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.former_names import COMMANDS, PresentNames
 from cifl_tf.cli.options import OutFolder, Overwrite, Window
-from cifl_tf.cli.parsing import with_home
+from cifl_tf.cli.pair_lists import ROLES, folder_entries, table_entries
+from cifl_tf.cli.parsing import parse_names, with_home
 from cifl_tf.cli.registration_run import (
     Labels,
     parse_windows,
-    registration_entry,
     registration_run,
     write_registration,
 )
-from cifl_tf.cli.run_report import Entry
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model, load_encoder
-from cifl_tf.images.atomic import expanded
 from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
 
 PAIR = "pair"
-ROLES = ("moving", "fixed", "labels", "initial", "moving mask", "fixed mask")
 
 
 class PairGroup(PresentNames):
@@ -108,8 +104,10 @@ def pair_command(
         Path,
         typer.Argument(
             callback=with_home,
-            help="NIfTI or MGZ file of the image to warp; or a CSV file of many pairs with columns "
-            "moving and fixed, where wanted also name, labels, initial, moving_mask, fixed_mask.",
+            help="NIfTI or MGZ file of the image to warp; or a folder of such files, or a BIDS "
+            "dataset, whose scans are all warped to one fixed image; or a CSV file of many pairs "
+            "with columns moving and fixed, where wanted also name, labels, initial, moving_mask, "
+            "fixed_mask.",
             show_default=False,
         ),
     ],
@@ -124,6 +122,14 @@ def pair_command(
         ),
     ] = None,
     labels: Labels = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a folder, the scans whose names end so, with commas between, such as "
+            "T1w,FLAIR.",
+            show_default="all but masks and segmentations",
+        ),
+    ] = None,
     moving_window: Window = None,
     fixed_window: Window = None,
     overwrite: Overwrite = False,
@@ -132,8 +138,10 @@ def pair_command(
 
     No training is needed. Writes warped.nii.gz; warp.nii.gz and inverse_warp.nii.gz, which hold
     all stages, and which ITK and ANTs read; affine.mat, the matrix alone; jacobian.nii.gz,
-    labels.nii.gz and registration.png. The files of each pair of a CSV file lie in a folder of its
-    name; a pair that fails does not stop the others.
+    labels.nii.gz and registration.png. The files of each pair of a folder or a CSV file lie in a
+    folder of its name; a pair that fails does not stop the others. The same command goes on after
+    an interruption: pairs that are done, and whose files have not changed, stay as they are, if
+    not --overwrite.
     """
     windows = parse_windows(moving_window, fixed_window)
     from cifl_tf.registration.stages import register
@@ -147,66 +155,28 @@ def pair_command(
         files = {role.replace(" ", "_"): path for role, path in entry.input.items()}
         write_registration(register(**{**given, **files}), folder, entry)
 
-    many = moving.suffix.lower() == ".csv"
-    if many and fixed is not None:
+    is_table = moving.suffix.lower() == ".csv"
+    if is_table and fixed is not None:
         raise ValueError("a CSV file of pairs names the fixed images itself; give it alone")
-    if not many and fixed is None:
+    if not is_table and fixed is None:
         raise ValueError(
             "there is no fixed image; give the images to warp and to warp to, or a CSV file"
         )
-    given_files = [labels, options.initial, options.moving_mask, options.fixed_mask]
-    shared = {role: path for role, path in zip(ROLES[2:], given_files, strict=True) if path}
-    if fixed is not None:
-        files = {"moving": moving, "fixed": fixed, **shared}
-        with registration_run(ctx, out, files, has_matrix(files, options), model=used) as entry:
+    if only is not None and not moving.is_dir():
+        raise ValueError(f"--only chooses scans of a folder, but {moving} is none; leave it out")
+    given_files = [fixed, labels, options.initial, options.moving_mask, options.fixed_mask]
+    shared = {role: path for role, path in zip(ROLES[1:], given_files, strict=True) if path}
+    with_matrix = options.stages != (DEFORMABLE,)
+    if is_table:
+        entries = table_entries(moving, shared, with_matrix)
+    elif moving.is_dir():
+        entries = folder_entries(moving, shared, with_matrix, parse_names(only))
+    else:
+        matrix = with_matrix or "initial" in shared
+        files = {"moving": moving, **shared}
+        with registration_run(ctx, out, files, matrix, model=used) as entry:
             work(entry, out)
         return
-    entries = pair_entries(moving, shared, options)
     with CommandRun(ctx, out, list(entries.values()), model=used) as run:
         folders = {id(entry): out / name for name, entry in entries.items()}
-        run.each(lambda entry: work(entry, folders[id(entry)]))
-
-
-def has_matrix(files: Mapping[str, Path], options: PairOptions) -> bool:
-    """Whether a matrix is part of the result for files by their roles."""
-    return "initial" in files or options.stages != (DEFORMABLE,)
-
-
-def pair_entries(file: Path, shared: Mapping[str, Path], options: PairOptions) -> dict[str, Entry]:
-    """The pairs of a CSV file, by their names.
-
-    Args:
-        file: its paths lead from its own folder.
-        shared: files of all pairs, by their roles; those of the table come first.
-        options: of all pairs.
-
-    Raises:
-        ValueError: the file is no table of pairs, or a name is there twice.
-        FileNotFoundError: there is no such file.
-    """
-    from cifl_tf.images.nifti import suffix_of
-    from cifl_tf.registration.chain import read_table
-
-    table = read_table(file).astype(str)
-    missing = [role for role in ROLES[:2] if role not in table]
-    if missing or table.empty:
-        raise ValueError(
-            f"{file} has {len(table)} rows with the columns {', '.join(table)}; give the columns "
-            "moving and fixed, and a row for each pair"
-        )
-    found: dict[str, Entry] = {}
-    for row in table.to_dict("records"):
-        cells = {role: row.get(role.replace(" ", "_"), "") for role in ROLES}
-        given = {role: file.parent / expanded(cell) for role, cell in cells.items() if cell}
-        unnamed = [role for role in ROLES[:2] if role not in given]
-        if unnamed:
-            raise ValueError(f"row {len(found) + 1} of {file} has no {unnamed[0]} image; name one")
-        files = {**shared, **given}
-        stems = [files[role].name.removesuffix(suffix_of(files[role]) or "") for role in ROLES[:2]]
-        name = row.get("name") or "_to_".join(stems)
-        if name in found:
-            raise ValueError(f"{file} has two pairs {name!r}; give others in the column name")
-        if Path(name).name != name:
-            raise ValueError(f"{file} has a pair {name!r}; give the name of a folder, without /")
-        found[name] = registration_entry(files, has_matrix(files, options), name)
-    return found
+        run.each(lambda entry: work(entry, folders[id(entry)]), again=overwrite)

@@ -20,7 +20,7 @@ RUN_FILE = "run.json"
 PENDING, DONE, FAILED, SKIPPED = "pending", "done", "failed", "skipped"
 PACKAGES = ("tf-keras", "neurite", "voxelmorph", "nibabel", "nilearn", "scipy")
 # Not among the options that a result depends on: where it lies, and what is told of the input.
-ELSEWHERE = {"out", "overwrite", "images", "moving", "fixed", "labels", "against"}
+ELSEWHERE = {"out", "overwrite", "images", "moving", "fixed", "labels", "only", "against"}
 
 
 @dataclasses.dataclass

@@ -137,7 +137,7 @@ def register_features(
     return resample_blocks(field, shape, last)[0].numpy()
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=4)  # all scales of a pair; each takes about 20 MB
 def _descent(shape, num_unsigned, settings):
     """The steps on features (2, *shape) of moving and fixed, traced once for a shape.
 
