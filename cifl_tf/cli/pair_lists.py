@@ -98,8 +98,9 @@ def folder_entries(
             )
         found[name] = registration_entry(files, with_matrix or "initial" in files, name)
     if not found:
+        ending = f" that ends in {' or '.join(only)}" if only else ""
         raise ValueError(
-            f"{folder} holds no scan{' that ends in ' + ' or '.join(only) if only else ''} to "
-            "register; give a folder of NIfTI or MGZ files, or a BIDS dataset"
+            f"{folder} is a folder without a scan{ending} to register; give a "
+            "folder of NIfTI or MGZ files, or a BIDS dataset"
         )
     return found

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 LOWER, UPPER = 0.5, 99.5
 AIR_TOLERANCE = 1e-3  # of the range of intensities
@@ -248,6 +247,8 @@ def fill_air(image) -> np.ndarray:
         float32, the same shape. The mean is over a Gaussian of SD 2 voxels; far away from what is
         not air it becomes the mean of all that is not. An image of air stays as it is.
     """
+    from scipy.ndimage import gaussian_filter  # slow, and the command line fills nothing
+
     image = np.asarray(image, np.float32)
     inside = ~is_air(image)
     if not inside.any():

@@ -121,7 +121,6 @@ def _fit(folder, config, train, validation, verbose):
     when = {"seed": config.seed, "start": folder.steps}
     if config.synthetic == "shapes":
         data = shape_pairs(network.shape, config.batch_size, **when)
-        paint = label_painter(network.shape, NUM_SHAPES, Appearance())
     else:
         data = pair_data(
             images,
@@ -132,9 +131,9 @@ def _fit(folder, config, train, validation, verbose):
             SpatialAugmentation() if config.augment else None,
             **when,
         )
-        paint = label_painter(network.shape, train.num_labels)
     if config.synthetic is not None:
-        data = synthetic_pairs(data, paint, **when)
+        kinds = {"shapes": (NUM_SHAPES, Appearance()), "subjects": (train.num_labels,)}
+        data = synthetic_pairs(data, label_painter(network.shape, *kinds[config.synthetic]), **when)
     images, labels, names = _arrays(validation, config)
     folder.fit(
         network,
