@@ -14,6 +14,7 @@ from cifl_tf.features.architectures import (
 from cifl_tf.features.inference import features_of
 from cifl_tf.features.layers import CropTo, L2Normalize, PadToMultiple
 from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.features.tiling import known_radius
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.models.image_model import ImageModel
 
@@ -97,7 +98,7 @@ class Encoder(ImageModel):
         **kwargs,
     ):
         super().__init__(network, preprocessing, **kwargs)
-        known = _known_radius(network) if receptive_radius is None else receptive_radius
+        known = known_radius(network) if receptive_radius is None else receptive_radius
         self.receptive_radius = known
 
     @classmethod
@@ -180,17 +181,6 @@ def transfer_weights(encoder: keras.Model, source: keras.Model) -> None:
             "for slices or of the same dimensions"
         )
     encoder.set_weights(weights)
-
-
-def _known_radius(network):
-    """The receptive radius of a network of ``build_encoder``; None for others."""
-    convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
-    names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
-    for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
-        count = {"plain": NUM_CONVOLUTIONS, "unet": 4 * UNET_LEVELS - 2}[architecture]
-        if len(names) == count and {last, "features"} <= names:
-            return receptive_radius(architecture)
-    return None
 
 
 def _across_second_axis(kernel):

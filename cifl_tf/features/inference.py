@@ -12,6 +12,7 @@ from cifl_tf._compat import keras
 from cifl_tf._former_names import accepts_former
 from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
+from cifl_tf.features.tiling import encode_in_tiles
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import (
     Volume,
@@ -35,6 +36,7 @@ def features_of(
     progress: bool = False,
     remappings: Sequence[str] = (),
     window: tuple[float, float] | None = None,
+    memory: float | None = None,
 ):
     """Contrast-invariant features of an image.
 
@@ -56,6 +58,8 @@ def features_of(
             then differ less. See ``FrozenFeatures``.
         window: two intensities that become 0 and 1, such as (0, 80) for a brain in CT; None for
             what ``rescale_intensity`` finds.
+        memory: bytes that the layers of the network may take. Volumes that would take more go
+            through an encoder in tiles; the features are the same. None for half of what is free.
 
     Returns:
         For an array, float32 (*spatial, C). For a file or a nibabel image, a 4D NIfTI image of the
@@ -88,6 +92,7 @@ def features_of(
         volume_index,
         batch_size,
         progress=progress,
+        memory=memory,
     )
     return features if volume is None else to_original(features, volume)
 
@@ -107,11 +112,12 @@ def apply_network(
     volume_index: int | None = None,
     batch_size: int = 8,
     progress: bool = False,
+    memory: float | None = None,
 ) -> tuple[np.ndarray, Volume | None]:
     """Run a network from images to channels on an array or a file; see ``features_of``.
 
     Args:
-        image: see ``features_of``, also for the last four.
+        image: see ``features_of``, also for the last five.
         network: from (batch, *spatial, 1) to (batch, *spatial, C).
         preprocessing: of the image; its plane is that of the slices.
         voxel_size: None for that of the preprocessing.
@@ -130,6 +136,7 @@ def apply_network(
             voxel_size,
             batch_size,
             progress=progress,
+            memory=memory,
             name=image if isinstance(image, str | os.PathLike) else "the image",
         )
     if voxel_size is not None or volume_index is not None:
@@ -151,7 +158,7 @@ def apply_network(
     if array.ndim == 2:
         return run_network(array[..., None], network, 2, batch_size, progress)[..., 0, :], None
     axis = slice_axis(array.shape, plane or "coronal")
-    return run_network(array, network, axis, batch_size, progress), None
+    return run_network(array, network, axis, batch_size, progress, memory), None
 
 
 def apply_to_volume(
@@ -161,13 +168,14 @@ def apply_to_volume(
     voxel_size=None,
     batch_size: int = 8,
     progress: bool = False,
+    memory: float | None = None,
     name="the image",
 ) -> tuple[np.ndarray, Volume]:
     """``apply_network`` on an image that was read.
 
     Args:
         volume: of ``read_volume``, in its own voxel size.
-        network, preprocessing, voxel_size, batch_size, progress: see ``apply_network``.
+        network, preprocessing, voxel_size, batch_size, progress, memory: see ``apply_network``.
         name: of the image, for errors.
 
     Returns:
@@ -183,7 +191,7 @@ def apply_to_volume(
             "network for slices"
         )
     array = preprocessing.scaling(volume.data)
-    return run_network(array, network, axis, batch_size, progress), volume
+    return run_network(array, network, axis, batch_size, progress, memory), volume
 
 
 def fit_voxel_size(
@@ -213,7 +221,12 @@ def fit_voxel_size(
 
 
 def run_network(
-    array, network: keras.Model, axis: int, batch_size: int = 8, progress: bool = False
+    array,
+    network: keras.Model,
+    axis: int,
+    batch_size: int = 8,
+    progress: bool = False,
+    memory: float | None = None,
 ) -> np.ndarray:
     """Channels (x, y, z, C) of an array (x, y, z) in [0, 1].
 
@@ -223,9 +236,11 @@ def run_network(
         axis: across the slices.
         batch_size: slices at a time.
         progress: show a bar of the batches in a terminal.
+        memory: see ``encode_in_tiles``.
     """
     if len(network.input_shape) == 5:
-        return network.predict_on_batch(array[None, ..., None])[0]
+        found = encode_in_tiles(array, network, memory, progress)
+        return network.predict_on_batch(array[None, ..., None])[0] if found is None else found
     slices = np.moveaxis(array, axis, 0)[..., None]
     channels = np.empty((*slices.shape[:-1], network.output_shape[-1]), np.float32)
     starts = range(0, len(slices), batch_size)

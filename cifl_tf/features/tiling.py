@@ -1,0 +1,171 @@
+"""Features of a volume in tiles: in bounded memory, and equal to those of the whole volume.
+
+Every tile is encoded with as many voxels around it as a feature sees, so that its border makes no
+difference. An encoder ends in ``L2Normalize`` over the whole volume: here this follows when all
+tiles are there.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from cifl_tf._compat import keras
+from cifl_tf.features.architectures import NUM_CONVOLUTIONS, UNET_LEVELS, receptive_radius
+from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.features.layers import L2Normalize
+from cifl_tf.images.intensity import is_air
+from cifl_tf.images.memory import available_memory
+
+ALIGNMENT = 2 ** (UNET_LEVELS - 1)  # voxels of the coarsest level of a U-Net
+BYTES_PER_CHANNEL = 12  # of a voxel and the widest layer: its input, its output, and working space
+SHARE_OF_MEMORY = 0.5  # of what is available, for the layers of a network
+SMALLEST_TILE = 16  # voxels
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a volume.
+
+    Attributes:
+        seen: slices of the volume that the network gets.
+        kept: slices of what it gives that are exact.
+        place: slices of the volume where these belong.
+    """
+
+    seen: tuple[slice, ...]
+    kept: tuple[slice, ...]
+    place: tuple[slice, ...]
+
+
+def tiles_of(shape: Sequence[int], size: int, radius: int) -> Iterator[Tile]:
+    """Tiles that cover a volume once.
+
+    Args:
+        shape: of the volume, in voxels.
+        size: of the longest side of a tile, in voxels.
+        radius: voxels around a tile that the network gets too, where the volume has them.
+    """
+    axes = []
+    for length in shape:
+        count = math.ceil(length / size)
+        # Tiles begin at whole voxels of the coarsest level, and are about equally long.
+        step = math.ceil(length / count / ALIGNMENT) * ALIGNMENT
+        parts = []
+        for begin in range(0, length, step):
+            end = min(begin + step, length)
+            first = max(0, begin - radius) // ALIGNMENT * ALIGNMENT
+            last = min(length, math.ceil((end + radius) / ALIGNMENT) * ALIGNMENT)
+            kept = slice(begin - first, end - first)
+            parts.append((slice(first, last), kept, slice(begin, end)))
+        axes.append(parts)
+    for chosen in itertools.product(*axes):
+        yield Tile(*(tuple(one) for one in zip(*chosen, strict=True)))
+
+
+def encode_in_tiles(
+    array: np.ndarray, network: keras.Model, memory: float | None = None, progress: bool = False
+) -> np.ndarray | None:
+    """Features of a volume whose layers do not fit into memory.
+
+    Args:
+        array: (x, y, z) in [0, 1].
+        network: an encoder of ``build_encoder`` for volumes, or one with ``FrozenFeatures`` of it
+            at its end.
+        memory: bytes that the layers of the network may take; None for half of what is available.
+        progress: show a bar of the tiles in a terminal.
+
+    Returns:
+        float32 (x, y, z, C), equal to those of the whole volume but for rounding. None where the
+        volume fits as a whole, or where the network is none of these.
+    """
+    extract = network.layers[-1] if isinstance(network.layers[-1], FrozenFeatures) else None
+    encoder = _bare(network if extract is None else extract.encoder)
+    radius, last = known_radius(encoder), encoder.layers[-1]
+    if radius is None or not isinstance(last, L2Normalize):
+        return None
+    if memory is None:
+        available = available_memory()
+        memory = math.inf if available is None else SHARE_OF_MEMORY * available
+    widest = max(weight.shape[-1] for weight in encoder.weights)
+    most_voxels = memory / (BYTES_PER_CHANNEL * widest)
+    if array.size <= most_voxels:
+        return None
+    size = max(SMALLEST_TILE, int(most_voxels ** (1 / 3)) - 2 * (radius + ALIGNMENT))
+    tiles = [*tiles_of(array.shape, size, radius)]
+    copies = [array]
+    if extract is not None:
+        copies = [copy.numpy() for copy in extract.copies(tf.constant(array, tf.float32))]
+    body = _before_normalization(encoder)
+    mean = np.zeros((*array.shape, encoder.output_shape[-1]), np.float32)
+    hidden = None if progress else True  # None: where there is no terminal
+    bar = tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False)
+    with bar:
+        for copy in copies:
+            # One copy is written where it stays; more are added up.
+            features = mean if len(copies) == 1 else np.empty_like(mean)
+            for tile in tiles:
+                found = body(tf.constant(copy[tile.seen][None, ..., None], tf.float32))
+                features[tile.place] = found[0].numpy()[tile.kept]
+                bar.update()
+            _normalize(features, _inside(copy, encoder), last.epsilon)
+            if features is not mean:
+                mean += features / len(copies)
+    return mean
+
+
+def known_radius(network: keras.Model) -> int | None:
+    """The receptive radius of a network of ``build_encoder``; None for others."""
+    network = _bare(network)
+    convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
+    names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
+    for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
+        count = {"plain": NUM_CONVOLUTIONS, "unet": 4 * UNET_LEVELS - 2}[architecture]
+        if len(names) == count and {last, "features"} <= names:
+            return receptive_radius(architecture)
+    return None
+
+
+def _bare(model):
+    """The network inside of models that carry one, such as ``Encoder``."""
+    while hasattr(model, "network"):
+        model = model.network
+    return model
+
+
+@lru_cache(maxsize=4)  # so that TensorFlow traces it once, for tiles and images of every size
+def _before_normalization(encoder):
+    """A function from images to what the last layer of an encoder normalizes."""
+    body = keras.Model(encoder.input, _last_inputs(encoder)[0])
+    any_volume = tf.TensorSpec([None] * 4 + [1])
+    return tf.function(lambda image: body(image, training=False), input_signature=[any_volume])
+
+
+def _last_inputs(encoder):
+    """What the last layer of an encoder takes: features and, since version 0.2, the image."""
+    # 0: in the encoder itself, not in models that hold it.
+    inputs = encoder.layers[-1].get_input_at(0)
+    return inputs if isinstance(inputs, list) else [inputs]
+
+
+def _inside(image, encoder):
+    """The voxels over which the last layer of an encoder normalizes."""
+    inside = ~is_air(image)
+    if len(_last_inputs(encoder)) == 1 or not inside.any():
+        inside[:] = True
+    return inside
+
+
+def _normalize(features, inside, epsilon):
+    """``L2Normalize`` of features (x, y, z, C) in place, slab by slab."""
+    # Sums in float64: of so many voxels, float32 would lose digits.
+    squares = sum(
+        np.square(slab[kept], dtype=float).sum(axis=0)
+        for slab, kept in zip(features, inside, strict=True)
+    )
+    features *= (1 / np.sqrt(np.maximum(squares / inside.sum(), epsilon))).astype(np.float32)

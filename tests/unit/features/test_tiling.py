@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+import cifl_tf
+from cifl_tf._compat import keras
+from cifl_tf.features import tiling
+from cifl_tf.features.inference import features_of
+from cifl_tf.features.layers import L2Normalize
+from cifl_tf.features.tiling import encode_in_tiles, tiles_of
+
+SHAPE = (37, 50, 22)
+
+
+@pytest.fixture(scope="module", params=["plain", "unet"])
+def encoder(request):
+    keras.utils.set_random_seed(1)
+    return cifl_tf.build_encoder(3, num_features=3, num_filters=2, architecture=request.param)
+
+
+@pytest.fixture
+def image(rng):
+    image = rng.random(SHAPE).astype(np.float32)
+    image[:7] = 0
+    return image
+
+
+def memory_for(encoder, side):
+    widest = max(weight.shape[-1] for weight in encoder.weights)
+    return tiling.BYTES_PER_CHANNEL * widest * side**3
+
+
+@pytest.mark.parametrize("radius", [0, 5, 23])
+@pytest.mark.parametrize("size", [4, 16, 17, 100])
+def test_tiles_cover_a_volume_once_and_see_around_them(size, radius):
+    count = np.zeros(SHAPE, int)
+    for tile in tiles_of(SHAPE, size, radius):
+        count[tile.place] += 1
+        for seen, kept, place, length in zip(tile.seen, tile.kept, tile.place, SHAPE, strict=True):
+            assert seen.start + kept.start == place.start
+            assert seen.start + kept.stop == place.stop
+            assert seen.start <= max(0, place.start - radius)
+            assert seen.stop >= min(length, place.stop + radius)
+            assert seen.start % tiling.ALIGNMENT == 0
+            assert seen.stop == length or seen.stop % tiling.ALIGNMENT == 0
+            assert place.stop - place.start <= size + tiling.ALIGNMENT
+    np.testing.assert_array_equal(count, 1)
+
+
+@pytest.mark.parametrize("remappings", [(), ("inverted", "gamma")])
+def test_features_in_tiles_are_those_of_the_whole(encoder, image, remappings, monkeypatch):
+    whole = features_of(image, encoder, remappings=remappings)
+    monkeypatch.setattr(tiling, "available_memory", lambda: 2 * memory_for(encoder, 24))
+    seen = []
+    monkeypatch.setattr(tiling, "tiles_of", lambda *given: seen.append(given) or tiles_of(*given))
+    found = features_of(image, encoder, remappings=remappings)
+    assert len(seen) == 1
+    assert len([*tiles_of(*seen[0])]) > 4
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
+
+
+def test_memory_that_suffices_takes_the_volume_as_a_whole(encoder, image):
+    assert encode_in_tiles(image, encoder, memory_for(encoder, 50)) is None
+    assert encode_in_tiles(image, encoder, memory_for(encoder, 20)) is not None
+
+
+def test_an_encoder_with_its_preprocessing_and_air_alone(image):
+    encoder = cifl_tf.Encoder(cifl_tf.build_encoder(3, num_features=3, num_filters=2))
+    for one in (image, np.zeros_like(image)):
+        whole = encoder.predict_on_batch(one[None, ..., None])[0]
+        found = encode_in_tiles(one, encoder, memory_for(encoder, 20))
+        np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
+
+
+def test_an_encoder_of_before_normalizes_over_all_voxels(image):
+    present = cifl_tf.build_encoder(3, num_features=3, num_filters=2)
+    features, _ = present.layers[-1].input
+    former = keras.Model(present.input, L2Normalize()(features))
+    whole = former.predict_on_batch(image[None, ..., None])[0]
+    found = encode_in_tiles(image, former, memory_for(former, 20))
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
+    assert np.abs(whole - present.predict_on_batch(image[None, ..., None])[0]).max() > 1e-3
+
+
+def test_other_networks_are_left_alone(image):
+    volume = keras.Input((None, None, None, 1))
+    network = keras.Model(volume, keras.layers.Conv3D(2, 3, padding="same")(volume))
+    assert encode_in_tiles(image, network, memory=1.0) is None
