@@ -29,6 +29,7 @@ REGISTERING_MODULES = (
     "registration.similarity",
     "segmentation.losses",
     "segmentation.segmenter",
+    "stripping.stripper",
     "synthesis.pairs",
 )
 # Of Keras what images need and what holds no code. Not Lambda and TFOpLambda, which call functions;

@@ -43,6 +43,7 @@ class Kind:
 ENCODER = Kind("an encoder", "cifl train", "cifl features")
 SEGMENTER = Kind("a segmenter", "cifl segment train", "cifl segment apply")
 REGISTRATION = Kind("a registration network", "cifl register train", "cifl register apply")
+STRIPPER = Kind("a brain extractor", "scripts/train_stripper.py", "cifl strip")
 
 
 def model_file(model, name: str) -> Path:
@@ -106,6 +107,8 @@ def kind_of(network: keras.Model) -> Kind:
     # By registered names, because this module comes before those of the classes.
     if _is(network, "Registration"):
         return REGISTRATION
+    if _is(network, "Stripper"):
+        return STRIPPER
     return SEGMENTER if _is(network, "Segmenter") or _segments(network) else ENCODER
 
 

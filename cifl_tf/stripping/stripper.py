@@ -1,0 +1,124 @@
+"""Brain masks of image files: a network that knows its voxel size, and what it gives."""
+
+import dataclasses
+
+import nibabel
+import numpy as np
+from scipy import ndimage
+
+from cifl_tf._compat import keras
+from cifl_tf.features.inference import apply_to_volume
+from cifl_tf.images.volumes import read_volume, to_original
+from cifl_tf.models.files import STRIPPER, load_network, model_file
+from cifl_tf.models.image_model import ImageModel
+
+STRIPPER_FILE = "stripper.keras"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StrippedHead:
+    """A brain and its mask, on the grid of the image.
+
+    Attributes:
+        brain: the image inside the mask, float32; its lowest value, or 0 if lower, outside.
+        mask: uint8, 1 inside.
+        distance: float32, mm to the surface of the brain, negative inside.
+        volume_ml: of the mask.
+    """
+
+    brain: nibabel.Nifti1Image
+    mask: nibabel.Nifti1Image
+    distance: nibabel.Nifti1Image
+    volume_ml: float
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class Stripper(ImageModel):
+    """A network from the image of a head to the distance from the surface of its brain.
+
+    Args:
+        network: see ``build_stripper``.
+        preprocessing: see ``ImageModel``.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.stripping import Stripper, build_stripper
+        >>> stripper = Stripper(build_stripper(num_filters=2, num_levels=2))
+        >>> image = nibabel.Nifti1Image(np.random.rand(20, 18, 16), np.diag([3, 3, 3, 1]))
+        >>> stripper.strip(image).mask.shape
+        (20, 18, 16)
+    """
+
+    @classmethod
+    def from_pretrained(cls, model) -> "Stripper":
+        """Load a stripper from the folder of its training, or its file.
+
+        Raises:
+            ValueError: there is none, or the file is damaged.
+        """
+        return load_network(model_file(model, STRIPPER_FILE), STRIPPER)
+
+    def strip(
+        self,
+        image,
+        border: float = 0.0,
+        volume_index: int | None = None,
+        window: tuple[float, float] | None = None,
+    ) -> StrippedHead:
+        """Find the brain of a NIfTI or MGZ file, or a nibabel image.
+
+        The image is resampled to the voxel size of the training, and the result is on its own grid.
+        The mask is one piece without holes.
+
+        Args:
+            image: of a head, of any contrast and voxel size.
+            border: mm by which the mask is wider than the brain; narrower, if negative.
+            volume_index: for 4D files, which image.
+            window: see ``features_of``.
+
+        Raises:
+            ValueError, FileNotFoundError: as ``features_of``, or ``border`` is not finite.
+        """
+        if not np.isfinite(border):
+            raise ValueError(f"border is {border}; give millimeters, such as 2")
+        original = read_volume(image, volume_index)
+        preprocessing = self.preprocessing.with_choices(window=window)
+        found, volume = apply_to_volume(original, self, preprocessing, name=image)
+        distance = to_original(found[..., 0], volume, "linear")
+        values = np.asarray(distance.dataobj)
+        mask = _one_piece(values < border)
+        grid = volume.original
+        intensities = np.asarray(to_original(original.data, original).dataobj)
+        outside = min(0.0, float(intensities.min()))
+        brain = np.where(mask, intensities, outside).astype(np.float32)
+        voxel = abs(np.linalg.det(grid.affine[:3, :3]))
+        return StrippedHead(
+            brain=grid.image(brain),
+            mask=grid.image(mask.astype(np.uint8)),
+            distance=distance,
+            volume_ml=float(mask.sum() * voxel / 1000),
+        )
+
+
+def strip(image, border: float = 0.0, model=None, **options) -> StrippedHead:
+    """Brain mask of the image of a head, by the stripper that ships with the package.
+
+    Args:
+        image: NIfTI or MGZ file, or nibabel image.
+        border: mm by which the mask is wider than the brain; narrower, if negative.
+        model: folder or file of another stripper, or a ``Stripper``.
+        options: further arguments of ``Stripper.strip``.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``Stripper.strip``.
+    """
+    stripper = model if isinstance(model, Stripper) else Stripper.from_pretrained(model)
+    return stripper.strip(image, border, **options)
+
+
+def _one_piece(mask):
+    """The largest connected piece of a mask with its holes filled."""
+    pieces, count = ndimage.label(mask)
+    if count > 1:
+        mask = pieces == 1 + np.argmax(ndimage.sum(mask, pieces, range(1, count + 1)))
+    return ndimage.binary_fill_holes(mask)

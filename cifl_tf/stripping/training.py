@@ -1,0 +1,139 @@
+"""Train a stripper in a folder, so that the same call goes on after a kill."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import tensorflow as tf
+
+from cifl_tf._checks import COUNT, POSITIVE, SEED, check_fields
+from cifl_tf._compat import keras
+from cifl_tf._notes import note
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.models.files import STRIPPER
+from cifl_tf.stripping.examples import HeadVariation, head_examples
+from cifl_tf.stripping.heads import read_head
+from cifl_tf.stripping.network import build_stripper
+from cifl_tf.stripping.stripper import STRIPPER_FILE, Stripper
+from cifl_tf.training.callbacks import SaveNetwork
+from cifl_tf.training.folder import cosine_adam, train_in_folder
+from cifl_tf.training.progress import Goal
+
+FARTHEST = 25.0  # mm from the surface that the target tells
+NEAR, MORE = 5.0, 5.0  # mm from the surface where an error counts this much more
+
+
+@dataclasses.dataclass(frozen=True)
+class StripperConfig:
+    """What a stripper is trained with.
+
+    Attributes:
+        variation: of the heads.
+        num_filters: channels of the U-Net at full resolution, doubled at each level.
+        num_levels: resolutions of the U-Net.
+        steps: optimization steps, of one image each.
+        learning_rate: at the first step; it falls to zero along a cosine.
+        initial: file of a stripper whose weights are the start; None for random ones.
+        seed: of everything random.
+    """
+
+    variation: HeadVariation = dataclasses.field(default_factory=HeadVariation)
+    num_filters: int = 16
+    num_levels: int = 4
+    steps: int = 2000
+    learning_rate: float = 1e-3
+    initial: str | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        check_fields(
+            self,
+            num_filters=COUNT,
+            num_levels=COUNT,
+            steps=COUNT,
+            learning_rate=POSITIVE,
+            seed=SEED,
+        )
+
+
+@keras.saving.register_keras_serializable(package="cifl_tf")
+class DistanceLoss(keras.losses.Loss):
+    """Absolute error in mm of a signed distance, most of it near the surface.
+
+    Distances beyond ``FARTHEST`` count as this.
+
+    Example:
+        >>> from cifl_tf.stripping.training import DistanceLoss
+        >>> float(DistanceLoss()([[30.0]], [[25.0]]))
+        0.0
+    """
+
+    def call(self, y_true, y_pred):
+        """Weighted errors (batch, ...)."""
+        y_true = tf.clip_by_value(y_true, -FARTHEST, FARTHEST)
+        weight = 1 + MORE * tf.exp(-tf.square(y_true / NEAR))
+        return weight * tf.abs(tf.clip_by_value(y_pred, -FARTHEST, FARTHEST) - y_true)
+
+
+def brain_dice(y_true, y_pred):
+    """Dice of the brain masks of two signed distances, over a batch."""
+    first, second = (tf.cast(one < 0, tf.float32) for one in (y_true, y_pred))
+    both = tf.reduce_sum(first * second)
+    return 2 * both / tf.maximum(tf.reduce_sum(first) + tf.reduce_sum(second), 1)
+
+
+def train_stripper(
+    out, config: StripperConfig, heads: Mapping[str, tuple], verbose: int | str = "auto"
+) -> Stripper:
+    """Train a stripper in a folder, or go on with it, or load it when it is complete.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration and heads.
+        config: what to train.
+        heads: files of a scan and of its brain mask by the name of the head; see ``read_head``.
+        verbose: as in ``keras.Model.fit``.
+
+    Returns:
+        The trained stripper; the folder holds it as ``stripper.keras``.
+
+    Raises:
+        ValueError: there are no heads, or as ``train_in_folder`` and ``read_head``.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.stripping import train_stripper
+        >>> from cifl_tf.stripping.training import HeadVariation, StripperConfig
+        >>> distance = np.linalg.norm(np.indices((40, 40, 40)) - 20, axis=0)
+        >>> head = (distance < 10) * 60 + (distance < 17) * 30 + np.indices(distance.shape)[0]
+        >>> for name, array in {"head": head, "brain": distance < 10}.items():
+        ...     image = nibabel.Nifti1Image(array.astype(np.int16), np.diag([4, 4, 4, 1]))
+        ...     nibabel.save(image, f"{name}.nii.gz")
+        >>> config = StripperConfig(HeadVariation((16, 16, 16), 8), 2, 2, steps=1)
+        >>> heads = {"ball": ("head.nii.gz", "brain.nii.gz")}
+        >>> train_stripper("stripper", config, heads, verbose=0).preprocessing.voxel_text()
+        '8 mm'
+    """
+    if not heads:
+        raise ValueError("there are no heads; give at least one scan with its brain mask")
+    files = {name: [os.path.abspath(file) for file in pair] for name, pair in heads.items()}
+    claim = {**dataclasses.asdict(config), "heads": files}
+    goal = Goal(STRIPPER_FILE, STRIPPER, config.steps)
+    return train_in_folder(
+        out, claim, goal, partial(_fit, config=config, heads=files, verbose=verbose)
+    )
+
+
+def _fit(folder, config, heads, verbose):
+    keras.utils.set_random_seed(config.seed)
+    read = [read_head(name, *pair) for name, pair in heads.items()]
+    note(f"{len(read)} heads: {', '.join(heads)}")
+    size = exact_voxel_size([config.variation.voxel_size] * 3)
+    network = build_stripper(config.num_filters, config.num_levels)
+    stripper = Stripper(network, Preprocessing(size))
+    if config.initial is not None and not folder.steps:
+        stripper.set_weights(Stripper.from_pretrained(config.initial).get_weights())
+    stripper.compile(cosine_adam(config), DistanceLoss(), metrics=[brain_dice])
+    data = head_examples(read, config.variation, config.seed, folder.steps)
+    folder.fit(stripper, data, [SaveNetwork(Path(folder.out) / STRIPPER_FILE)], verbose)
