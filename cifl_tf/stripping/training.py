@@ -62,19 +62,20 @@ class StripperConfig:
 class DistanceLoss(keras.losses.Loss):
     """Absolute error in mm of a signed distance, most of it near the surface.
 
-    Distances beyond ``FARTHEST`` count as this.
+    Where the surface is farther away than ``FARTHEST``, any distance beyond this is right.
 
     Example:
         >>> from cifl_tf.stripping.training import DistanceLoss
-        >>> float(DistanceLoss()([[30.0]], [[25.0]]))
+        >>> float(DistanceLoss()([[30.0]], [[26.0]]))
         0.0
     """
 
     def call(self, y_true, y_pred):
         """Weighted errors (batch, ...)."""
-        y_true = tf.clip_by_value(y_true, -FARTHEST, FARTHEST)
-        weight = 1 + MORE * tf.exp(-tf.square(y_true / NEAR))
-        return weight * tf.abs(tf.clip_by_value(y_pred, -FARTHEST, FARTHEST) - y_true)
+        error = y_pred - tf.clip_by_value(y_true, -FARTHEST, FARTHEST)
+        beyond = tf.sign(y_true) * error > 0
+        error = tf.where((tf.abs(y_true) > FARTHEST) & beyond, tf.zeros_like(error), error)
+        return (1 + MORE * tf.exp(-tf.square(y_true / NEAR))) * tf.abs(error)
 
 
 def brain_dice(y_true, y_pred):
