@@ -1,23 +1,26 @@
 """The network from the image of a head to the distance from the surface of its brain."""
 
-import contextlib
-import io
-
-from cifl_tf._compat import keras, ne
+from cifl_tf._compat import keras
 from cifl_tf.features.layers import CropTo, PadToMultiple
 
 MM_PER_UNIT = 10.0  # of the last convolution, so that its outputs are about 1
+SLOPE = 0.1  # of negative activations
 
 
-def build_stripper(num_filters: int = 16, num_levels: int = 4) -> keras.Model:
-    """Build a neurite U-Net from the image of a head to a signed distance.
+def build_stripper(
+    num_filters: int = 12, num_levels: int = 5, max_filters: int = 64
+) -> keras.Model:
+    """Build a U-Net from the image of a head to a signed distance.
 
     As in SynthStrip (Hoopes et al., NeuroImage 2022) the target is the distance to the surface of
-    the brain, so that a user can move the border.
+    the brain, so that a user can move the border. Channels are normalized in each image: with
+    random contrasts and one image at a time, neurite's U-Net, which has no such layer, had learned
+    half as much after 200 steps.
 
     Args:
         num_filters: channels at full resolution, doubled at each level.
         num_levels: resolutions.
+        max_filters: most channels of a level.
 
     Input and output shape:
         image (batch, x, y, z, 1), intensities in [0, 1]; float32 (batch, x, y, z, 1), mm to the
@@ -30,22 +33,31 @@ def build_stripper(num_filters: int = 16, num_levels: int = 4) -> keras.Model:
         >>> network.predict(np.random.rand(1, 12, 13, 9, 1), verbose=0).shape
         (1, 12, 13, 9, 1)
     """
+    filters = [min(num_filters * 2**level, max_filters) for level in range(num_levels)]
     image = keras.Input((None, None, None, 1), name="image")
-    padded = PadToMultiple(2 ** (num_levels - 1), name="pad")(image)
-    # neurite prints the name of its last activation.
-    with contextlib.redirect_stdout(io.StringIO()):
-        unet = ne.models.unet(
-            num_filters,
-            (None, None, None, 1),
-            num_levels,
-            3,
-            1,
-            feat_mult=2,
-            nb_conv_per_level=2,
-            # neurite's activations are Lambda layers, which do not reload safely.
-            final_pred_activation="linear",
-            name="unet",
-        )
-    distance = CropTo(name="crop")([unet(padded), image])
-    distance = keras.layers.Rescaling(MM_PER_UNIT, dtype="float32", name="distance")(distance)
+    features = PadToMultiple(2 ** (num_levels - 1), name="pad")(image)
+    passed = []
+    for level, count in enumerate(filters):
+        features = _convolved(features, count, f"down_{level}", 2)
+        if level < num_levels - 1:
+            passed.append(features)
+            features = keras.layers.MaxPooling3D(name=f"pool_{level}")(features)
+    for level in reversed(range(num_levels - 1)):
+        features = keras.layers.UpSampling3D(name=f"unpool_{level}")(features)
+        features = keras.layers.Concatenate(name=f"join_{level}")([features, passed[level]])
+        features = _convolved(features, filters[level], f"up_{level}", 2 if level else 1)
+    last = keras.layers.Conv3D(1, 3, padding="same", name="last")(features)
+    cropped = CropTo(name="crop")([last, image])
+    distance = keras.layers.Rescaling(MM_PER_UNIT, dtype="float32", name="distance")(cropped)
     return keras.Model(image, distance, name="stripper")
+
+
+def _convolved(features, filters, name, count):
+    for index in range(count):
+        convolution = keras.layers.Conv3D(
+            filters, 3, padding="same", use_bias=False, name=f"{name}_{index}"
+        )
+        normalize = keras.layers.GroupNormalization(groups=-1, name=f"{name}_{index}_norm")
+        activate = keras.layers.LeakyReLU(SLOPE, name=f"{name}_{index}_act")
+        features = activate(normalize(convolution(features)))
+    return features

@@ -40,9 +40,9 @@ class StripperConfig:
     """
 
     variation: HeadVariation = dataclasses.field(default_factory=HeadVariation)
-    num_filters: int = 16
-    num_levels: int = 4
-    steps: int = 2000
+    num_filters: int = 12
+    num_levels: int = 5
+    steps: int = 3400
     learning_rate: float = 1e-3
     initial: str | None = None
     seed: int = 0
