@@ -5,10 +5,11 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.features.losses import channel_similarities, unit_channels
 from cifl_tf.models.config import register_classes
+from cifl_tf.models.fitting import TracedOnce
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
-class CIFL(keras.Model):
+class CIFL(TracedOnce, keras.Model):
     """Contrast-invariant feature learning (Chua & Dalca).
 
     With a synthesizer, ``fit`` takes a dataset of label maps, or of (label maps, seed of the

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from cifl_tf._compat import keras
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
 from cifl_tf.models.config import register_classes
+from cifl_tf.models.fitting import TracedOnce
 
 
 def preprocessing_of(model) -> Preprocessing:
@@ -13,7 +14,7 @@ def preprocessing_of(model) -> Preprocessing:
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
-class ImageModel(keras.Model):
+class ImageModel(TracedOnce, keras.Model):
     """A network and the preprocessing of the images that it takes.
 
     Args:

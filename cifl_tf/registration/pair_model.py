@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf._random_keys import key_of, split_key
+from cifl_tf.models.fitting import TracedOnce
 from cifl_tf.registration.displacements import warp_batch
 from cifl_tf.registration.similarity import gradient_penalty, soft_dice
 
 
-class PairModel(keras.Model, abc.ABC):
+class PairModel(TracedOnce, keras.Model, abc.ABC):
     """A model whose ``fit`` takes pairs of images; see ``Registration``.
 
     Compile with the loss that compares the fixed and the warped: "mse", ``MultiScaleMSE`` or

@@ -17,6 +17,7 @@ from cifl_tf._version import __version__
 from cifl_tf.images.atomic import atomic_path, clear_leftovers, expanded, locked
 from cifl_tf.images.memory import available_memory, size_text
 from cifl_tf.models.files import load_network
+from cifl_tf.models.fitting import build_optimizer
 from cifl_tf.training.callbacks import (
     Checkpoints,
     HistoryCSV,
@@ -179,6 +180,7 @@ def fit_in_folder(
     if not progress.steps:
         # What a kill left of the first checkpoint is not to be restored.
         shutil.rmtree(out / BACKUP_FOLDER, ignore_errors=True)
+    build_optimizer(model)
     savers = [one for one in callbacks if isinstance(one, SaveNetwork)]
     model.fit(
         data,

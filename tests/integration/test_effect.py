@@ -26,7 +26,7 @@ def cohorts():
 @pytest.fixture(scope="module")
 def encoder_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("effect") / "encoder"
-    config = TrainingConfig(shape=(56, 56), num_features=8, num_filters=16, steps=300, window=12)
+    config = TrainingConfig(shape=(56, 56), num_features=8, num_filters=16, steps=200, window=12)
     train(folder, config, verbose=0)
     return folder
 
@@ -37,7 +37,7 @@ def means(rows):
 
 def segmentation_dice(model, cohorts, out):
     training, validation, test = cohorts
-    config = SegmentationConfig(model, steps=250, num_filters=8, **VIEW)
+    config = SegmentationConfig(model, steps=150, num_filters=8, **VIEW)
     segmenter = train_segmenter(out, config, training, validation, verbose=0)
     return means(segmentation_scores(segmenter.predict_on_batch, test, CONTRASTS, **VIEW))
 

@@ -20,7 +20,7 @@ def test_training_survives_kills_at_random_moments(tmp_path):
     command = [str(part) for part in command]
     history = folder / "history.csv"
     done = 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Somewhere in the first two epochs of this run, saving included.
         while len(read_history(history)) <= done and process.poll() is None:

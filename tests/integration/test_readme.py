@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 # As written, but for the length of training.
 FEW_STEPS = {"steps_per_epoch=100, epochs=20": "steps_per_epoch=2, epochs=1"}
 # Of a command, to make it short.
-SHORTER = {"train": ("--steps", "2"), "evaluate": ("--num-slices", "3")}
+SHORTER = {"train": ("--steps", "2", "--num-slices", "3"), "evaluate": ("--num-slices", "3")}
 
 
 @pytest.fixture(scope="module")

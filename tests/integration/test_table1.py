@@ -23,7 +23,7 @@ def script(monkeypatch):
         temperatures=(0.1,),
         main=0.1,
         encoder_steps=1,
-        coarse_steps=1,
+        coarse_steps=0,
         segmentation_steps=1,
         registration_steps=1,
         num_slices=1,
@@ -84,6 +84,16 @@ def test_a_part_of_the_table_is_written_without_figures_and_the_rest_follows(
     assert "CIFL τγ=0.1 against intensity, FLAIR" in text
     assert f"--out {out} --quick --no-figures`" in text.splitlines()[0]  # of the whole table
     assert not list(out.glob("*.png"))
+
+
+def test_methods_follow_from_the_plan(script, tmp_path):
+    changes = {"coarse_steps": 1, "remapped_steps": 1, "others": True}
+    study = script.Study("virtual", tmp_path, dataclasses.replace(script.QUICK, **changes), None, 0)
+    assert {"MIND-SSC", "intensity, random contrasts"} <= {*study.segmenters()}
+    coarse = table1_study.COARSE_NAME
+    with_labels = f"{coarse}, with labels, random contrasts"
+    assert {coarse, with_labels, f"{with_labels}, refined"} <= {*study.registrations()}
+    assert not [*tmp_path.iterdir()]  # nothing is trained before it is asked for
 
 
 def test_methods_are_chosen_by_name_or_task():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cifl_tf as cifl
+from cifl_tf._compat import keras
 from cifl_tf.datasets import View, virtual_cohort
 from cifl_tf.features.pretrained import WEIGHTS
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
@@ -90,7 +91,10 @@ def test_an_encoder_by_name_folder_and_file(tmp_path, tiny_encoder, rng):
 def test_the_receptive_radius_of_an_encoder(tiny_encoder):
     unet = cifl.build_encoder(num_features=2, num_filters=1, architecture="unet")
     assert cifl.Encoder(unet).receptive_radius == cifl.receptive_radius("unet")
-    assert cifl.Encoder(cifl.Encoder(tiny_encoder)).receptive_radius is None
+    assert cifl.Encoder(cifl.Encoder(tiny_encoder)).receptive_radius == 8
+    image = keras.Input((None, None, 1))
+    foreign = keras.Model(image, keras.layers.Conv2D(2, 3, padding="same")(image))
+    assert cifl.Encoder(foreign).receptive_radius is None
     assert cifl.Encoder(tiny_encoder, receptive_radius=3).receptive_radius == 3
 
 

@@ -57,9 +57,7 @@ def test_a_network_of_zeros_does_not_move(rng, tiny_encoder, intensity):
     np.testing.assert_array_equal(warp(images, displacement), images)
 
 
-@pytest.mark.parametrize(
-    ("similarity", "num_cascades"), [("image", 1), ("image", 2), ("features", 2)]
-)
+@pytest.mark.parametrize(("similarity", "num_cascades"), [("image", 1), ("features", 2)])
 def test_fit_learns_and_leaves_the_encoder_alone(rng, tiny_encoder, similarity, num_cascades):
     network = Registration(
         tiny_encoder, SHAPE, ["gamma"], similarity, label_weight=1.0, num_cascades=num_cascades
@@ -270,13 +268,13 @@ def test_pairs_of_one_shape_share_a_traced_function(rng):
 
 
 def test_many_pairs_are_compiled_and_registered_alike(rng, monkeypatch):
-    settings = dataclasses.replace(SETTINGS, scales=(2, 1), steps=(10, 10))
+    settings = dataclasses.replace(SETTINGS, scales=(2,), steps=(10,))
     images = textures(rng, 4)
     expected = optimize_instance(images, images[::-1], None, settings=settings)
     before = _optimizer.cache_info().misses
     monkeypatch.setattr("cifl_tf.registration.instance.MANY_PAIRS", len(images))
     found = optimize_instance(images, images[::-1], None, settings=settings)
-    assert _optimizer.cache_info().misses == before + 2
+    assert _optimizer.cache_info().misses == before + 1
     assert np.abs(expected).max() > 0.5
     np.testing.assert_allclose(found, expected, atol=0.02)
 
