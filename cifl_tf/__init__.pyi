@@ -8,6 +8,7 @@ from . import metrics as metrics
 from . import models as models
 from . import registration as registration
 from . import segmentation as segmentation
+from . import stripping as stripping
 from . import synthesis as synthesis
 from . import training as training
 from .datasets.label_folder import segmentation_maps as segmentation_maps
@@ -59,6 +60,9 @@ from .segmentation.network import build_segmenter as build_segmenter
 from .segmentation.segmenter import Segmentation as Segmentation
 from .segmentation.segmenter import Segmenter as Segmenter
 from .segmentation.training import train_segmenter as train_segmenter
+from .stripping.stripper import StrippedHead as StrippedHead
+from .stripping.stripper import Stripper as Stripper
+from .stripping.stripper import strip as strip
 from .synthesis.pairs import Appearance as Appearance
 from .synthesis.pairs import PairSynthesizer as PairSynthesizer
 from .synthesis.shapes import shape_maps as shape_maps

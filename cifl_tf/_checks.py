@@ -45,6 +45,7 @@ class Number:
 POSITIVE = Number("a positive number", 0, above=True)
 AT_LEAST_0 = Number("a number of at least 0", 0)
 SHARE = Number("a share of at least 0, at most 1", 0, 1)
+BORDER_MM = Number("a number of mm from -20 to 20", -20, 20)
 COUNT = Number("a positive number", 1, whole=True)
 VOXELS = Number("a number of voxels from 0", 0, whole=True)
 NDIM = Number("2 for slices or 3 for volumes", 2, 3, whole=True)

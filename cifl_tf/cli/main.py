@@ -16,9 +16,10 @@ from cifl_tf.cli.evaluate import evaluate_command
 from cifl_tf.cli.features import export_command, features_command
 from cifl_tf.cli.register import register_app
 from cifl_tf.cli.segment import segment_app
+from cifl_tf.cli.strip import strip_command
 from cifl_tf.cli.train import train_command
 from cifl_tf.cli.warp import warp_command
-from cifl_tf.features.pretrained import find_pretrained, pretrained_encoders
+from cifl_tf.features.pretrained import find_pretrained, shipped_models
 
 app = typer.Typer(
     cls=OneLineErrors,
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(segment_app, name="segment")
 app.add_typer(register_app, name="register")
+app.command("strip")(strip_command)
 app.command("warp")(warp_command)
 app.command("evaluate")(evaluate_command)
 
@@ -74,14 +76,14 @@ def info_command(
         str | None, typer.Argument(help="Print the model card of this one.", show_default=False)
     ] = None,
 ):
-    """List the encoders that ship, or print the card of one."""
+    """List the models that ship, or print the card of one."""
+    known = shipped_models()
     if name is None:
-        known = pretrained_encoders()
         width = max(map(len, known)) + 3
         for shipped in known.values():
             typer.echo(f"{shipped.name:{width}}{shipped.summary}")
     else:
-        typer.echo(find_pretrained(name).card.rstrip())
+        typer.echo(find_pretrained(name, known).card.rstrip())
 
 
 @app.command("device")

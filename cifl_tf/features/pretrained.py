@@ -1,4 +1,4 @@
-"""Encoders by name, from the weights that ship with the package, or by folder or file.
+"""Models by name, from the weights that ship with the package, or by folder or file.
 
 Each name is a folder of ``cifl_tf/weights``: what ``cifl train`` wrote, without what is only needed
 to go on training, and a model card. ``SHA256SUMS`` there, in the format of ``sha256sum``, covers
@@ -8,9 +8,10 @@ all files of all folders. Other files there, such as those of a file manager, ar
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cifl_tf.images.atomic import absolute_path, expanded
 
@@ -24,7 +25,7 @@ INTENSITY = "intensity"  # stands for no encoder: the paper's baseline
 
 @dataclass(frozen=True)
 class Pretrained:
-    """An encoder that ships with the package.
+    """A model that ships with the package.
 
     Attributes:
         name: what ``load_pretrained`` takes.
@@ -53,17 +54,27 @@ def pretrained_encoders() -> dict[str, Pretrained]:
         >>> list(cifl.pretrained_encoders())
         ['shapes-2d', 'shapes-2d-wide', 'shapes-3d']
     """
+    encoders = {Path(path).parent.name for path in _sums() if Path(path).name == ENCODER_FILE}
+    return {name: model for name, model in shipped_models().items() if name in encoders}
+
+
+def shipped_models() -> dict[str, Pretrained]:
+    """All models that ship with the package, encoders and others, by name."""
     names = sorted({path.split("/")[0] for path in _sums()})
     return {name: Pretrained(name, WEIGHTS / name) for name in names}
 
 
-def find_pretrained(name: str) -> Pretrained:
-    """The encoder of this name.
+def find_pretrained(name: str, among: Mapping[str, Pretrained] | None = None) -> Pretrained:
+    """The model of this name.
+
+    Args:
+        name: of the model.
+        among: by name; None for encoders.
 
     Raises:
         ValueError: there is none.
     """
-    known = pretrained_encoders()
+    known = pretrained_encoders() if among is None else among
     if name not in known:
         raise ValueError(f"there are no pretrained weights {name!r}; choose from {[*known]}")
     return known[name]
@@ -86,7 +97,7 @@ def load_pretrained(name: str) -> keras.Model:
         >>> cifl.load_pretrained("shapes-2d").output_shape
         (None, None, None, 16)
     """
-    return _load_shipped(find_pretrained(name).folder / ENCODER_FILE)
+    return load_shipped(find_pretrained(name).folder / ENCODER_FILE)
 
 
 def load_encoder(model) -> keras.Model:
@@ -119,7 +130,7 @@ def load_encoder(model) -> keras.Model:
         )
     file = path / ENCODER_FILE if path.is_dir() else path
     if file.resolve().is_relative_to(WEIGHTS.resolve()):
-        return _load_shipped(WEIGHTS / file.resolve().relative_to(WEIGHTS.resolve()))
+        return load_shipped(WEIGHTS / file.resolve().relative_to(WEIGHTS.resolve()))
     return _load(file)
 
 
@@ -138,8 +149,16 @@ def load_features(model) -> keras.Model | None:
     return None if model == INTENSITY else load_encoder(model)
 
 
-def _load_shipped(file):
-    """The encoder of a file within ``WEIGHTS``, after a check of all files of its folder."""
+def load_shipped(file: Path, **options: Any) -> keras.Model:
+    """The network of a file within ``WEIGHTS``, after a check of all files of its folder.
+
+    Args:
+        file: path.
+        options: of ``load_network``.
+
+    Raises:
+        ValueError: a file is missing or not what was released.
+    """
     path = file.relative_to(WEIGHTS).as_posix()
     contents = {
         listed: _checked(WEIGHTS / listed, expected)
@@ -150,13 +169,13 @@ def _load_shipped(file):
         raise ValueError(
             f"{file} does not ship with cifl_tf, but lies among what does; move it elsewhere"
         )
-    return _load(file, contents[path])
+    return _load(file, content=contents[path], **options)
 
 
-def _load(file, content=None):
+def _load(file, **options):
     from cifl_tf.models.files import load_network
 
-    return load_network(file, content=content)
+    return load_network(file, **options)
 
 
 def _sums() -> dict[str, str]:

@@ -1,5 +1,6 @@
 from .features import feature_figure as feature_figure
 from .features import synthesis_figure as synthesis_figure
+from .masks import save_mask_picture as save_mask_picture
 from .panels import curve_figure as curve_figure
 from .panels import figure_pixels as figure_pixels
 from .panels import save_figure as save_figure

@@ -33,17 +33,19 @@ class Kind:
         name: in words, with its article.
         trained_by: command that writes files of this kind.
         taken_by: command that applies them.
+        least_channels: of its output.
     """
 
     name: str
     trained_by: str
     taken_by: str
+    least_channels: int = 2
 
 
 ENCODER = Kind("an encoder", "cifl train", "cifl features")
 SEGMENTER = Kind("a segmenter", "cifl segment train", "cifl segment apply")
 REGISTRATION = Kind("a registration network", "cifl register train", "cifl register apply")
-STRIPPER = Kind("a brain extractor", "scripts/train_stripper.py", "cifl strip")
+STRIPPER = Kind("a brain extractor", "scripts/train_stripper.py", "cifl strip", 1)
 
 
 def model_file(model, name: str) -> Path:
@@ -182,10 +184,11 @@ def _check_shapes(network, file, kind):
             found = tuple(network.compute_output_shape(shape))
     except Exception as error:
         raise ValueError(f"{file} does not hold {kind.name}: {_in_one_line(error)}") from error
-    if not right or found[:-1] != shape[:-1] or found[-1] < 2:
+    if not right or found[:-1] != shape[:-1] or found[-1] < kind.least_channels:
         raise ValueError(
-            f"{file} holds a network from {shape} to {found}, but {kind.name} gives at least two "
-            "channels on the grid of its image, (batch, *spatial, 1) with two or three dimensions"
+            f"{file} holds a network from {shape} to {found}, but {kind.name} gives at least "
+            f"{kind.least_channels} channels on the grid of its image, (batch, *spatial, 1) "
+            "with two or three dimensions"
         )
 
 

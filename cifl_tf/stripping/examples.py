@@ -45,6 +45,7 @@ class HeadVariation:
         bend_scale: distance in mm between its independent points.
         cut: share of the examples whose field of view ends within the head.
         stripped: share of the examples that show the brain alone.
+        neck: share of the examples with a long neck.
         scans: share of the examples that keep the structure of the scan itself.
     """
 
@@ -58,6 +59,7 @@ class HeadVariation:
     bend_scale: float = 36.0
     cut: float = 0.4
     stripped: float = 0.07
+    neck: float = 0.6
     scans: float = 0.4
 
 
@@ -111,10 +113,16 @@ def vary_head(
     heads: Sequence[Head], variation: HeadVariation, rng: np.random.Generator, index: int = 0
 ) -> dict[str, np.ndarray]:
     """One head of random shape and place, before it has a contrast; see ``head_examples``."""
-    head = heads[rng.integers(len(heads))]
+    head = heads[int(rng.integers(len(heads)))]
     points, size = _places(head, variation, rng)
+    distance = map_coordinates(head.distance, points, order=1, mode="nearest")
+    # Scans of heads end at different heights of the neck: below the lowest slice there is either
+    # nothing, or this slice over and over.
+    below = -VOXEL_SIZE * points[2]
+    distance = size * np.maximum(distance, below)
+    if rng.random() < variation.neck:
+        points[2] = np.maximum(points[2], 0)
     regions = map_coordinates(head.regions, points, order=0)
-    distance = size * map_coordinates(head.distance, points, order=1, mode="nearest")
     scan = map_coordinates(head.image, points, order=1)
     is_scan = rng.random() < variation.scans
     if rng.random() < variation.stripped:
@@ -125,11 +133,9 @@ def vary_head(
     piece = (_smooth(rng, variation.shape, PIECE_SCALE) > 0) & split[regions]
     seen = np.ones(variation.shape, np.float32)
     if rng.random() < variation.cut:
-        for axis, length in enumerate(variation.shape):
-            first, last = (int(rng.exponential(0.08) * length) for _ in range(2))
-            along = np.moveaxis(seen, axis, 0)
-            along[: min(first, length // 3)] = 0
-            along[length - min(last, length // 3) :] = 0
+        seen, beyond = _field_of_view(variation, rng)
+        # What is not seen is no brain, so that the network does not learn to see brain in air.
+        distance = np.maximum(distance, beyond)
     return {
         "regions": (regions + NUM_REGIONS * piece).astype(np.int32)[..., None],
         "scan": scan.astype(np.float32)[..., None],
@@ -138,6 +144,17 @@ def vary_head(
         "is_scan": np.bool_(is_scan),
         "index": np.int64(index),
     }
+
+
+def _field_of_view(variation, rng):
+    """A random box, 1 inside, and the distance in mm to its border, negative inside."""
+    ends = []
+    for axis, length in enumerate(variation.shape):
+        first, last = (min(int(rng.exponential(0.08) * length), length // 3) for _ in range(2))
+        place = np.arange(length).reshape([-1 if each == axis else 1 for each in range(3)])
+        ends.append(np.maximum(first - 0.5 - place, place - (length - last - 0.5)))
+    beyond = variation.voxel_size * np.maximum(np.maximum(ends[0], ends[1]), ends[2])
+    return (beyond < 0).astype(np.float32), beyond
 
 
 def _places(head, variation, rng):

@@ -1,18 +1,23 @@
 """Brain masks of image files: a network that knows its voxel size, and what it gives."""
 
 import dataclasses
+import os
 
 import nibabel
 import numpy as np
 from scipy import ndimage
 
+from cifl_tf._checks import BORDER_MM
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import apply_to_volume
+from cifl_tf.features.pretrained import WEIGHTS, load_shipped
 from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.models.files import STRIPPER, load_network, model_file
 from cifl_tf.models.image_model import ImageModel
 
 STRIPPER_FILE = "stripper.keras"
+PLAUSIBLE_ML = 700, 2200  # of the brain with the fluid around it
+SHIPPED = "strip"  # a folder of the weights that ship
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,16 +25,29 @@ class StrippedHead:
     """A brain and its mask, on the grid of the image.
 
     Attributes:
+        image: the head, float32.
         brain: the image inside the mask, float32; its lowest value, or 0 if lower, outside.
         mask: uint8, 1 inside.
         distance: float32, mm to the surface of the brain, negative inside.
         volume_ml: of the mask.
     """
 
+    image: nibabel.Nifti1Image
     brain: nibabel.Nifti1Image
     mask: nibabel.Nifti1Image
     distance: nibabel.Nifti1Image
     volume_ml: float
+
+    @property
+    def doubt(self) -> str:
+        """Why the mask is likely wrong, in words; empty where nothing says so."""
+        low, high = PLAUSIBLE_ML
+        if low <= self.volume_ml <= high:
+            return ""
+        return (
+            f"the mask has {self.volume_ml:.0f} ml, and brains of adults have {low} to {high} ml, "
+            "so the mask may be wrong, or the image shows a part of the brain"
+        )
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -50,12 +68,22 @@ class Stripper(ImageModel):
     """
 
     @classmethod
-    def from_pretrained(cls, model) -> "Stripper":
-        """Load a stripper from the folder of its training, or its file.
+    def from_pretrained(cls, model=SHIPPED) -> "Stripper":
+        """Load a stripper.
+
+        Args:
+            model: "strip", which ships with the package; the folder of a training, or its file.
 
         Raises:
             ValueError: there is none, or the file is damaged.
+
+        Example:
+            >>> from cifl_tf.stripping import Stripper
+            >>> Stripper.from_pretrained().preprocessing.voxel_text()
+            '3 mm'
         """
+        if str(model) == SHIPPED:
+            return load_shipped(WEIGHTS / SHIPPED / STRIPPER_FILE, kind=STRIPPER)
         return load_network(model_file(model, STRIPPER_FILE), STRIPPER)
 
     def strip(
@@ -79,20 +107,27 @@ class Stripper(ImageModel):
         Raises:
             ValueError, FileNotFoundError: as ``features_of``, or ``border`` is not finite.
         """
-        if not np.isfinite(border):
-            raise ValueError(f"border is {border}; give millimeters, such as 2")
+        BORDER_MM.check("border", border)
+        name = image if isinstance(image, str | os.PathLike) else "the image"
         original = read_volume(image, volume_index)
         preprocessing = self.preprocessing.with_choices(window=window)
-        found, volume = apply_to_volume(original, self, preprocessing, name=image)
+        found, volume = apply_to_volume(original, self, preprocessing, name=name)
         distance = to_original(found[..., 0], volume, "linear")
         values = np.asarray(distance.dataobj)
         mask = _one_piece(values < border)
+        if not mask.any():
+            raise ValueError(
+                f"no brain was found in {name}; check that the image shows a head and "
+                "that its header has the right voxel size, or give a wider border"
+            )
         grid = volume.original
-        intensities = np.asarray(to_original(original.data, original).dataobj)
+        head = to_original(original.data, original)
+        intensities = np.asarray(head.dataobj)
         outside = min(0.0, float(intensities.min()))
         brain = np.where(mask, intensities, outside).astype(np.float32)
         voxel = abs(np.linalg.det(grid.affine[:3, :3]))
         return StrippedHead(
+            image=head,
             brain=grid.image(brain),
             mask=grid.image(mask.astype(np.uint8)),
             distance=distance,
@@ -100,17 +135,26 @@ class Stripper(ImageModel):
         )
 
 
-def strip(image, border: float = 0.0, model=None, **options) -> StrippedHead:
+def strip(image, border: float = 0.0, model=SHIPPED, **options) -> StrippedHead:
     """Brain mask of the image of a head, by the stripper that ships with the package.
 
     Args:
         image: NIfTI or MGZ file, or nibabel image.
         border: mm by which the mask is wider than the brain; narrower, if negative.
-        model: folder or file of another stripper, or a ``Stripper``.
+        model: of ``Stripper.from_pretrained``, or a ``Stripper``.
         options: further arguments of ``Stripper.strip``.
 
     Raises:
         ValueError, FileNotFoundError: as ``Stripper.strip``.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.stripping import strip
+        >>> distance = np.linalg.norm(np.indices((64, 64, 64)) - 32, axis=0)
+        >>> head = np.select([distance < 22, distance < 25, distance < 29], [90.0, 10.0, 60.0])
+        >>> found = strip(nibabel.Nifti1Image(head, np.diag([3, 3, 3, 1])))
+        >>> found.mask.shape, found.volume_ml > 100
+        ((64, 64, 64), True)
     """
     stripper = model if isinstance(model, Stripper) else Stripper.from_pretrained(model)
     return stripper.strip(image, border, **options)

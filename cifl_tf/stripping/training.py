@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import tensorflow as tf
 
@@ -17,7 +16,6 @@ from cifl_tf.stripping.examples import HeadVariation, head_examples
 from cifl_tf.stripping.heads import read_head
 from cifl_tf.stripping.network import build_stripper
 from cifl_tf.stripping.stripper import STRIPPER_FILE, Stripper
-from cifl_tf.training.callbacks import SaveNetwork
 from cifl_tf.training.folder import cosine_adam, train_in_folder
 from cifl_tf.training.progress import Goal
 
@@ -132,9 +130,9 @@ def _fit(folder, config, heads, verbose):
     note(f"{len(read)} heads: {', '.join(heads)}")
     size = exact_voxel_size([config.variation.voxel_size] * 3)
     network = build_stripper(config.num_filters, config.num_levels)
-    stripper = Stripper(network, Preprocessing(size))
     if config.initial is not None and not folder.steps:
-        stripper.set_weights(Stripper.from_pretrained(config.initial).get_weights())
-    stripper.compile(cosine_adam(config), DistanceLoss(), metrics=[brain_dice])
+        network.set_weights(Stripper.from_pretrained(config.initial).get_weights())
+    network.compile(cosine_adam(config), DistanceLoss(), metrics=[brain_dice])
     data = head_examples(read, config.variation, config.seed, folder.steps)
-    folder.fit(stripper, data, [SaveNetwork(Path(folder.out) / STRIPPER_FILE)], verbose)
+    product = Stripper(network, Preprocessing(size), name="stripper")
+    folder.fit(network, data, [folder.keep_best(product)], verbose)
