@@ -14,12 +14,12 @@ from sklearn.cluster import KMeans
 from cifl_tf.images.grid import resample
 from cifl_tf.images.intensity import air_mask, rescale_intensity
 from cifl_tf.images.volumes import read_label_volume, read_volume
+from cifl_tf.stripping.field_of_view import LEAST_OF_HEAD
 
 VOXEL_SIZE = 2.0  # mm, of the label maps
 OUTSIDE, INSIDE = 7, 5  # regions around the brain, and in it
 NUM_REGIONS = 1 + OUTSIDE + INSIDE  # with air, 0
 CLOSING = 5.0  # mm, of nose and ears, when the head is told from air
-LEAST_OF_HEAD = 0.1  # intensity, of [0, 1], that is no air
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,18 +5,21 @@ import os
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from cifl_tf._checks import BORDER_MM
 from cifl_tf._compat import keras
-from cifl_tf.features.inference import apply_to_volume
+from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import WEIGHTS, load_shipped
 from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.models.files import STRIPPER, load_network, model_file
 from cifl_tf.models.image_model import ImageModel
+from cifl_tf.stripping.field_of_view import head_window, put, take
 
 STRIPPER_FILE = "stripper.keras"
 PLAUSIBLE_ML = 700, 2200  # of the brain with the fluid around it
+FARTHEST = 25.0  # mm from the surface that training tells
 SHIPPED = "strip"  # a folder of the weights that ship
 
 
@@ -111,8 +114,12 @@ class Stripper(ImageModel):
         name = image if isinstance(image, str | os.PathLike) else "the image"
         original = read_volume(image, volume_index)
         preprocessing = self.preprocessing.with_choices(window=window)
-        found, volume = apply_to_volume(original, self, preprocessing, name=name)
-        distance = to_original(found[..., 0], volume, "linear")
+        volume = fit_voxel_size(original, preprocessing)
+        scaled = preprocessing.scaling(volume.data)
+        field = head_window(scaled, float(np.mean(voxel_sizes(volume.affine))))
+        found = np.full(scaled.shape, FARTHEST, np.float32)
+        put(self.predict_on_batch(take(scaled, field)[None, ..., None])[0, ..., 0], field, found)
+        distance = to_original(found, volume, "linear")
         values = np.asarray(distance.dataobj)
         mask = _one_piece(values < border)
         if not mask.any():

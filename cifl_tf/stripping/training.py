@@ -15,11 +15,10 @@ from cifl_tf.models.files import STRIPPER
 from cifl_tf.stripping.examples import HeadVariation, head_examples
 from cifl_tf.stripping.heads import read_head
 from cifl_tf.stripping.network import build_stripper
-from cifl_tf.stripping.stripper import STRIPPER_FILE, Stripper
+from cifl_tf.stripping.stripper import FARTHEST, STRIPPER_FILE, Stripper
 from cifl_tf.training.folder import cosine_adam, train_in_folder
 from cifl_tf.training.progress import Goal
 
-FARTHEST = 25.0  # mm from the surface that the target tells
 NEAR, MORE = 5.0, 5.0  # mm from the surface where an error counts this much more
 
 

@@ -1,0 +1,61 @@
+"""Where the head is in a scan: a field of view as in training, whatever else the scan shows."""
+
+import numpy as np
+from scipy import ndimage
+
+from cifl_tf.images.intensity import air_mask
+
+FIELD_MM = (192.0, 240.0, 216.0)  # of training and of what the network gets
+MARGIN_MM = 12.0  # above the head
+BELOW_MM = 170.0  # of the head that the field is centered on, without the neck
+LEAST_OF_HEAD = 0.1  # intensity, of [0, 1], that is no air
+
+
+def head_window(image: np.ndarray, voxel_size: float) -> tuple[slice, ...]:
+    """The voxels of a field of view whose top is above the head and which has it in its middle.
+
+    Args:
+        image: (x, y, z) in [0, 1], canonical axes.
+        voxel_size: mm.
+
+    Returns:
+        Slices that may begin below 0 and end beyond the image.
+    """
+    head = ndimage.binary_opening((image > LEAST_OF_HEAD) & ~air_mask(image))
+    if not head.any():
+        head = np.ones(image.shape, bool)
+    sizes = [round(length / voxel_size) for length in FIELD_MM]
+    top = int(np.flatnonzero(head.any(axis=(0, 1)))[-1])
+    upper = head[:, :, max(0, top + 1 - round(BELOW_MM / voxel_size)) : top + 1]
+    first = []
+    for axis in range(2):
+        places = np.flatnonzero(upper.any(axis=tuple({0, 1, 2} - {axis})))
+        first.append(round((places[0] + places[-1] + 1 - sizes[axis]) / 2))
+    first.append(top + 1 + round(MARGIN_MM / voxel_size) - sizes[2])
+    return tuple(slice(one, one + size) for one, size in zip(first, sizes, strict=True))
+
+
+def take(image: np.ndarray, window: tuple[slice, ...]) -> np.ndarray:
+    """The voxels of a window, 0 beyond the image."""
+    found = np.zeros([one.stop - one.start for one in window], image.dtype)
+    inner, outer = _common(image.shape, window)
+    found[inner] = image[outer]
+    return found
+
+
+def put(values: np.ndarray, window: tuple[slice, ...], image: np.ndarray) -> None:
+    """Write the values of a window into an image, in place."""
+    inner, outer = _common(image.shape, window)
+    image[outer] = values[inner]
+
+
+def _common(shape, window):
+    """What a window and an image share: slices of the window, and of the image."""
+    begins = [max(0, one.start) for one in window]
+    ends = [min(size, one.stop) for size, one in zip(shape, window, strict=True)]
+    outer = tuple(slice(*pair) for pair in zip(begins, ends, strict=True))
+    inner = tuple(
+        slice(begin - one.start, end - one.start)
+        for begin, end, one in zip(begins, ends, window, strict=True)
+    )
+    return inner, outer
