@@ -29,6 +29,7 @@ REGISTERING_MODULES = (
     "registration.similarity",
     "segmentation.losses",
     "segmentation.segmenter",
+    "stripping.losses",
     "stripping.stripper",
     "synthesis.pairs",
 )

@@ -16,10 +16,10 @@ from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.models.files import STRIPPER, load_network, model_file
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.stripping.field_of_view import head_window, put, take
+from cifl_tf.stripping.losses import FARTHEST
 
 STRIPPER_FILE = "stripper.keras"
 PLAUSIBLE_ML = 700, 2200  # of the brain with the fluid around it
-FARTHEST = 25.0  # mm from the surface that training tells
 SHIPPED = "strip"  # a folder of the weights that ship
 
 

@@ -5,8 +5,6 @@ import os
 from collections.abc import Mapping
 from functools import partial
 
-import tensorflow as tf
-
 from cifl_tf._checks import COUNT, POSITIVE, SEED, check_fields
 from cifl_tf._compat import keras
 from cifl_tf._notes import note
@@ -14,12 +12,11 @@ from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.files import STRIPPER
 from cifl_tf.stripping.examples import HeadVariation, head_examples
 from cifl_tf.stripping.heads import read_head
+from cifl_tf.stripping.losses import DistanceLoss, brain_dice
 from cifl_tf.stripping.network import build_stripper
-from cifl_tf.stripping.stripper import FARTHEST, STRIPPER_FILE, Stripper
+from cifl_tf.stripping.stripper import STRIPPER_FILE, Stripper
 from cifl_tf.training.folder import cosine_adam, train_in_folder
 from cifl_tf.training.progress import Goal
-
-NEAR, MORE = 5.0, 5.0  # mm from the surface where an error counts this much more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,33 +50,6 @@ class StripperConfig:
             learning_rate=POSITIVE,
             seed=SEED,
         )
-
-
-@keras.saving.register_keras_serializable(package="cifl_tf")
-class DistanceLoss(keras.losses.Loss):
-    """Absolute error in mm of a signed distance, most of it near the surface.
-
-    Where the surface is farther away than ``FARTHEST``, any distance beyond this is right.
-
-    Example:
-        >>> from cifl_tf.stripping.training import DistanceLoss
-        >>> float(DistanceLoss()([[30.0]], [[26.0]]))
-        0.0
-    """
-
-    def call(self, y_true, y_pred):
-        """Weighted errors (batch, ...)."""
-        error = y_pred - tf.clip_by_value(y_true, -FARTHEST, FARTHEST)
-        beyond = tf.sign(y_true) * error > 0
-        error = tf.where((tf.abs(y_true) > FARTHEST) & beyond, tf.zeros_like(error), error)
-        return (1 + MORE * tf.exp(-tf.square(y_true / NEAR))) * tf.abs(error)
-
-
-def brain_dice(y_true, y_pred):
-    """Dice of the brain masks of two signed distances, over a batch."""
-    first, second = (tf.cast(one < 0, tf.float32) for one in (y_true, y_pred))
-    both = tf.reduce_sum(first * second)
-    return 2 * both / tf.maximum(tf.reduce_sum(first) + tf.reduce_sum(second), 1)
 
 
 def train_stripper(

@@ -19,6 +19,7 @@ from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.config import PREFIX, REGISTERING_MODULES
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
+from cifl_tf.stripping.losses import DistanceLoss
 
 SHAPE, NUM_LABELS = (16, 20), 3
 IMAGE, FEATURES, LABELS = (*SHAPE, 1), (*SHAPE, 4), "labels"
@@ -75,6 +76,7 @@ MODELS = {
     "Segmenter": Case(
         lambda: cifl_tf.Segmenter(segmenter(), AT_2_MM, ("", "a", "b"), (0, 2, 41), (0.1, 0.9))
     ),
+    "Stripper": Case(lambda: cifl_tf.Stripper(encoder(), AT_2_MM)),
     "CIFL": Case(lambda: cifl_tf.CIFL(encoder(), name="mine")),
     "Registration": Case(registration, (IMAGE, IMAGE)),
 }
@@ -83,6 +85,7 @@ LOSSES = {
     "SegmentationLoss": lambda: cifl_tf.SegmentationLoss(name="mine"),
     "MultiScaleMSE": lambda: MultiScaleMSE(num_scales=2),
     "LocalNCC": lambda: LocalNCC(window=5),
+    "DistanceLoss": lambda: DistanceLoss(name="mine"),
 }
 METRICS = {"MeanDice": lambda: cifl_tf.MeanDice(NUM_LABELS, name="mine")}
 CASES = LAYERS | MODELS
