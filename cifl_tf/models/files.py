@@ -185,10 +185,10 @@ def _check_shapes(network, file, kind):
     except Exception as error:
         raise ValueError(f"{file} does not hold {kind.name}: {_in_one_line(error)}") from error
     if not right or found[:-1] != shape[:-1] or found[-1] < kind.least_channels:
+        channels = "at least two channels" if kind.least_channels > 1 else "one channel"
         raise ValueError(
-            f"{file} holds a network from {shape} to {found}, but {kind.name} gives at least "
-            f"{kind.least_channels} channels on the grid of its image, (batch, *spatial, 1) "
-            "with two or three dimensions"
+            f"{file} holds a network from {shape} to {found}, but {kind.name} gives {channels} on "
+            "the grid of its image, (batch, *spatial, 1) with two or three dimensions"
         )
 
 
@@ -199,6 +199,8 @@ def _in_one_line(error):
         line for line in lines if line and not line.startswith(("Exception encountered", "in user"))
     ]
     text = said[0] if said else ""
-    if not isinstance(error, ValueError):
+    if isinstance(error, KeyError):
+        text = f"its config.json has no {text} where there must be one"
+    elif not isinstance(error, ValueError):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= MESSAGE_LENGTH else f"{text[:MESSAGE_LENGTH]}..."
