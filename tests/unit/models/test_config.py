@@ -262,7 +262,7 @@ NONSENSE = {
         own("AverageOverCopies", network="encoder"),
         "that can be loaded",
     ),
-    "a layer without a name": (network([layer("ReLU")], "a", "b"), "KeyError: 'name'"),
+    "a layer without a name": (network([layer("ReLU")], "a", "b"), "its config.json has no 'name'"),
     "an output that is not there": (network([image()], "image", "nothing"), "can be loaded"),
     "many weights": (chain(convolution(filters=10**9)), "more weights than the file holds"),
     "more than 2**63 weights": (
