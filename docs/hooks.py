@@ -30,6 +30,7 @@ PACKAGES = {
     "features": "Features",
     "segmentation": "Segmentation",
     "registration": "Registration",
+    "stripping": "Stripping",
     "datasets": "Datasets",
     "synthesis": "Synthesis",
     "augmentation": "Augmentation",

@@ -68,6 +68,15 @@ OPTIONS: dict[str, tuple[str, dict[str, list[str]]]] = {
             "--out": OUT,
         },
     ),
+    "strip": (
+        "{image} --model {stripper} --out {out}",
+        {
+            "--model": ["{segmenter}", "{registration}", "{encoder_3d}", "shapes-3d", *MODEL],
+            "--border": ["nan", "inf", "-21", "1000", "wide"],
+            "--volume-index": ["1", "-1", "0.5"],
+            "--out": OUT,
+        },
+    ),
     "features": (
         "{image} --model {encoder} --out {out}",
         {
@@ -191,6 +200,9 @@ COMMANDS: list[tuple[str, str]] = [
     ("info nobody", "there are no pretrained weights 'nobody'"),
     ("info ../shapes-2d", "there are no pretrained weights"),
     ("nonsense", "No such command"),
+    ("strip --out {out}", "Missing argument"),
+    ("strip {image}", "Missing option"),
+    ("strip {image} {image} --model {stripper} --out {out}", "would both become"),
     ("features --model {encoder} --out {out}", "Missing argument"),
     ("features {image} --model {encoder}", "Missing option"),
     ("features {image} --nonsense --out {out}", "No such option"),

@@ -25,6 +25,8 @@ QUICK = [
     ("features none.nii", 2),
     ("features none.nii --out o --remappings t2", 1),
     ("features none.nii --out o --window 80,0", 1),
+    ("strip none.nii --out o --border 100", 1),
+    ("strip none.nii --out o --window 80,0", 1),
     ("segment train --out o --zoom 1", 1),
     ("segment train --out o --ndim 4", 1),
     ("segment apply none.nii --out o --model m --window 1", 1),
@@ -36,7 +38,7 @@ QUICK = [
     *[
         (f"{command} --help", 0)
         for command in (
-            *("train", "features", "export", "demo", "info", "device", "evaluate", "warp"),
+            *("train", "features", "export", "demo", "info", "device", "evaluate", "warp", "strip"),
             *("segment", "segment train", "segment apply", "segment export"),
             *("register", "register train", "register apply", "register optimize"),
             "register pair",
