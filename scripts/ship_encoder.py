@@ -1,7 +1,8 @@
-"""Copy a trained encoder to the weights that ship with the package.
+"""Copy a trained encoder or stripper to the weights that ship with the package.
 
     cifl train --out my_model
     python scripts/ship_encoder.py my_model shapes-2d
+    python scripts/ship_encoder.py my_stripper strip
     python scripts/ship_encoder.py --checksums
 
 Takes what ``load_pretrained`` and the model card need, states the voxel sizes in the encoder, draws
@@ -11,6 +12,7 @@ written by hand; the second command renews the checksums after that.
 
 import argparse
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -19,12 +21,13 @@ from cifl_tf.features.pretrained import CARD_FILE, ENCODER_FILE, SUMS_FILE, WEIG
 from cifl_tf.figures.panels import curve_figure, save_figure
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.images.preprocessing import Preprocessing
-from cifl_tf.models.files import load_network
+from cifl_tf.models.files import STRIPPER, load_network
+from cifl_tf.stripping.stripper import STRIPPER_FILE
 from cifl_tf.training.callbacks import read_history
 from cifl_tf.training.folder import CONFIG_FILE, HISTORY_FILE, read_config
 
 VOXEL_RANGE = (0.8, 2.5)  # around the 1 and 2 mm of the images that encoders were measured at
-SHOWN = ("loss", "pair_similarity", "channel_similarity", "unrelated_similarity")
+SHOWN = ("loss", "pair_similarity", "channel_similarity", "unrelated_similarity", "brain_dice")
 
 
 def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
@@ -44,17 +47,31 @@ def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
 def ship(folder: Path, name: str, voxel_range: tuple[float, float] = VOXEL_RANGE) -> None:
     """Write the encoder of a training folder under a name, and renew the checksums."""
     target = WEIGHTS / name
-    encoder = described(folder, voxel_range)
-    with atomic_path(target / ENCODER_FILE) as temporary:
-        encoder.save(temporary)
-    for file in (CONFIG_FILE, HISTORY_FILE):
-        with atomic_path(target / file) as temporary:
-            shutil.copyfile(folder / file, temporary)
+    if (folder / STRIPPER_FILE).exists():
+        model, file = load_network(folder / STRIPPER_FILE, STRIPPER), STRIPPER_FILE
+    else:
+        model, file = described(folder, voxel_range), ENCODER_FILE
+    with atomic_path(target / file) as temporary:
+        model.save(temporary)
+    with atomic_path(target / CONFIG_FILE) as temporary:
+        temporary.write_text(json.dumps(public_config(folder), indent=2) + "\n")
+    with atomic_path(target / HISTORY_FILE) as temporary:
+        shutil.copyfile(folder / HISTORY_FILE, temporary)
     rows = read_history(target / HISTORY_FILE)
-    curves = {key: [float(row[key]) for row in rows] for key in SHOWN}
+    curves = {key: [float(row[key]) for row in rows] for key in SHOWN if key in rows[0]}
     figure = curve_figure([int(row["step"]) for row in rows], curves)
     save_figure(figure, target / "training.png")
     renew_checksums()
+
+
+def public_config(folder: Path) -> dict:
+    """The configuration of a training, without the places of its files."""
+    config = read_config(folder)
+    if "heads" in config:
+        config["heads"] = [*config["heads"]]
+    if config.get("initial"):
+        config["initial"] = Path(config["initial"]).name
+    return config
 
 
 def renew_checksums() -> None:
