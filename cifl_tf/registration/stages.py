@@ -19,8 +19,9 @@ from cifl_tf.registration.affine_registration import register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.demons import DemonsSettings
-from cifl_tf.registration.images import RegistrationResult, register_read
+from cifl_tf.registration.images import register_read
 from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
+from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.registration.sampling import read_typed_labels
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
