@@ -89,6 +89,7 @@ def write_registration(found, out, entry, plane=None):
     save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
     entry.numbers = {
         "folded (%)": 100 * found.folded,
+        "SD of the logarithm of the Jacobian": found.log_jacobian_std,
         "inverse misses by at most (mm)": found.inverse_residual,
     }
     entry.numbers |= found.report

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import nibabel
+import numpy as np
 
 from cifl_tf.figures.panels import save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.images.atomic import expanded
 from cifl_tf.images.volumes import save_image
+from cifl_tf.metrics.folding import std_of_logarithm
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.displacement_field import Displacement
 
@@ -72,6 +74,12 @@ class RegistrationResult:
     def transform(self) -> Displacement:
         """The displacement, fixed to moving, of all stages."""
         return self.displacement
+
+    @property
+    def log_jacobian_std(self) -> float:
+        """SD of the logarithm of the Jacobian determinant where the warped image is not 0."""
+        inside = np.asarray(self.warped.dataobj) != 0
+        return std_of_logarithm(np.asarray(self.jacobian.dataobj)[inside])
 
 
 def save_registration(found: RegistrationResult, out, overwrite: bool = False) -> None:
