@@ -1,8 +1,9 @@
 """Features of a whole image: an array or a file, through a 2D or a 3D encoder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -79,11 +80,7 @@ def features_of(
         >>> cifl.features_of(image, encoder, plane="coronal").shape
         (24, 4, 20, 16)
     """
-    network = getattr(encoder, "encoder", encoder)
-    preprocessing = preprocessing_of(network)
-    names = checked_remappings(remappings)
-    if names:
-        network = _averaged(network, names)
+    network, preprocessing = network_of(encoder, remappings)
     features, volume = apply_network(
         image,
         network,
@@ -95,6 +92,19 @@ def features_of(
         memory=memory,
     )
     return features if volume is None else to_original(features, volume)
+
+
+def network_of(
+    encoder: keras.Model, remappings: Sequence[str] = ()
+) -> tuple[keras.Model, Preprocessing]:
+    """The network from an image to its features, and what becomes of the image before.
+
+    Args:
+        encoder, remappings: see ``features_of``.
+    """
+    network = getattr(encoder, "encoder", encoder)
+    names = checked_remappings(remappings)
+    return _averaged(network, names) if names else network, preprocessing_of(network)
 
 
 @lru_cache(maxsize=4)  # so that TensorFlow traces it once for many images
@@ -181,6 +191,25 @@ def apply_to_volume(
     Returns:
         The channels (x, y, z, C), and the volume as the network saw it, for ``to_original``.
     """
+    array, axis, volume = prepare_volume(volume, network, preprocessing, voxel_size, name)
+    return run_network(array, network, axis, batch_size, progress, memory), volume
+
+
+def prepare_volume(
+    volume: Volume,
+    network: keras.Model,
+    preprocessing: Preprocessing,
+    voxel_size=None,
+    name="the image",
+) -> tuple[np.ndarray, int, Volume]:
+    """What ``run_network`` takes, of an image that was read.
+
+    Args:
+        volume, network, preprocessing, voxel_size, name: see ``apply_to_volume``.
+
+    Returns:
+        The array (x, y, z) in [0, 1], the axis across slices, and the volume in its voxel size.
+    """
     ndim = len(network.input_shape) - 2
     plane = preprocessing.plane or natural_plane(volume.affine)
     axis = slice_axis(volume.data.shape, plane)
@@ -190,8 +219,7 @@ def apply_to_volume(
             f"{name} is a single slice, but the network is for volumes; give a volume, or a "
             "network for slices"
         )
-    array = preprocessing.scaling(volume.data)
-    return run_network(array, network, axis, batch_size, progress, memory), volume
+    return preprocessing.scaling(volume.data), axis, volume
 
 
 def fit_voxel_size(
@@ -227,7 +255,8 @@ def run_network(
     batch_size: int = 8,
     progress: bool = False,
     memory: float | None = None,
-) -> np.ndarray:
+    allocate: Callable[[tuple[int, ...], Any], Any] = np.empty,
+):
     """Channels (x, y, z, C) of an array (x, y, z) in [0, 1].
 
     Args:
@@ -236,17 +265,17 @@ def run_network(
         axis: across the slices.
         batch_size: slices at a time.
         progress: show a bar of the batches in a terminal.
-        memory: see ``encode_in_tiles``.
+        memory, allocate: see ``encode_in_tiles``; slices fit.
     """
     if len(network.input_shape) == 5:
-        found = encode_in_tiles(array, network, memory, progress)
+        found = encode_in_tiles(array, network, memory, progress, allocate)
         return network.predict_on_batch(array[None, ..., None])[0] if found is None else found
-    slices = np.moveaxis(array, axis, 0)[..., None]
-    channels = np.empty((*slices.shape[:-1], network.output_shape[-1]), np.float32)
-    starts = range(0, len(slices), batch_size)
+    channels = allocate((*array.shape, network.output_shape[-1]), np.float32)
+    starts = range(0, array.shape[axis], batch_size)
     # None: a bar in a terminal only.
     disable = None if progress else True
     for start in tqdm(starts, unit="batch", disable=disable, leave=False):
-        batch = slice(start, start + batch_size)
-        channels[batch] = network.predict_on_batch(slices[batch])
-    return np.moveaxis(channels, 0, axis)
+        batch = (*[slice(None)] * axis, slice(start, start + batch_size))
+        slices = np.moveaxis(array[batch], axis, 0)[..., None]
+        channels[batch] = np.moveaxis(network.predict_on_batch(slices), 0, axis)
+    return channels

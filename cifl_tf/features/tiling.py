@@ -7,9 +7,10 @@ tiles are there.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -69,8 +70,12 @@ def tiles_of(shape: Sequence[int], size: int, radius: int) -> Iterator[Tile]:
 
 
 def encode_in_tiles(
-    array: np.ndarray, network: keras.Model, memory: float | None = None, progress: bool = False
-) -> np.ndarray | None:
+    array: np.ndarray,
+    network: keras.Model,
+    memory: float | None = None,
+    progress: bool = False,
+    allocate: Callable[[tuple[int, ...], Any], Any] = np.empty,
+):
     """Features of a volume whose layers do not fit into memory.
 
     Args:
@@ -79,10 +84,11 @@ def encode_in_tiles(
             at its end.
         memory: bytes that the layers of the network may take; None for half of what is available.
         progress: show a bar of the tiles in a terminal.
+        allocate: gives what the features are written to, from their shape and type.
 
     Returns:
-        float32 (x, y, z, C), equal to those of the whole volume but for rounding. None where the
-        volume fits as a whole, or where the network is none of these.
+        float32 (x, y, z, C) of ``allocate``, equal to those of the whole volume but for rounding.
+        None where the volume fits as a whole, or where the network is none of these.
     """
     extract = network.layers[-1] if isinstance(network.layers[-1], FrozenFeatures) else None
     encoder = _bare(network if extract is None else extract.encoder)
@@ -92,8 +98,7 @@ def encode_in_tiles(
     if memory is None:
         available = available_memory()
         memory = math.inf if available is None else SHARE_OF_MEMORY * available
-    widest = max(weight.shape[-1] for weight in encoder.weights)
-    most_voxels = memory / (BYTES_PER_CHANNEL * widest)
+    most_voxels = memory / bytes_per_voxel(encoder)
     if array.size <= most_voxels:
         return None
     size = max(SMALLEST_TILE, int(most_voxels ** (1 / 3)) - 2 * (radius + ALIGNMENT))
@@ -102,21 +107,34 @@ def encode_in_tiles(
     if extract is not None:
         copies = [copy.numpy() for copy in extract.copies(tf.constant(array, tf.float32))]
     body = _before_normalization(encoder)
-    mean = np.zeros((*array.shape, encoder.output_shape[-1]), np.float32)
+    shape = (*array.shape, encoder.output_shape[-1])
     hidden = None if progress else True  # None: where there is no terminal
-    bar = tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False)
-    with bar:
-        for copy in copies:
-            # One copy is written where it stays; more are added up.
-            features = mean if len(copies) == 1 else np.empty_like(mean)
+    with tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False) as bar:
+        for index, copy in enumerate(copies):
+            if index < 2:  # the first is the mean at the end, the second serves all other copies
+                features = allocate(shape, np.float32)
+            inside = _inside(copy, encoder)
+            squares = np.zeros(shape[-1])  # float64: float32 would lose digits of so many voxels
             for tile in tiles:
                 found = body(tf.constant(copy[tile.seen][None, ..., None], tf.float32))
-                features[tile.place] = found[0].numpy()[tile.kept]
+                kept = found[0].numpy()[tile.kept]
+                squares += np.square(kept[inside[tile.place]], dtype=float).sum(axis=0)
+                features[tile.place] = kept
                 bar.update()
-            _normalize(features, _inside(copy, encoder), last.epsilon)
-            if features is not mean:
-                mean += features / len(copies)
+            # What ``L2Normalize`` does, and the mean over the copies.
+            root_mean_square = np.sqrt(np.maximum(squares / inside.sum(), last.epsilon))
+            features *= (1 / root_mean_square / len(copies)).astype(np.float32)
+            if index == 0:
+                mean = features
+                continue
+            for plane in range(shape[2]):
+                mean[:, :, plane] += features[:, :, plane]
     return mean
+
+
+def bytes_per_voxel(network: keras.Model) -> int:
+    """Memory that the layers of an encoder take at a time, about."""
+    return BYTES_PER_CHANNEL * max(weight.shape[-1] for weight in network.weights)
 
 
 def known_radius(network: keras.Model) -> int | None:
@@ -159,13 +177,3 @@ def _inside(image, encoder):
     if len(_last_inputs(encoder)) == 1 or not inside.any():
         inside[:] = True
     return inside
-
-
-def _normalize(features, inside, epsilon):
-    """``L2Normalize`` of features (x, y, z, C) in place, slab by slab."""
-    # Sums in float64: of so many voxels, float32 would lose digits.
-    squares = sum(
-        np.square(slab[kept], dtype=float).sum(axis=0)
-        for slab, kept in zip(features, inside, strict=True)
-    )
-    features *= (1 / np.sqrt(np.maximum(squares / inside.sum(), epsilon))).astype(np.float32)

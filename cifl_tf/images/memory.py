@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
+RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 UNITS = ("KB", "MB", "GB", "TB")
 # Of control groups, version 2 and 1: limit, usage, and what of the usage is only file cache.
 _VERSION_2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
@@ -39,11 +40,13 @@ def peak_memory() -> float | None:
 
     Not getrusage: that counts the parent's memory at the start too.
     """
-    try:
-        highest = PEAK.search(Path("/proc/self/status").read_text())
-    except OSError:  # not Linux
-        return None
-    return None if highest is None else int(highest[1]) / 1024
+    highest = _status(PEAK)
+    return None if highest is None else highest / 1024**2
+
+
+def resident_memory() -> int | None:
+    """Bytes that this process has in memory now; None where the system does not say."""
+    return _status(RESIDENT)
 
 
 def size_text(size: float) -> str:
@@ -52,6 +55,15 @@ def size_text(size: float) -> str:
         return f"{size:.0f} bytes"
     unit = min(int(math.log10(size)) // 3, len(UNITS))
     return f"{size / 1000**unit:.1f} {UNITS[unit - 1]}"
+
+
+def _status(pattern):
+    """Bytes of one line of what Linux says of this process."""
+    try:
+        found = pattern.search(Path("/proc/self/status").read_text())
+    except OSError:  # not Linux
+        return None
+    return None if found is None else int(found[1]) * 1024
 
 
 def _whole_memory():
