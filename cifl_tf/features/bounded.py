@@ -66,7 +66,9 @@ def bounded_features(
     batch_size = int(min(max(1, layers // slices), BATCH_SIZE))
     with temporary_path(beside) if on_disk else contextlib.nullcontext() as folder:
         allocate = _files_in(folder) if on_disk else np.empty
-        yield run_network(array, network, axis, batch_size, True, layers, allocate), volume
+        features = run_network(array, network, axis, batch_size, True, layers, allocate)
+        del array
+        yield features, volume
 
 
 def _files_in(folder):

@@ -15,7 +15,7 @@ from cifl_tf.images.volumes import Volume
 class ChannelFile:
     """Float32 channels of a volume in a file, of which a part at a time is in memory.
 
-    Parts are set and got as those of an array, and got as copies. ``file *= factors`` multiplies
+    Parts are got as those of an array, as copies, and set in all channels. ``file *= factors`` multiplies
     every channel by its own.
 
     Args:
@@ -40,7 +40,11 @@ class ChannelFile:
         return np.array(self._mapped()[place])
 
     def __setitem__(self, place, values):
-        self._mapped()[place] = values
+        # Channel by channel, as the pages that a part touches hold much more than the part.
+        place = place if isinstance(place, tuple) else (place,)
+        values = np.broadcast_to(values, self._mapped()[place].shape)
+        for index in range(self.shape[-1]):
+            self._mapped()[..., index][place] = values[..., index]
 
     def __imul__(self, factors):
         for plane in range(self.shape[2]):
