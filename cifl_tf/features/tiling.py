@@ -44,29 +44,53 @@ class Tile:
     place: tuple[slice, ...]
 
 
-def tiles_of(shape: Sequence[int], size: int, radius: int) -> Iterator[Tile]:
+def tiles_of(shape: Sequence[int], sizes: Sequence[int], radius: int) -> Iterator[Tile]:
     """Tiles that cover a volume once.
 
     Args:
         shape: of the volume, in voxels.
-        size: of the longest side of a tile, in voxels.
+        sizes: of the longest tile along every axis, in voxels.
         radius: voxels around a tile that the network gets too, where the volume has them.
     """
-    axes = []
-    for length in shape:
-        count = math.ceil(length / size)
-        # Tiles begin at whole voxels of the coarsest level, and are about equally long.
-        step = math.ceil(length / count / ALIGNMENT) * ALIGNMENT
-        parts = []
-        for begin in range(0, length, step):
-            end = min(begin + step, length)
-            first = max(0, begin - radius) // ALIGNMENT * ALIGNMENT
-            last = min(length, math.ceil((end + radius) / ALIGNMENT) * ALIGNMENT)
-            kept = slice(begin - first, end - first)
-            parts.append((slice(first, last), kept, slice(begin, end)))
-        axes.append(parts)
+    axes = [_parts(*axis, radius) for axis in zip(shape, sizes, strict=True)]
     for chosen in itertools.product(*axes):
         yield Tile(*(tuple(one) for one in zip(*chosen, strict=True)))
+
+
+def fastest_sizes(shape: Sequence[int], radius: int, most_voxels: float) -> tuple[int, ...]:
+    """Sizes of tiles for which a network sees the fewest voxels in all.
+
+    Args:
+        shape, radius: see ``tiles_of``.
+        most_voxels: that the network may see at a time. Where tiles of ``SMALLEST_TILE`` show it
+            more, these are given.
+    """
+    sizes, seen, longest = [], [], []
+    for length in shape:
+        counts = range(1, math.ceil(length / SMALLEST_TILE) + 1)
+        sizes.append([math.ceil(length / count) for count in counts])
+        lengths = [[p[0].stop - p[0].start for p in _parts(length, s, radius)] for s in sizes[-1]]
+        seen.append([sum(one) for one in lengths])
+        longest.append([max(one) for one in lengths])
+    first, second, third = np.ix_(*map(np.array, longest))
+    voxels = first * second * third
+    first, second, third = np.ix_(*map(np.array, seen))
+    cost = np.where(voxels <= max(most_voxels, voxels.min()), first * second * third, math.inf)
+    best = np.unravel_index(cost.argmin(), cost.shape)
+    return tuple(axis[index] for axis, index in zip(sizes, best, strict=True))
+
+
+def _parts(length, size, radius):
+    """Of every tile along one axis what ``Tile`` has: seen, kept, place."""
+    # Tiles begin at whole voxels of the coarsest level, and are about equally long.
+    step = math.ceil(length / math.ceil(length / size) / ALIGNMENT) * ALIGNMENT
+    parts = []
+    for begin in range(0, length, step):
+        end = min(begin + step, length)
+        first = max(0, begin - radius) // ALIGNMENT * ALIGNMENT
+        last = min(length, math.ceil((end + radius) / ALIGNMENT) * ALIGNMENT)
+        parts.append((slice(first, last), slice(begin - first, end - first), slice(begin, end)))
+    return parts
 
 
 def encode_in_tiles(
@@ -101,8 +125,7 @@ def encode_in_tiles(
     most_voxels = memory / bytes_per_voxel(encoder)
     if array.size <= most_voxels:
         return None
-    size = max(SMALLEST_TILE, int(most_voxels ** (1 / 3)) - 2 * (radius + ALIGNMENT))
-    tiles = [*tiles_of(array.shape, size, radius)]
+    tiles = [*tiles_of(array.shape, fastest_sizes(array.shape, radius, most_voxels), radius)]
     copies = [array]
     if extract is not None:
         copies = [copy.numpy() for copy in extract.copies(tf.constant(array, tf.float32))]
@@ -118,7 +141,8 @@ def encode_in_tiles(
             for tile in tiles:
                 found = body(tf.constant(copy[tile.seen][None, ..., None], tf.float32))
                 kept = found[0].numpy()[tile.kept]
-                squares += np.square(kept[inside[tile.place]], dtype=float).sum(axis=0)
+                seen = kept[inside[tile.place]]
+                squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
                 features[tile.place] = kept
                 bar.update()
             # What ``L2Normalize`` does, and the mean over the copies.

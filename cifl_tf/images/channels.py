@@ -15,8 +15,8 @@ from cifl_tf.images.volumes import Volume
 class ChannelFile:
     """Float32 channels of a volume in a file, of which a part at a time is in memory.
 
-    Parts are got as those of an array, as copies, and set in all channels. ``file *= factors`` multiplies
-    every channel by its own.
+    Parts are got as those of an array, as copies, and set in all channels. ``file *= factors``
+    multiplies every channel by its own.
 
     Args:
         path: new file, of as many bytes as the channels take.
