@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,15 +9,13 @@ import numpy as np
 
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import network_of, prepare_volume, run_network
-from cifl_tf.features.tiling import SHARE_OF_MEMORY, bytes_per_voxel
+from cifl_tf.features.tiling import bytes_per_voxel
 from cifl_tf.images.atomic import temporary_path
 from cifl_tf.images.channels import ChannelFile
-from cifl_tf.images.memory import available_memory, resident_memory, size_text
+from cifl_tf.images.memory import memory_left
 from cifl_tf.images.volumes import Volume, read_volume
 
 BATCH_SIZE = 8  # slices
-LEAST_FOR_LAYERS = ROUND = 100 * 10**6  # bytes
-SPARE = 1 / 8  # of the memory, for what is between the layers and the disk
 
 
 @contextlib.contextmanager
@@ -39,8 +36,7 @@ def bounded_features(
         image: NIfTI or MGZ file, or nibabel image.
         encoder, plane, voxel_size, volume_index, remappings, window: see ``features_of``.
         beside: a path in the folder of the files in which features lie that do not fit.
-        memory: bytes that the process may have in memory while it encodes; None for what it has
-            and half of what is free.
+        memory: see ``features_of``, but features that would take more lie on the disk.
 
     Yields:
         The features (x, y, z, C) in canonical orientation, an array or a ``ChannelFile``, and the
@@ -58,7 +54,7 @@ def bounded_features(
         voxel_size,
         image,
     )
-    room = _room(memory, len(remappings) * array.nbytes + array.size)
+    room = memory_left(memory, len(remappings) * array.nbytes + array.size)
     needed = 4 * array.size * network.output_shape[-1] * (1 if not remappings else 2)
     on_disk = needed > room / 2
     layers = room if on_disk else room - needed
@@ -76,23 +72,3 @@ def _files_in(folder):
     folder.mkdir()
     names = map(str, itertools.count())
     return lambda shape, _: ChannelFile(folder / next(names), shape)
-
-
-def _room(memory, more):
-    """Bytes for features and layers, of all that the process may have.
-
-    Args:
-        memory: see ``bounded_features``.
-        more: bytes that it will take beside these.
-    """
-    has = resident_memory() or 0
-    if memory is None:
-        available = available_memory()
-        return math.inf if available is None else SHARE_OF_MEMORY * available
-    least = math.ceil((has + more + LEAST_FOR_LAYERS) / (1 - SPARE) / ROUND) * ROUND
-    if memory < least:
-        raise ValueError(
-            f"memory is {size_text(memory)}, but the program and the image take "
-            f"{size_text(has + more)} before the first layer; give at least {size_text(least)}"
-        )
-    return memory * (1 - SPARE) - has - more

@@ -14,6 +14,7 @@ from cifl_tf._former_names import accepts_former
 from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
 from cifl_tf.features.tiling import encode_in_tiles
+from cifl_tf.images.memory import memory_left
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import (
     Volume,
@@ -59,8 +60,9 @@ def features_of(
             then differ less. See ``FrozenFeatures``.
         window: two intensities that become 0 and 1, such as (0, 80) for a brain in CT; None for
             what ``rescale_intensity`` finds.
-        memory: bytes that the layers of the network may take. Volumes that would take more go
-            through an encoder in tiles; the features are the same. None for half of what is free.
+        memory: bytes that the process may have in memory, itself and the features included.
+            Volumes that would take more go through an encoder in tiles; the features are the same.
+            None for what it has, and half of what is free.
 
     Returns:
         For an array, float32 (*spatial, C). For a file or a nibabel image, a 4D NIfTI image of the
@@ -68,7 +70,8 @@ def features_of(
 
     Raises:
         ValueError: the dimensions of image and encoder do not fit, the image is not finite, the
-            remappings are unknown, or, for files, anything that ``read_volume`` refuses.
+            remappings are unknown, the memory is too little, or, for files, anything that
+            ``read_volume`` refuses.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -168,7 +171,8 @@ def apply_network(
     if array.ndim == 2:
         return run_network(array[..., None], network, 2, batch_size, progress)[..., 0, :], None
     axis = slice_axis(array.shape, plane or "coronal")
-    return run_network(array, network, axis, batch_size, progress, memory), None
+    layers = _layers(memory, array, network)
+    return run_network(array, network, axis, batch_size, progress, layers), None
 
 
 def apply_to_volume(
@@ -192,7 +196,15 @@ def apply_to_volume(
         The channels (x, y, z, C), and the volume as the network saw it, for ``to_original``.
     """
     array, axis, volume = prepare_volume(volume, network, preprocessing, voxel_size, name)
-    return run_network(array, network, axis, batch_size, progress, memory), volume
+    layers = _layers(memory, array, network)
+    return run_network(array, network, axis, batch_size, progress, layers), volume
+
+
+def _layers(memory, array, network):
+    """Memory for the layers of a network, beside its output."""
+    return (
+        None if memory is None else memory_left(memory, 4 * array.size * network.output_shape[-1])
+    )
 
 
 def prepare_volume(

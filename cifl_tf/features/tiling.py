@@ -21,11 +21,10 @@ from cifl_tf.features.architectures import NUM_CONVOLUTIONS, UNET_LEVELS, recept
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import L2Normalize
 from cifl_tf.images.intensity import is_air
-from cifl_tf.images.memory import available_memory
+from cifl_tf.images.memory import memory_left
 
 ALIGNMENT = 2 ** (UNET_LEVELS - 1)  # voxels of the coarsest level of a U-Net
 BYTES_PER_CHANNEL = 12  # of a voxel and the widest layer: its input, its output, and working space
-SHARE_OF_MEMORY = 0.5  # of what is available, for the layers of a network
 SMALLEST_TILE = 16  # voxels
 
 
@@ -44,24 +43,29 @@ class Tile:
     place: tuple[slice, ...]
 
 
-def tiles_of(shape: Sequence[int], sizes: Sequence[int], radius: int) -> Iterator[Tile]:
+def tiles_of(
+    shape: Sequence[int], sizes: Sequence[int], radius: int, alignment: int = ALIGNMENT
+) -> Iterator[Tile]:
     """Tiles that cover a volume once.
 
     Args:
         shape: of the volume, in voxels.
         sizes: of the longest tile along every axis, in voxels.
         radius: voxels around a tile that the network gets too, where the volume has them.
+        alignment: voxels of the coarsest level of the network, at which tiles begin.
     """
-    axes = [_parts(*axis, radius) for axis in zip(shape, sizes, strict=True)]
+    axes = [_parts(*axis, radius, alignment) for axis in zip(shape, sizes, strict=True)]
     for chosen in itertools.product(*axes):
         yield Tile(*(tuple(one) for one in zip(*chosen, strict=True)))
 
 
-def fastest_sizes(shape: Sequence[int], radius: int, most_voxels: float) -> tuple[int, ...]:
+def fastest_sizes(
+    shape: Sequence[int], radius: int, most_voxels: float, alignment: int = ALIGNMENT
+) -> tuple[int, ...]:
     """Sizes of tiles for which a network sees the fewest voxels in all.
 
     Args:
-        shape, radius: see ``tiles_of``.
+        shape, radius, alignment: see ``tiles_of``.
         most_voxels: that the network may see at a time. Where tiles of ``SMALLEST_TILE`` show it
             more, these are given.
     """
@@ -69,7 +73,8 @@ def fastest_sizes(shape: Sequence[int], radius: int, most_voxels: float) -> tupl
     for length in shape:
         counts = range(1, math.ceil(length / SMALLEST_TILE) + 1)
         sizes.append([math.ceil(length / count) for count in counts])
-        lengths = [[p[0].stop - p[0].start for p in _parts(length, s, radius)] for s in sizes[-1]]
+        parts = [_parts(length, size, radius, alignment) for size in sizes[-1]]
+        lengths = [[part[0].stop - part[0].start for part in one] for one in parts]
         seen.append([sum(one) for one in lengths])
         longest.append([max(one) for one in lengths])
     first, second, third = np.ix_(*map(np.array, longest))
@@ -80,15 +85,15 @@ def fastest_sizes(shape: Sequence[int], radius: int, most_voxels: float) -> tupl
     return tuple(axis[index] for axis, index in zip(sizes, best, strict=True))
 
 
-def _parts(length, size, radius):
+def _parts(length, size, radius, alignment):
     """Of every tile along one axis what ``Tile`` has: seen, kept, place."""
-    # Tiles begin at whole voxels of the coarsest level, and are about equally long.
-    step = math.ceil(length / math.ceil(length / size) / ALIGNMENT) * ALIGNMENT
+    # Tiles are about equally long.
+    step = math.ceil(length / math.ceil(length / size) / alignment) * alignment
     parts = []
     for begin in range(0, length, step):
         end = min(begin + step, length)
-        first = max(0, begin - radius) // ALIGNMENT * ALIGNMENT
-        last = min(length, math.ceil((end + radius) / ALIGNMENT) * ALIGNMENT)
+        first = max(0, begin - radius) // alignment * alignment
+        last = min(length, math.ceil((end + radius) / alignment) * alignment)
         parts.append((slice(first, last), slice(begin - first, end - first), slice(begin, end)))
     return parts
 
@@ -115,14 +120,11 @@ def encode_in_tiles(
         None where the volume fits as a whole, or where the network is none of these.
     """
     extract = network.layers[-1] if isinstance(network.layers[-1], FrozenFeatures) else None
-    encoder = _bare(network if extract is None else extract.encoder)
+    encoder = bare(network if extract is None else extract.encoder)
     radius, last = known_radius(encoder), encoder.layers[-1]
     if radius is None or not isinstance(last, L2Normalize):
         return None
-    if memory is None:
-        available = available_memory()
-        memory = math.inf if available is None else SHARE_OF_MEMORY * available
-    most_voxels = memory / bytes_per_voxel(encoder)
+    most_voxels = (memory_left(None) if memory is None else memory) / bytes_per_voxel(encoder)
     if array.size <= most_voxels:
         return None
     tiles = [*tiles_of(array.shape, fastest_sizes(array.shape, radius, most_voxels), radius)]
@@ -163,7 +165,7 @@ def bytes_per_voxel(network: keras.Model) -> int:
 
 def known_radius(network: keras.Model) -> int | None:
     """The receptive radius of a network of ``build_encoder``; None for others."""
-    network = _bare(network)
+    network = bare(network)
     convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
     names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
     for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
@@ -173,7 +175,7 @@ def known_radius(network: keras.Model) -> int | None:
     return None
 
 
-def _bare(model):
+def bare(model: keras.Model) -> keras.Model:
     """The network inside of models that carry one, such as ``Encoder``."""
     while hasattr(model, "network"):
         model = model.network

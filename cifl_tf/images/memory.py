@@ -7,6 +7,9 @@ from pathlib import Path
 
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
+SHARE = 0.5  # of what is available, that a computation may take
+LEAST = ROUND = 100 * 10**6  # bytes that a computation needs, and to which advice is rounded up
+SPARE = 1 / 8  # of a limit, for what lies between the arrays
 UNITS = ("KB", "MB", "GB", "TB")
 # Of control groups, version 2 and 1: limit, usage, and what of the usage is only file cache.
 _VERSION_2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
@@ -33,6 +36,30 @@ def available_memory(root="/") -> int | None:
     if machine is None:
         return _whole_memory() if root == Path("/") else None
     return min([machine * 1024, *_left_by_groups(root)])
+
+
+def memory_left(most: float | None, more: float = 0) -> float:
+    """Bytes that a computation may take.
+
+    Args:
+        most: bytes that the process may have in memory, itself included; None for what it has now
+            and half of what is available.
+        more: bytes that the results and what lies beside them will take.
+
+    Raises:
+        ValueError: too few would be left.
+    """
+    if most is None:
+        available = available_memory()
+        return math.inf if available is None else SHARE * available - more
+    taken = (resident_memory() or 0) + more
+    least = math.ceil((taken + LEAST) / (1 - SPARE) / ROUND) * ROUND
+    if most < least:
+        raise ValueError(
+            f"memory is {size_text(most)}, but the program, the image and what is made of it take "
+            f"{size_text(taken)}; give at least {size_text(least)}, or larger voxels"
+        )
+    return most * (1 - SPARE) - taken
 
 
 def peak_memory() -> float | None:
