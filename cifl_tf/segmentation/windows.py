@@ -24,7 +24,7 @@ from cifl_tf.images.memory import memory_left
 from cifl_tf.segmentation.network import without_features
 
 OVERLAP = 16  # voxels around the tile of a window on every side
-WINDOW_SD = 1 / 8  # of the Gaussian of a window, of its length
+FADE = 4.0  # voxels, standard deviation of the Gaussian by which a window fades out there
 LAYERS = {"features", "pad", "unet", "crop", "probabilities"}  # of ``build_segmenter``
 
 
@@ -33,8 +33,8 @@ def segment_in_windows(
 ) -> np.ndarray | None:
     """Probabilities of a volume whose layers do not fit into memory.
 
-    Every voxel gets the mean over the windows that hold it, weighted by a Gaussian about the middle
-    of the window (Isensee et al., nnU-Net, Nature Methods 2021).
+    Windows are tiles with ``OVERLAP`` voxels around them. Every voxel gets the mean over the
+    windows that hold it, weighted by a Gaussian of the distance from their tiles.
 
     Args:
         array: (x, y, z) in [0, 1].
@@ -63,17 +63,17 @@ def segment_in_windows(
         features = run_network(array, encoder, 0, progress=progress, memory=room)
     multiple = network.get_layer("pad").multiple
     sizes = fastest_sizes(array.shape, OVERLAP, most_voxels, multiple)
-    windows = [tile.seen for tile in tiles_of(array.shape, sizes, OVERLAP, multiple)]
+    tiles = [*tiles_of(array.shape, sizes, OVERLAP, multiple)]
     mean = np.zeros((*array.shape, labels), np.float32)
     total = np.zeros(array.shape, np.float32)
     from_features = _from_features(network)
-    for window in tqdm(windows, unit="window", disable=None if progress else True, leave=False):
-        seen = features[window]
+    for tile in tqdm(tiles, unit="window", disable=None if progress else True, leave=False):
+        seen = features[tile.seen]
         if beside:
-            seen = np.concatenate([seen, array[window][..., None]], axis=-1)
-        weight = _gaussian(seen.shape[:3])
-        mean[window] += weight[..., None] * from_features(tf.constant(seen[None]))[0].numpy()
-        total[window] += weight
+            seen = np.concatenate([seen, array[tile.seen][..., None]], axis=-1)
+        weight = _weight(tile)
+        mean[tile.seen] += weight[..., None] * from_features(tf.constant(seen[None]))[0].numpy()
+        total[tile.seen] += weight
     mean /= total[..., None]
     return mean
 
@@ -97,11 +97,12 @@ def _bytes_per_voxel(network):
     )
 
 
-def _gaussian(shape):
+def _weight(tile):
     """Weights of the voxels of a window, float32 (x, y, z)."""
     weight = np.ones((1, 1, 1), np.float32)
-    for axis, length in enumerate(shape):
-        position = (np.arange(length) - (length - 1) / 2) / (WINDOW_SD * length)
-        along = np.exp(-(position**2) / 2).astype(np.float32)
+    for axis, (seen, place) in enumerate(zip(tile.seen, tile.place, strict=True)):
+        position = np.arange(seen.start, seen.stop)
+        distance = np.maximum(0, np.maximum(place.start - position, position - place.stop + 1))
+        along = np.exp(-((distance / FADE) ** 2) / 2).astype(np.float32)
         weight = weight * np.expand_dims(along, [other for other in range(3) if other != axis])
     return weight

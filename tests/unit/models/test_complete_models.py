@@ -90,7 +90,7 @@ def test_an_encoder_by_name_folder_and_file(tmp_path, tiny_encoder, rng):
 def test_the_receptive_radius_of_an_encoder(tiny_encoder):
     unet = cifl.build_encoder(num_features=2, num_filters=1, architecture="unet")
     assert cifl.Encoder(unet).receptive_radius == cifl.receptive_radius("unet")
-    assert cifl.Encoder(cifl.Encoder(tiny_encoder)).receptive_radius is None
+    assert cifl.Encoder(cifl.Encoder(tiny_encoder)).receptive_radius == 8
     assert cifl.Encoder(tiny_encoder, receptive_radius=3).receptive_radius == 3
 
 

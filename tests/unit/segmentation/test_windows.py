@@ -29,9 +29,9 @@ def image(rng):
 
 @pytest.fixture
 def small(monkeypatch):
-    """A memory that holds the layers of a third of the image."""
+    """A memory that holds the layers of the two halves of the image, but not of the whole."""
 
-    def choose(network, share=1 / 3):
+    def choose(network, share=2 / 3):
         room = share * np.prod(SHAPE) * windows._bytes_per_voxel(network)
         monkeypatch.setattr(windows, "memory_left", lambda most, more: room)
 
@@ -43,9 +43,12 @@ def test_windows_are_near_the_whole_and_equal_in_the_middle(network, image, smal
     small(network)
     found = segment_in_windows(image, cifl_tf.Segmenter(network))
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
-    np.testing.assert_allclose(found, whole, atol=2e-3)
-    assert np.abs(found - whole).max() > 1e-6  # there are windows
-    np.testing.assert_allclose(found[:, : OVERLAP // 2], whole[:, : OVERLAP // 2], atol=2e-5)
+    difference = np.abs(found - whole).max(axis=(0, 2, 3))
+    # A voxel at the border of one window would differ by a tenth.
+    assert 1e-5 < difference.max() < 5e-3
+    middle = SHAPE[1] // 2
+    np.testing.assert_allclose(difference[: middle - OVERLAP - 4], 0, atol=2e-5)
+    np.testing.assert_allclose(difference[middle + OVERLAP + 4 :], 0, atol=2e-5)
     small(network, share=1)
     assert segment_in_windows(image, network) is None
 
@@ -56,7 +59,7 @@ def test_a_segmenter_of_files_obeys_its_memory(network, image, small):
     whole = segmenter.segment(nifti).probabilities.get_fdata()
     small(network)
     found = segmenter.segment(nifti, memory=1).probabilities.get_fdata()
-    np.testing.assert_allclose(found, whole, atol=2e-3)
+    np.testing.assert_allclose(found, whole, atol=5e-3)
     assert (found != whole).any()
 
 
