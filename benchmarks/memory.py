@@ -3,8 +3,8 @@
 Prints, for this machine, one line for each memory that is given to ``bounded_features`` and
 ``save_channels``, as `cifl features --memory` does; one for the whole volume at a time; and one for
 the same convolutions as bare tf.nn calls. Each runs in a process of its own. Seconds are those of
-the processor; peak memory is of all that the process has, libraries included. The features of each memory are compared with those of
-the whole volume.
+the processor; peak memory is of all that the process has, libraries included. The features of each
+memory are compared with those of the whole volume.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def write_head(path, shape):
 
 
 def measure(which, folder):
-    """In a process of its own: encode and write; print processor seconds of both, and the peak in MB."""
+    """In a process of its own: encode and write; print seconds of both, and the peak in MB."""
     image, file = folder / "image.nii", folder / f"{which}.nii"
     encoder, load = _loaded()
     start = time.process_time()
