@@ -171,7 +171,7 @@ def apply_network(
     if array.ndim == 2:
         return run_network(array[..., None], network, 2, batch_size, progress)[..., 0, :], None
     axis = slice_axis(array.shape, plane or "coronal")
-    layers = _layers(memory, array, network)
+    layers = layer_memory(memory, array, network)
     return run_network(array, network, axis, batch_size, progress, layers), None
 
 
@@ -196,15 +196,14 @@ def apply_to_volume(
         The channels (x, y, z, C), and the volume as the network saw it, for ``to_original``.
     """
     array, axis, volume = prepare_volume(volume, network, preprocessing, voxel_size, name)
-    layers = _layers(memory, array, network)
+    layers = layer_memory(memory, array, network)
     return run_network(array, network, axis, batch_size, progress, layers), volume
 
 
-def _layers(memory, array, network):
-    """Memory for the layers of a network, beside its output."""
-    return (
-        None if memory is None else memory_left(memory, 4 * array.size * network.output_shape[-1])
-    )
+def layer_memory(memory: float | None, array: np.ndarray, network: keras.Model) -> float | None:
+    """Of the memory of ``features_of``, what is for the layers of a network; None for None."""
+    output = 4 * array.size * network.output_shape[-1]
+    return None if memory is None else memory_left(memory, output)
 
 
 def prepare_volume(

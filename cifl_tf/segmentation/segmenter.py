@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 
 from cifl_tf._compat import keras
-from cifl_tf.features.inference import prepare_volume, run_network
+from cifl_tf.features.inference import layer_memory, prepare_volume, run_network
 from cifl_tf.images.intensity import BEFORE_0_2, air_mask
 from cifl_tf.images.preprocessing import SAME_SIZE, Preprocessing
 from cifl_tf.images.volumes import read_volume, to_original
@@ -165,7 +165,8 @@ class Segmenter(ImageModel):
         if len(self.input_shape) == 5:
             probabilities = segment_in_windows(array, self, memory, progress)
         if probabilities is None:
-            probabilities = run_network(array, self, axis, progress=progress)
+            layers = layer_memory(memory, array, self)
+            probabilities = run_network(array, self, axis, progress=progress, memory=layers)
         if len(self.input_shape) == 4:
             beyond = self._clear_empty_slices(
                 np.moveaxis(volume.data, axis, 0), np.moveaxis(probabilities, axis, 0)
