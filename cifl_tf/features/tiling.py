@@ -146,6 +146,7 @@ def encode_in_tiles(
                 seen = kept[inside[tile.place]]
                 squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
                 features[tile.place] = kept
+                del found, kept, seen  # before the layers of the next tile take their memory
                 bar.update()
             # What ``L2Normalize`` does, and the mean over the copies.
             root_mean_square = np.sqrt(np.maximum(squares / inside.sum(), last.epsilon))
