@@ -40,9 +40,7 @@ from .registration.arrays import register_arrays as register_arrays
 from .registration.config import RegistrationConfig as RegistrationConfig
 from .registration.displacement_field import Displacement as Displacement
 from .registration.displacements import warp as warp
-from .registration.images import RegistrationResult as RegistrationResult
 from .registration.images import register_images as register_images
-from .registration.images import save_registration as save_registration
 from .registration.instance import InstanceSettings as InstanceSettings
 from .registration.instance import optimize_instance as optimize_instance
 from .registration.loading import load_registration as load_registration
@@ -50,6 +48,8 @@ from .registration.methods import InstanceMethod as InstanceMethod
 from .registration.methods import NetworkMethod as NetworkMethod
 from .registration.network import Registration as Registration
 from .registration.network import RegistrationNetwork as RegistrationNetwork
+from .registration.result import RegistrationResult as RegistrationResult
+from .registration.result import save_registration as save_registration
 from .registration.training import train_registration as train_registration
 from .segmentation.config import SegmentationConfig as SegmentationConfig
 from .segmentation.images import segment_image as segment_image

@@ -56,7 +56,7 @@ FORMER = {
     "precision": "models.precision",
     "pretrained": "features.pretrained",
     "registration_cli": "cli.register",
-    "registration_files": "registration.images registration.config",
+    "registration_files": "registration.images registration.result registration.config",
     "registration_methods": "registration.methods",
     "registration_training": (
         "registration.training registration.network registration.config registration.loading "

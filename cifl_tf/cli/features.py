@@ -9,6 +9,7 @@ from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import (
     EncoderModel,
     Images,
+    Memory,
     OutFolder,
     Overwrite,
     Remappings,
@@ -16,7 +17,7 @@ from cifl_tf.cli.options import (
     Window,
 )
 from cifl_tf.cli.output_folder import image_entries
-from cifl_tf.cli.parsing import parse_remappings, parse_window
+from cifl_tf.cli.parsing import parse_memory, parse_remappings, parse_window
 from cifl_tf.features.pretrained import absolute_model, load_encoder
 from cifl_tf.images.planes import PlaneName
 
@@ -41,35 +42,38 @@ def features_command(
     volume_index: VolumeIndex = None,
     remappings: Remappings = "none",
     window: Window = None,
+    memory: Memory = None,
     overwrite: Overwrite = False,
 ):
     """Write the features of images as 4D NIfTI files.
 
-    Features lie on the images' own grids. report.html shows them, and run.json tells what became
+    Features lie on the images' own grids. Where an image does not fit into memory, they are found
+    in tiles, and are the same. report.html shows them, and run.json tells what became
     of every image.
     """
-    names, limits = parse_remappings(remappings), parse_window(window)
+    names, limits, most = parse_remappings(remappings), parse_window(window), parse_memory(memory)
     entries = image_entries(images, out, ["_features.nii.gz"], "_features.png")
     encoder = load_encoder(model)
 
     def write(entry):
-        from cifl_tf.features.inference import features_of
+        from cifl_tf.features.bounded import bounded_features
         from cifl_tf.figures.features import save_feature_picture
-        from cifl_tf.images.volumes import read_volume, save_image
+        from cifl_tf.images.channels import save_channels
 
-        features = features_of(
+        file, picture = (out / name for name in entry.planned)
+        with bounded_features(
             entry.input["image"],
             encoder,
+            file,
             plane,
-            voxel_size=voxel_size,
-            volume_index=volume_index,
-            progress=True,
-            remappings=names,
-            window=limits,
-        )
-        file, picture = (out / name for name in entry.planned)
-        save_image(features, file)
-        save_feature_picture(read_volume(entry.input["image"], volume_index), features, picture)
+            voxel_size,
+            volume_index,
+            names,
+            limits,
+            most,
+        ) as (features, volume):
+            save_channels(features, volume, file)
+            save_feature_picture(volume, features, picture)
 
     with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:
         run.each(write)

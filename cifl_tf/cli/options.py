@@ -67,6 +67,13 @@ Window = Annotated[
         show_default="percentiles; of a head in CT 0,80",
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        help="Most memory that the program may take, such as 2G or 800M.",
+        show_default="half of what is free",
+    ),
+]
 
 
 def chosen_model(model: str | None, ndim: int, option: str = "--model") -> str:

@@ -1,6 +1,7 @@
 """Values of options that are text: names, numbers and paths."""
 
 import os
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from cifl_tf.images.intensity import IntensityScaling
 
 Number = TypeVar("Number", int, float)
 NO_NAMES = "none"
+SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt])i?b?", re.IGNORECASE)
 
 
 def with_home(value):
@@ -66,6 +68,21 @@ def parse_window(text: str | None, option: str = "--window") -> tuple[float, flo
         ValueError: it is not two finite numbers, the lower first.
     """
     return None if text is None else IntensityScaling(window=parse_range(text, option)).window
+
+
+def parse_memory(text: str | None) -> int | None:
+    """The bytes of ``--memory``; None where there is none. 1G is 1000 M, and 1M is 1000 k.
+
+    Raises:
+        ValueError: it is no size with a unit.
+    """
+    if text is None:
+        return None
+    found = SIZE.fullmatch(text.strip())
+    size = 0 if found is None else float(found[1]) * 1000 ** (1 + "kmgt".index(found[2].lower()))
+    if size < 1:
+        raise ValueError(f"--memory is {text!r}; give a size with its unit, such as 2G or 800M")
+    return int(size)
 
 
 def parse_remappings(text: str) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def registration_entry(inputs, matrix=False, folder="") -> Entry:
         matrix: whether a matrix is written, too.
         folder: of the files, in that of the run.
     """
-    from cifl_tf.registration.images import AFFINE_FILE, LABELS_FILE, REGISTRATION_FILES
+    from cifl_tf.registration.result import AFFINE_FILE, LABELS_FILE, REGISTRATION_FILES
 
     read = {name: os.path.abspath(path) for name, path in inputs.items() if path is not None}
     left_out = {
@@ -84,11 +84,12 @@ def write_registration(found, out, entry, plane=None):
         entry: of the run.
         plane: of the slices, where each was registered alone.
     """
-    from cifl_tf.registration.images import save_registration
+    from cifl_tf.registration.result import save_registration
 
     save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
     entry.numbers = {
         "folded (%)": 100 * found.folded,
+        "SD of the logarithm of the Jacobian": found.log_jacobian_std,
         "inverse misses by at most (mm)": found.inverse_residual,
     }
     entry.numbers |= found.report

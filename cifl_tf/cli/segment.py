@@ -11,6 +11,7 @@ from cifl_tf.cli.config_options import command
 from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import (
     Images,
+    Memory,
     OutFolder,
     Overwrite,
     VolumeIndex,
@@ -18,7 +19,7 @@ from cifl_tf.cli.options import (
     with_shipped_encoder,
 )
 from cifl_tf.cli.output_folder import image_entries
-from cifl_tf.cli.parsing import parse_window, with_home
+from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.segmentation.config import SegmentationConfig
@@ -86,6 +87,7 @@ def apply_command(
         bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
     ] = False,
     window: Window = None,
+    memory: Memory = None,
     overwrite: Overwrite = False,
 ):
     """Write label maps on the images' own grids, and volumes.csv.
@@ -95,7 +97,7 @@ def apply_command(
     segmented into the same folder before; of a segmenter for slices, it counts the slices with
     labels where training had none. run.json tells what became of every image.
     """
-    limits = parse_window(window)
+    limits, most = parse_window(window), parse_memory(memory)
     from cifl_tf.figures.segmentation import save_overlay
     from cifl_tf.images.volumes import save_image
     from cifl_tf.segmentation.images import segment_image
@@ -118,6 +120,7 @@ def apply_command(
             progress=True,
             segmenter=segmenter,
             window=limits,
+            memory=most,
         )
         save_image(found.labels, labels)
         for file in rest:

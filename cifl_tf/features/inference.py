@@ -1,8 +1,9 @@
 """Features of a whole image: an array or a file, through a 2D or a 3D encoder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -13,6 +14,7 @@ from cifl_tf._former_names import accepts_former
 from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
 from cifl_tf.features.tiling import encode_in_tiles
+from cifl_tf.images.memory import memory_left
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import (
     Volume,
@@ -58,8 +60,9 @@ def features_of(
             then differ less. See ``FrozenFeatures``.
         window: two intensities that become 0 and 1, such as (0, 80) for a brain in CT; None for
             what ``rescale_intensity`` finds.
-        memory: bytes that the layers of the network may take. Volumes that would take more go
-            through an encoder in tiles; the features are the same. None for half of what is free.
+        memory: bytes that the process may have in memory, itself and the features included.
+            Volumes that would take more go through an encoder in tiles; the features are the same.
+            None for what it has, and half of what is free.
 
     Returns:
         For an array, float32 (*spatial, C). For a file or a nibabel image, a 4D NIfTI image of the
@@ -67,7 +70,8 @@ def features_of(
 
     Raises:
         ValueError: the dimensions of image and encoder do not fit, the image is not finite, the
-            remappings are unknown, or, for files, anything that ``read_volume`` refuses.
+            remappings are unknown, the memory is too little, or, for files, anything that
+            ``read_volume`` refuses.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -79,11 +83,7 @@ def features_of(
         >>> cifl.features_of(image, encoder, plane="coronal").shape
         (24, 4, 20, 16)
     """
-    network = getattr(encoder, "encoder", encoder)
-    preprocessing = preprocessing_of(network)
-    names = checked_remappings(remappings)
-    if names:
-        network = _averaged(network, names)
+    network, preprocessing = network_of(encoder, remappings)
     features, volume = apply_network(
         image,
         network,
@@ -95,6 +95,19 @@ def features_of(
         memory=memory,
     )
     return features if volume is None else to_original(features, volume)
+
+
+def network_of(
+    encoder: keras.Model, remappings: Sequence[str] = ()
+) -> tuple[keras.Model, Preprocessing]:
+    """The network from an image to its features, and what becomes of the image before.
+
+    Args:
+        encoder, remappings: see ``features_of``.
+    """
+    network = getattr(encoder, "encoder", encoder)
+    names = checked_remappings(remappings)
+    return _averaged(network, names) if names else network, preprocessing_of(network)
 
 
 @lru_cache(maxsize=4)  # so that TensorFlow traces it once for many images
@@ -158,7 +171,8 @@ def apply_network(
     if array.ndim == 2:
         return run_network(array[..., None], network, 2, batch_size, progress)[..., 0, :], None
     axis = slice_axis(array.shape, plane or "coronal")
-    return run_network(array, network, axis, batch_size, progress, memory), None
+    layers = layer_memory(memory, array, network)
+    return run_network(array, network, axis, batch_size, progress, layers), None
 
 
 def apply_to_volume(
@@ -181,6 +195,32 @@ def apply_to_volume(
     Returns:
         The channels (x, y, z, C), and the volume as the network saw it, for ``to_original``.
     """
+    array, axis, volume = prepare_volume(volume, network, preprocessing, voxel_size, name)
+    layers = layer_memory(memory, array, network)
+    return run_network(array, network, axis, batch_size, progress, layers), volume
+
+
+def layer_memory(memory: float | None, array: np.ndarray, network: keras.Model) -> float | None:
+    """Of the memory of ``features_of``, what is for the layers of a network; None for None."""
+    output = 4 * array.size * network.output_shape[-1]
+    return None if memory is None else memory_left(memory, output)
+
+
+def prepare_volume(
+    volume: Volume,
+    network: keras.Model,
+    preprocessing: Preprocessing,
+    voxel_size=None,
+    name="the image",
+) -> tuple[np.ndarray, int, Volume]:
+    """What ``run_network`` takes, of an image that was read.
+
+    Args:
+        volume, network, preprocessing, voxel_size, name: see ``apply_to_volume``.
+
+    Returns:
+        The array (x, y, z) in [0, 1], the axis across slices, and the volume in its voxel size.
+    """
     ndim = len(network.input_shape) - 2
     plane = preprocessing.plane or natural_plane(volume.affine)
     axis = slice_axis(volume.data.shape, plane)
@@ -190,8 +230,7 @@ def apply_to_volume(
             f"{name} is a single slice, but the network is for volumes; give a volume, or a "
             "network for slices"
         )
-    array = preprocessing.scaling(volume.data)
-    return run_network(array, network, axis, batch_size, progress, memory), volume
+    return preprocessing.scaling(volume.data), axis, volume
 
 
 def fit_voxel_size(
@@ -227,7 +266,8 @@ def run_network(
     batch_size: int = 8,
     progress: bool = False,
     memory: float | None = None,
-) -> np.ndarray:
+    allocate: Callable[[tuple[int, ...], Any], Any] = np.empty,
+):
     """Channels (x, y, z, C) of an array (x, y, z) in [0, 1].
 
     Args:
@@ -236,17 +276,17 @@ def run_network(
         axis: across the slices.
         batch_size: slices at a time.
         progress: show a bar of the batches in a terminal.
-        memory: see ``encode_in_tiles``.
+        memory, allocate: see ``encode_in_tiles``; slices fit.
     """
     if len(network.input_shape) == 5:
-        found = encode_in_tiles(array, network, memory, progress)
+        found = encode_in_tiles(array, network, memory, progress, allocate)
         return network.predict_on_batch(array[None, ..., None])[0] if found is None else found
-    slices = np.moveaxis(array, axis, 0)[..., None]
-    channels = np.empty((*slices.shape[:-1], network.output_shape[-1]), np.float32)
-    starts = range(0, len(slices), batch_size)
+    channels = allocate((*array.shape, network.output_shape[-1]), np.float32)
+    starts = range(0, array.shape[axis], batch_size)
     # None: a bar in a terminal only.
     disable = None if progress else True
     for start in tqdm(starts, unit="batch", disable=disable, leave=False):
-        batch = slice(start, start + batch_size)
-        channels[batch] = network.predict_on_batch(slices[batch])
-    return np.moveaxis(channels, 0, axis)
+        batch = (*[slice(None)] * axis, slice(start, start + batch_size))
+        slices = np.moveaxis(array[batch], axis, 0)[..., None]
+        channels[batch] = np.moveaxis(network.predict_on_batch(slices), 0, axis)
+    return channels

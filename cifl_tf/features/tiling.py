@@ -7,9 +7,10 @@ tiles are there.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,11 +21,10 @@ from cifl_tf.features.architectures import NUM_CONVOLUTIONS, UNET_LEVELS, recept
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import L2Normalize
 from cifl_tf.images.intensity import is_air
-from cifl_tf.images.memory import available_memory
+from cifl_tf.images.memory import memory_left
 
 ALIGNMENT = 2 ** (UNET_LEVELS - 1)  # voxels of the coarsest level of a U-Net
 BYTES_PER_CHANNEL = 12  # of a voxel and the widest layer: its input, its output, and working space
-SHARE_OF_MEMORY = 0.5  # of what is available, for the layers of a network
 SMALLEST_TILE = 16  # voxels
 
 
@@ -43,34 +43,68 @@ class Tile:
     place: tuple[slice, ...]
 
 
-def tiles_of(shape: Sequence[int], size: int, radius: int) -> Iterator[Tile]:
+def tiles_of(
+    shape: Sequence[int], sizes: Sequence[int], radius: int, alignment: int = ALIGNMENT
+) -> Iterator[Tile]:
     """Tiles that cover a volume once.
 
     Args:
         shape: of the volume, in voxels.
-        size: of the longest side of a tile, in voxels.
+        sizes: of the longest tile along every axis, in voxels.
         radius: voxels around a tile that the network gets too, where the volume has them.
+        alignment: voxels of the coarsest level of the network, at which tiles begin.
     """
-    axes = []
-    for length in shape:
-        count = math.ceil(length / size)
-        # Tiles begin at whole voxels of the coarsest level, and are about equally long.
-        step = math.ceil(length / count / ALIGNMENT) * ALIGNMENT
-        parts = []
-        for begin in range(0, length, step):
-            end = min(begin + step, length)
-            first = max(0, begin - radius) // ALIGNMENT * ALIGNMENT
-            last = min(length, math.ceil((end + radius) / ALIGNMENT) * ALIGNMENT)
-            kept = slice(begin - first, end - first)
-            parts.append((slice(first, last), kept, slice(begin, end)))
-        axes.append(parts)
+    axes = [_parts(*axis, radius, alignment) for axis in zip(shape, sizes, strict=True)]
     for chosen in itertools.product(*axes):
         yield Tile(*(tuple(one) for one in zip(*chosen, strict=True)))
 
 
+def fastest_sizes(
+    shape: Sequence[int], radius: int, most_voxels: float, alignment: int = ALIGNMENT
+) -> tuple[int, ...]:
+    """Sizes of tiles for which a network sees the fewest voxels in all.
+
+    Args:
+        shape, radius, alignment: see ``tiles_of``.
+        most_voxels: that the network may see at a time. Where tiles of ``SMALLEST_TILE`` show it
+            more, these are given.
+    """
+    sizes, seen, longest = [], [], []
+    for length in shape:
+        counts = range(1, math.ceil(length / SMALLEST_TILE) + 1)
+        sizes.append([math.ceil(length / count) for count in counts])
+        parts = [_parts(length, size, radius, alignment) for size in sizes[-1]]
+        lengths = [[part[0].stop - part[0].start for part in one] for one in parts]
+        seen.append([sum(one) for one in lengths])
+        longest.append([max(one) for one in lengths])
+    first, second, third = np.ix_(*map(np.array, longest))
+    voxels = first * second * third
+    first, second, third = np.ix_(*map(np.array, seen))
+    cost = np.where(voxels <= max(most_voxels, voxels.min()), first * second * third, math.inf)
+    best = np.unravel_index(cost.argmin(), cost.shape)
+    return tuple(axis[index] for axis, index in zip(sizes, best, strict=True))
+
+
+def _parts(length, size, radius, alignment):
+    """Of every tile along one axis what ``Tile`` has: seen, kept, place."""
+    # Tiles are about equally long.
+    step = math.ceil(length / math.ceil(length / size) / alignment) * alignment
+    parts = []
+    for begin in range(0, length, step):
+        end = min(begin + step, length)
+        first = max(0, begin - radius) // alignment * alignment
+        last = min(length, math.ceil((end + radius) / alignment) * alignment)
+        parts.append((slice(first, last), slice(begin - first, end - first), slice(begin, end)))
+    return parts
+
+
 def encode_in_tiles(
-    array: np.ndarray, network: keras.Model, memory: float | None = None, progress: bool = False
-) -> np.ndarray | None:
+    array: np.ndarray,
+    network: keras.Model,
+    memory: float | None = None,
+    progress: bool = False,
+    allocate: Callable[[tuple[int, ...], Any], Any] = np.empty,
+):
     """Features of a volume whose layers do not fit into memory.
 
     Args:
@@ -79,49 +113,60 @@ def encode_in_tiles(
             at its end.
         memory: bytes that the layers of the network may take; None for half of what is available.
         progress: show a bar of the tiles in a terminal.
+        allocate: gives what the features are written to, from their shape and type.
 
     Returns:
-        float32 (x, y, z, C), equal to those of the whole volume but for rounding. None where the
-        volume fits as a whole, or where the network is none of these.
+        float32 (x, y, z, C) of ``allocate``, equal to those of the whole volume but for rounding.
+        None where the volume fits as a whole, or where the network is none of these.
     """
     extract = network.layers[-1] if isinstance(network.layers[-1], FrozenFeatures) else None
-    encoder = _bare(network if extract is None else extract.encoder)
+    encoder = bare(network if extract is None else extract.encoder)
     radius, last = known_radius(encoder), encoder.layers[-1]
     if radius is None or not isinstance(last, L2Normalize):
         return None
-    if memory is None:
-        available = available_memory()
-        memory = math.inf if available is None else SHARE_OF_MEMORY * available
-    widest = max(weight.shape[-1] for weight in encoder.weights)
-    most_voxels = memory / (BYTES_PER_CHANNEL * widest)
+    most_voxels = (memory_left(None) if memory is None else memory) / bytes_per_voxel(encoder)
     if array.size <= most_voxels:
         return None
-    size = max(SMALLEST_TILE, int(most_voxels ** (1 / 3)) - 2 * (radius + ALIGNMENT))
-    tiles = [*tiles_of(array.shape, size, radius)]
+    tiles = [*tiles_of(array.shape, fastest_sizes(array.shape, radius, most_voxels), radius)]
     copies = [array]
     if extract is not None:
         copies = [copy.numpy() for copy in extract.copies(tf.constant(array, tf.float32))]
     body = _before_normalization(encoder)
-    mean = np.zeros((*array.shape, encoder.output_shape[-1]), np.float32)
+    shape = (*array.shape, encoder.output_shape[-1])
     hidden = None if progress else True  # None: where there is no terminal
-    bar = tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False)
-    with bar:
-        for copy in copies:
-            # One copy is written where it stays; more are added up.
-            features = mean if len(copies) == 1 else np.empty_like(mean)
+    with tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False) as bar:
+        for index, copy in enumerate(copies):
+            if index < 2:  # the first is the mean at the end, the second serves all other copies
+                features = allocate(shape, np.float32)
+            inside = _inside(copy, encoder)
+            squares = np.zeros(shape[-1])  # float64: float32 would lose digits of so many voxels
             for tile in tiles:
                 found = body(tf.constant(copy[tile.seen][None, ..., None], tf.float32))
-                features[tile.place] = found[0].numpy()[tile.kept]
+                kept = found[0].numpy()[tile.kept]
+                seen = kept[inside[tile.place]]
+                squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
+                features[tile.place] = kept
+                del found, kept, seen  # before the layers of the next tile take their memory
                 bar.update()
-            _normalize(features, _inside(copy, encoder), last.epsilon)
-            if features is not mean:
-                mean += features / len(copies)
+            # What ``L2Normalize`` does, and the mean over the copies.
+            root_mean_square = np.sqrt(np.maximum(squares / inside.sum(), last.epsilon))
+            features *= (1 / root_mean_square / len(copies)).astype(np.float32)
+            if index == 0:
+                mean = features
+                continue
+            for plane in range(shape[2]):
+                mean[:, :, plane] += features[:, :, plane]
     return mean
+
+
+def bytes_per_voxel(network: keras.Model) -> int:
+    """Memory that the layers of an encoder take at a time, about."""
+    return BYTES_PER_CHANNEL * max(weight.shape[-1] for weight in network.weights)
 
 
 def known_radius(network: keras.Model) -> int | None:
     """The receptive radius of a network of ``build_encoder``; None for others."""
-    network = _bare(network)
+    network = bare(network)
     convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
     names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
     for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
@@ -131,7 +176,7 @@ def known_radius(network: keras.Model) -> int | None:
     return None
 
 
-def _bare(model):
+def bare(model: keras.Model) -> keras.Model:
     """The network inside of models that carry one, such as ``Encoder``."""
     while hasattr(model, "network"):
         model = model.network
@@ -159,13 +204,3 @@ def _inside(image, encoder):
     if len(_last_inputs(encoder)) == 1 or not inside.any():
         inside[:] = True
     return inside
-
-
-def _normalize(features, inside, epsilon):
-    """``L2Normalize`` of features (x, y, z, C) in place, slab by slab."""
-    # Sums in float64: of so many voxels, float32 would lose digits.
-    squares = sum(
-        np.square(slab[kept], dtype=float).sum(axis=0)
-        for slab, kept in zip(features, inside, strict=True)
-    )
-    features *= (1 / np.sqrt(np.maximum(squares / inside.sum(), epsilon))).astype(np.float32)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import nibabel
 import numpy as np
 from matplotlib.figure import Figure
 from nibabel.affines import voxel_sizes
@@ -61,23 +60,18 @@ def save_feature_picture(volume: Volume, features, path, num_channels: int = 6) 
     The slice is coronal, or the only one that the image has; half of the intensity lies before it.
 
     Args:
-        volume: as ``read_volume`` gives the image.
-        features: nibabel image (x, y, z, C) of the features on the image's own grid.
+        volume: the image as the encoder saw it.
+        features: array or ``ChannelFile`` (x, y, z, C) on its grid.
         path: PNG to write, whole or not at all.
         num_channels: how many channels to show at most.
     """
-    image, channels = (
-        rescale_intensity(volume.data),
-        np.asarray(nibabel.as_closest_canonical(features).dataobj),
-    )
+    image = rescale_intensity(volume.data)
     axis = slice_axis(image.shape, "coronal")
     index = central_slice(image, axis)
     width, height = np.delete(voxel_sizes(volume.affine), axis).tolist()
+    shown: tuple[slice | int, ...] = (*[slice(None)] * axis, index)
     figure = feature_figure(
-        {"": image.take(index, axis)},
-        {"": channels.take(index, axis)},
-        num_channels,
-        (width, height),
+        {"": image.take(index, axis)}, {"": features[shown]}, num_channels, (width, height)
     )
     save_figure(figure, path)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from cifl_tf.figures.panels import _grid, _panel
 
@@ -12,6 +13,9 @@ NUM_TILES = 8  # of a checkerboard, along the longer side
 
 
 NUM_LINES = 20  # of the grid that shows a warp
+EDGE_BLUR = 1.0  # mm, before edges are found
+SHARE_OF_EDGES = 0.25  # of the pixels of a slice that are the steepest
+EDGE_QUANTILES = (0.3, 0.7)  # of the intensities there
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +38,8 @@ class RegisteredSlice:
 def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
     """A registered pair before and after, and the warp.
 
-    Rows are slices. Columns: the fixed, moving and warped image, checkerboards of fixed and moving
+    Rows are slices. Columns: the fixed, moving and warped image, the latter two under the edges of
+    the fixed one, checkerboards of fixed and moving
     and of fixed and warped, and the warped image under a grid that was straight on the moving one.
 
     Args:
@@ -62,11 +67,24 @@ def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
         for panel, image in zip(row, images, strict=True):
             _panel(panel, image, cmap="gray", vmin=0, vmax=1)
             panel.set_aspect(one.voxel_size[1] / one.voxel_size[0])
+        for panel in row[1:3]:
+            _draw_edges(panel, one.fixed, one.voxel_size)
         _draw_warp(row[-1], one, max(extent) / NUM_LINES)
     titles = ("fixed", "moving", "warped", "fixed | moving", "fixed | warped", "warp")
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize="medium")
     return figure
+
+
+def _draw_edges(panel, image, voxel_size):
+    """Draw lines of equal intensity where the intensity changes most."""
+    smooth = gaussian_filter(np.asarray(image, np.float32), np.divide(EDGE_BLUR, voxel_size))
+    steepness = np.hypot(*np.gradient(smooth, *voxel_size))
+    steep = steepness > np.quantile(steepness, 1 - SHARE_OF_EDGES)
+    if steep.any():
+        levels = np.unique(np.quantile(smooth[steep], EDGE_QUANTILES))
+        shown = np.ma.masked_array(smooth, ~binary_dilation(steep))
+        panel.contour(shown.T, levels, colors="red", linewidths=0.5)
 
 
 def _draw_warp(panel, one, spacing):

@@ -16,7 +16,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".cifl.lock"
-LEFTOVER = re.compile(r"\.[0-9a-f]{32}\..+")  # the temporary names of ``atomic_path``
+LEFTOVER = re.compile(r"\.[0-9a-f]{32}\..+")  # the names of ``temporary_path``
 LONG_AGO = 24 * 60 * 60  # seconds: nobody writes one file for so long
 
 
@@ -31,12 +31,11 @@ def absolute_path(path) -> str:
 
 
 @contextlib.contextmanager
-def atomic_path(path):
-    """Give a temporary path to write a file or folder to; rename it to ``path`` at the end.
+def temporary_path(path):
+    """Give a path that belongs to ``path``; what is there at the end is removed.
 
-    The temporary name is hidden, in the same folder, and ends as ``path`` does. If the block
-    raises, it is removed and ``path`` stays as it was. Missing folders are made. What a kill leaves
-    behind, ``clear_leftovers`` removes.
+    The name is hidden, in the same folder, and ends as ``path`` does. Missing folders are made.
+    What a kill leaves behind, ``clear_leftovers`` removes.
     """
     path = expanded(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,13 +43,24 @@ def atomic_path(path):
     with _folder_lock(path.parent):
         try:
             yield temporary
-            temporary.replace(path)
         finally:
             _remove(temporary)
 
 
+@contextlib.contextmanager
+def atomic_path(path):
+    """Give a temporary path to write a file or folder to; rename it to ``path`` at the end.
+
+    If the block raises, it is removed and ``path`` stays as it was. See ``temporary_path``.
+    """
+    path = expanded(path)
+    with temporary_path(path) as temporary:
+        yield temporary
+        temporary.replace(path)
+
+
 def clear_leftovers(folder) -> None:
-    """Remove the temporary files of ``atomic_path`` that killed runs left in a folder.
+    """Remove the files of ``temporary_path`` that killed runs left in a folder.
 
     Those of runs that still write stay. Where that cannot be known, because the file system has no
     locks or another run writes to the folder at this moment, those of the last day stay.

@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
+RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
+SHARE = 0.5  # of what is available, that a computation may take
+LEAST = ROUND = 100 * 10**6  # bytes that a computation needs, and to which advice is rounded up
+SPARE = 1 / 8  # of a limit, for what lies between the arrays
 UNITS = ("KB", "MB", "GB", "TB")
 # Of control groups, version 2 and 1: limit, usage, and what of the usage is only file cache.
 _VERSION_2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
@@ -34,16 +38,42 @@ def available_memory(root="/") -> int | None:
     return min([machine * 1024, *_left_by_groups(root)])
 
 
+def memory_left(most: float | None, more: float = 0) -> float:
+    """Bytes that a computation may take.
+
+    Args:
+        most: bytes that the process may have in memory, itself included; None for what it has now
+            and half of what is available.
+        more: bytes that the results and what lies beside them will take.
+
+    Raises:
+        ValueError: too few would be left.
+    """
+    if most is None:
+        available = available_memory()
+        return math.inf if available is None else SHARE * available - more
+    taken = (resident_memory() or 0) + more
+    least = math.ceil((taken + LEAST) / (1 - SPARE) / ROUND) * ROUND
+    if most < least:
+        raise ValueError(
+            f"memory is {size_text(most)}, but the program, the image and what is made of it take "
+            f"{size_text(taken)}; give at least {size_text(least)}, or larger voxels"
+        )
+    return most * (1 - SPARE) - taken
+
+
 def peak_memory() -> float | None:
     """Most MB that this process had in memory so far; None where the system does not say.
 
     Not getrusage: that counts the parent's memory at the start too.
     """
-    try:
-        highest = PEAK.search(Path("/proc/self/status").read_text())
-    except OSError:  # not Linux
-        return None
-    return None if highest is None else int(highest[1]) / 1024
+    highest = _status(PEAK)
+    return None if highest is None else highest / 1024**2
+
+
+def resident_memory() -> int | None:
+    """Bytes that this process has in memory now; None where the system does not say."""
+    return _status(RESIDENT)
 
 
 def size_text(size: float) -> str:
@@ -52,6 +82,15 @@ def size_text(size: float) -> str:
         return f"{size:.0f} bytes"
     unit = min(int(math.log10(size)) // 3, len(UNITS))
     return f"{size / 1000**unit:.1f} {UNITS[unit - 1]}"
+
+
+def _status(pattern):
+    """Bytes of one line of what Linux says of this process."""
+    try:
+        found = pattern.search(Path("/proc/self/status").read_text())
+    except OSError:  # not Linux
+        return None
+    return None if found is None else int(found[1]) * 1024
 
 
 def _whole_memory():

@@ -108,7 +108,11 @@ def log_jacobian_std(displacement, mask=None) -> float:
         >>> log_jacobian_std(np.zeros((24, 20, 2)))
         0.0
     """
-    determinants = _determinants(displacement, mask)
+    return std_of_logarithm(_determinants(displacement, mask))
+
+
+def std_of_logarithm(determinants) -> float:
+    """What ``log_jacobian_std`` says of determinants, an array of any shape."""
     return float(np.log(np.maximum(determinants, SMALLEST_DETERMINANT)).std())
 
 

@@ -1,18 +1,15 @@
 """Register image files, each on its own grid, and write what other programs read."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from cifl_tf._former_names import accepts_former
 from cifl_tf.features.inference import fit_voxel_size
-from cifl_tf.figures.panels import central_slice, save_figure
-from cifl_tf.figures.registration import RegisteredSlice, registration_figure
-from cifl_tf.images.atomic import expanded
+from cifl_tf.figures.panels import central_slice
+from cifl_tf.figures.registration import RegisteredSlice
 from cifl_tf.images.grid import grid_at
 from cifl_tf.images.nifti import open_image
 from cifl_tf.images.volumes import (
@@ -21,7 +18,6 @@ from cifl_tf.images.volumes import (
     Volume,
     read_grid,
     read_volume,
-    save_image,
     slice_axis,
 )
 from cifl_tf.registration.affine import Affine
@@ -35,70 +31,12 @@ from cifl_tf.registration.methods import (
     NoDeformation,
     register_volumes,
 )
+from cifl_tf.registration.result import RegistrationResult as RegistrationResult
+from cifl_tf.registration.result import save_registration as save_registration
 from cifl_tf.registration.sampling import read_typed_labels
 
-FIGURE_FILE = "registration.png"
-IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
-LABELS_FILE = "labels.nii.gz"
-AFFINE_FILE = "affine.mat"
-REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), AFFINE_FILE, FIGURE_FILE)
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
-
-
-@dataclass(frozen=True, eq=False)
-class RegistrationResult:
-    """The warp between two image files, and what it makes of the moving one.
-
-    Attributes:
-        warped: the moving image on the fixed one's own grid, interpolated once, linearly; 0 beyond
-            the moving image, as in ITK.
-        warp: displacement field of ITK on the fixed image's own grid, see ``itk_field``. It holds
-            in mm, and so for the moving file itself; where sform and qform of a file differ, in
-            the space where ITK sees it.
-        inverse_warp: the field that undoes it, on the moving image's own grid, for the fixed file.
-        jacobian: determinant of the warp on the fixed image's own grid; at most 0 where it folds.
-        labels: the warped labels on the fixed image's own grid, nearest, values and type as they
-            were; None where none were given.
-        folded: share of the fixed image's voxels where the warp folds, in [0, 1].
-        inverse_residual: mm by which a point is missed that goes through the inverse and then the
-            warp, at the worst point that both keep inside the image. Large where the warp folds,
-            as it has no inverse there.
-        views: slices for ``registration_figure`` by name.
-        displacement: of ``warp``, to go on computing with.
-        inverse: of ``inverse_warp``.
-        affine: the part of the warp that a matrix is, which is in ``warp`` too; None where there is
-            none.
-        report: what ``register`` measured, by name with unit.
-        warnings: why the result may be wrong, in sentences.
-
-    Example:
-        >>> import cifl_tf as cifl, nibabel, numpy as np
-        >>> image = nibabel.Nifti1Image(np.random.rand(24, 2, 20), np.diag([2, 2, 2, 1]))
-        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
-        >>> found = network.register(image, image)
-        >>> found.warped.shape, found.warp.shape
-        ((24, 2, 20), (24, 2, 20, 1, 3))
-    """
-
-    warped: nibabel.Nifti1Image
-    warp: nibabel.Nifti1Image
-    inverse_warp: nibabel.Nifti1Image
-    jacobian: nibabel.Nifti1Image
-    labels: nibabel.Nifti1Image | None
-    folded: float
-    inverse_residual: float
-    views: Mapping[str, RegisteredSlice]
-    displacement: Displacement
-    inverse: Displacement
-    affine: Affine | None = None
-    report: Mapping[str, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def transform(self) -> Displacement:
-        """The displacement, fixed to moving, of all stages."""
-        return self.displacement
 
 
 @accepts_former()
@@ -246,47 +184,6 @@ def _affordable_voxel_size(grid):
         return None
     affordable = (np.multiply(shape, sizes).prod() / MOST_VOXELS) ** (1 / 3)
     return float(f"{max(affordable, sizes.min()):.2g}")
-
-
-def save_registration(found: RegistrationResult, out, overwrite: bool = False) -> None:
-    """Write the images of a registration and a picture of it to a folder, each whole or not at all.
-
-    ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
-    are labels ``labels.nii.gz``, where there is a matrix ``affine.mat``, and ``registration.png``.
-
-    Args:
-        found: of ``register_images``.
-        out: the folder.
-        overwrite: replace files of these names, and remove labels that another warp wrote.
-
-    Raises:
-        ValueError: a file of these names is there, and is not to be overwritten.
-
-    Example:
-        >>> import cifl_tf as cifl, nibabel, numpy as np, pathlib
-        >>> image = nibabel.Nifti1Image(np.random.rand(24, 2, 20), np.diag([2, 2, 2, 1]))
-        >>> network = cifl.Registration(None, (24, 20), num_filters=2, int_steps=0)
-        >>> cifl.save_registration(network.register(image, image), "result")
-        >>> sorted(path.name for path in pathlib.Path("result").iterdir())[-2:]
-        ['warp.nii.gz', 'warped.nii.gz']
-    """
-    out = expanded(out)
-    there = [name for name in REGISTRATION_FILES if (out / name).exists()]
-    if there and not overwrite:
-        raise ValueError(
-            f"{out} holds {', '.join(there)}; give another folder, or pass overwrite=True"
-        )
-    for name in IMAGES:
-        image, file = getattr(found, name), out / f"{name}.nii.gz"
-        if image is None:
-            file.unlink(missing_ok=True)
-        else:
-            save_image(image, file)
-    if found.affine is None:
-        (out / AFFINE_FILE).unlink(missing_ok=True)
-    else:
-        found.affine.write(out / AFFINE_FILE, found.inverse.grid, found.displacement.grid)
-    save_figure(registration_figure(found.views), out / FIGURE_FILE, dpi=200)
 
 
 def _views(before, moving, fixed, displacement, method):

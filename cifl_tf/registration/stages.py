@@ -19,13 +19,15 @@ from cifl_tf.registration.affine_registration import register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.demons import DemonsSettings
-from cifl_tf.registration.images import RegistrationResult, register_read
+from cifl_tf.registration.images import register_read
 from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
+from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.registration.sampling import read_typed_labels
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
 FAST = DemonsSettings(scales=(4, 2), steps=(30, 25))
 LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
+NO_LOSS = 0.03  # of similarity: scans that were aligned before do not gain
 
 
 def _accepts_network(function):
@@ -165,7 +167,7 @@ def _costs(name, seconds):
 def _doubts(found):
     """What makes the alignment of two scans doubtful."""
     scales = np.linalg.svd(found.affine.matrix[:3, :3], compute_uv=False)
-    if found.after < max(LEAST_SIMILARITY, found.before):
+    if found.after < max(LEAST_SIMILARITY, found.before - NO_LOSS):
         yield (
             f"The features of both scans agree by {found.after:.2f} after the alignment, and by "
             f"{found.before:.2f} before: look at the result, or give --initial or masks"

@@ -14,11 +14,12 @@ def segment_image(
     progress: bool = False,
     segmenter: keras.Model | None = None,
     window: tuple[float, float] | None = None,
+    memory: float | None = None,
 ) -> Segmentation:
     """``Segmenter.segment`` with the segmenter of a folder.
 
     Args:
-        image, voxel_size, volume_index, progress, window: see ``Segmenter.segment``.
+        image, voxel_size, volume_index, progress, window, memory: see ``Segmenter.segment``.
         folder: see ``Segmenter.from_pretrained``.
         segmenter: the folder's, where it is loaded already, to segment many images.
 
@@ -35,4 +36,4 @@ def segment_image(
     """
     if not isinstance(segmenter, Segmenter):
         segmenter = Segmenter.from_pretrained(folder)
-    return segmenter.segment(image, voxel_size, volume_index, progress, window)
+    return segmenter.segment(image, voxel_size, volume_index, progress, window, memory)

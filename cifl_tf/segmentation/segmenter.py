@@ -8,13 +8,14 @@ import nibabel
 import numpy as np
 
 from cifl_tf._compat import keras
-from cifl_tf.features.inference import apply_to_volume
+from cifl_tf.features.inference import layer_memory, prepare_volume, run_network
 from cifl_tf.images.intensity import BEFORE_0_2, air_mask
 from cifl_tf.images.preprocessing import SAME_SIZE, Preprocessing
-from cifl_tf.images.volumes import read_volume, slice_axis, to_original
+from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.metrics import volumes_mm3
 from cifl_tf.models.files import SEGMENTER, load_network, model_file
 from cifl_tf.models.image_model import ImageModel
+from cifl_tf.segmentation.windows import segment_in_windows
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
 SEGMENTER_FILE = "segmenter.keras"
@@ -131,6 +132,7 @@ class Segmenter(ImageModel):
         volume_index: int | None = None,
         progress: bool = False,
         window: tuple[float, float] | None = None,
+        memory: float | None = None,
     ) -> Segmentation:
         """Segment a NIfTI or MGZ file, or a nibabel image.
 
@@ -142,7 +144,8 @@ class Segmenter(ImageModel):
             voxel_size: in mm: resample to it before, in place of that of the training images.
             volume_index: for 4D files, which image.
             progress: show a progress bar over slices.
-            window: see ``features_of``.
+            window, memory: see ``features_of``. A volume that would take more memory is segmented
+                in windows that overlap; probabilities near their borders differ a little.
 
         Raises:
             ValueError, FileNotFoundError: as ``features_of``.
@@ -157,12 +160,14 @@ class Segmenter(ImageModel):
         """
         preprocessing = self.preprocessing.with_choices(window=window)
         original = read_volume(image, volume_index)
-        probabilities, volume = apply_to_volume(
-            original, self, preprocessing, voxel_size, progress=progress, name=image
-        )
-        beyond = 0
+        array, axis, volume = prepare_volume(original, self, preprocessing, voxel_size, image)
+        probabilities, beyond = None, 0
+        if len(self.input_shape) == 5:
+            probabilities = segment_in_windows(array, self, memory, progress)
+        if probabilities is None:
+            layers = layer_memory(memory, array, self)
+            probabilities = run_network(array, self, axis, progress=progress, memory=layers)
         if len(self.input_shape) == 4:
-            axis = slice_axis(volume.data.shape, preprocessing.plane or "coronal")
             beyond = self._clear_empty_slices(
                 np.moveaxis(volume.data, axis, 0), np.moveaxis(probabilities, axis, 0)
             )

@@ -10,6 +10,7 @@ MODEL = ["{missing}", "{empty}", "{file}", "{image}", "{broken}", ""]
 SIZES = ["0", "-1", "nan", "inf", "1e-6", "text", "2,2"]
 NDIM = ["0", "1", "4", "-2", "2.5", "nan"]
 PLANES = ["oblique", "Coronal", "0"]
+MEMORIES = ["2", "0G", "-1G", "G", "1e3M", "nan", "", "1M"]
 WINDOWS = ["80,0", "1,1", "nan,1", "0,inf", "1", "1,2,3", "a,b", ","]
 ENSEMBLES = ["t2", "gamma,gamma", "none,gamma", ",", "inverted;gamma"]
 FRAMES = ["-1", "99", "1.5", "nan"]
@@ -86,6 +87,7 @@ OPTIONS: dict[str, tuple[str, dict[str, list[str]]]] = {
             "--volume-index": FRAMES,
             "--remappings": ENSEMBLES,
             "--window": WINDOWS,
+            "--memory": MEMORIES,
             "--out": OUT,
         },
     ),
@@ -106,6 +108,7 @@ OPTIONS: dict[str, tuple[str, dict[str, list[str]]]] = {
             "--voxel-size": SIZES,
             "--volume-index": FRAMES,
             "--window": WINDOWS,
+            "--memory": MEMORIES,
             "--out": OUT,
         },
     ),

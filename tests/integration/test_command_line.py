@@ -64,6 +64,16 @@ def test_features_of_an_ensemble(model_folder, head, tmp_path):
     assert_one_line_error(done, "remappings are ['t2']; give names out of ['inverted',")
 
 
+def test_features_in_bounded_memory(model_folder, head, tmp_path):
+    options = ["--model", model_folder, "--out", tmp_path / "new"]
+    done = run_here("features", head, *options, "--memory", "50M")
+    assert_one_line_error(done, "memory is 50.0 MB, but the program, the image and what is made")
+    assert run_here("features", head, *options, "--memory", "900G").exit_code == 0
+    written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
+    expected = cifl_tf.features_of(head, cifl_tf.load_encoder(model_folder))
+    np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
+
+
 @pytest.mark.skipif(not RAW.is_dir(), reason="the real heads are not beside the repository")
 def test_real_heads_come_back_on_their_own_grids(model_folder, tmp_path):
     heads = sorted(RAW.glob("*_T1.nii.gz")) + sorted(RAW.glob("*_FL.nii.gz"))

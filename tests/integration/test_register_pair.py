@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 import cifl_tf
 from cifl_tf.datasets import virtual_cohort
-from cifl_tf.registration.images import REGISTRATION_FILES
+from cifl_tf.registration.result import REGISTRATION_FILES
 from command_runner import assert_one_line_error, run_here
 
 sitk = pytest.importorskip("SimpleITK")

@@ -91,6 +91,19 @@ def test_registration_figure_shows_before_and_after(rng):
         registration_figure({})
 
 
+def test_edges_of_the_fixed_image_are_drawn_over_the_others():
+    radius = np.linalg.norm(np.moveaxis(np.indices((40, 30)), 0, -1) - [20, 15], axis=-1)
+    disc = (radius < 9).astype(float)
+    one = RegisteredSlice(disc, 1 - disc, np.zeros_like(disc), np.zeros((40, 30, 2)))
+    panels = registration_figure({"": one}).axes
+    for panel in panels[1:3]:
+        vertices = np.concatenate([path.vertices for path in panel.collections[0].get_paths()])
+        assert len(vertices) > 30
+        # The second axis of the array is upwards.
+        np.testing.assert_allclose(np.linalg.norm(vertices - [20, 15], axis=1), 9, atol=2)
+    assert not panels[0].collections
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_curve_figure_has_a_panel_per_curve(rng, tmp_path, count):
     steps = [100, 200, 350]

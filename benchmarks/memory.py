@@ -1,0 +1,126 @@
+"""Memory and time of the features of a large volume: in tiles, as a whole, and bare convolutions.
+
+Prints, for this machine, one line for each memory that is given to ``bounded_features`` and
+``save_channels``, as `cifl features --memory` does; one for the whole volume at a time; and one for
+the same convolutions as bare tf.nn calls. Each runs in a process of its own. Seconds are those of
+the processor; peak memory is of all that the process has, libraries included. The features of each
+memory are compared with those of the whole volume.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from cifl_tf.cli.parsing import parse_memory, parse_numbers
+from cifl_tf.images.memory import peak_memory, size_text
+
+ENCODER = "shapes-3d"
+NAMES = {"whole": "whole volume", "bare": "bare tf.nn"}
+
+
+def write_head(path, shape):
+    """An ellipsoid of noisy stripes in air, as int16."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.ogrid[tuple(slice(-1, 1, size * 1j) for size in shape)]
+    head = 300 + 200 * np.sin(9 * x * y + 7 * z)
+    head[x**2 + y**2 + z**2 > 0.8] = 0
+    head[head > 0] += rng.normal(0, 20, np.count_nonzero(head > 0))
+    image = nibabel.Nifti1Image(head.round().astype(np.int16), np.diag([-1, 1, 1, 1]))
+    nibabel.save(image, path)
+
+
+def measure(which, folder):
+    """In a process of its own: encode and write; print seconds of both, and the peak in MB."""
+    image, file = folder / "image.nii", folder / f"{which}.nii"
+    encoder, load = _loaded()
+    start = time.process_time()
+    if which == "bare":
+        from speed import bare_convolutions
+
+        array = load(image)
+        run = bare_convolutions(encoder)
+        start = time.process_time()
+        run(array[None, ..., None])
+        seconds = [time.process_time() - start, 0.0]
+    elif which == "whole":
+        from cifl_tf.features.inference import features_of
+        from cifl_tf.images.volumes import save_image
+
+        found = features_of(str(image), encoder, memory=math.inf)
+        middle = time.process_time()
+        save_image(found, file)
+        seconds = [middle - start, time.process_time() - middle]
+    else:
+        from cifl_tf.features.bounded import bounded_features
+        from cifl_tf.images.channels import save_channels
+
+        memory = parse_memory(which)
+        with bounded_features(str(image), encoder, file, memory=memory) as (features, volume):
+            middle = time.process_time()
+            save_channels(features, volume, file)
+        seconds = [middle - start, time.process_time() - middle]
+    print(json.dumps([*seconds, peak_memory()]))
+
+
+def _loaded():
+    """The encoder, and a function that reads an image as it takes it."""
+    import cifl_tf as cifl
+    from cifl_tf.images.volumes import read_volume
+
+    encoder = cifl.load_encoder(ENCODER)
+    return encoder, lambda path: cifl.rescale_intensity(read_volume(str(path)).data)
+
+
+def largest_difference(folder, which):
+    """Of the features in two files, plane by plane."""
+    one, other = (nibabel.load(folder / f"{name}.nii").dataobj for name in (which, "whole"))
+    planes = (np.abs(one[:, :, z] - other[:, :, z]).max() for z in range(one.shape[2]))
+    return max(map(float, planes))
+
+
+def main(argv=None):
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", default="256,256,256", help="of the volume, in voxels")
+    parser.add_argument("--memory", default="1.5G,2G", help="sizes, with commas between")
+    parser.add_argument(
+        "--bounded-only", action="store_true", help="not the whole volume, and no bare convolutions"
+    )
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="for files of as many bytes as the features")
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        measure(arguments.measure, arguments.folder)
+        return
+    shape = parse_numbers(arguments.shape, "--shape", int)
+    runs = [] if arguments.bounded_only else [*NAMES]
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder, bare = Path(name), None
+        write_head(folder / "image.nii", shape)
+        print(f"{ENCODER}, volume of {'x'.join(map(str, shape))}")
+        for which in [*reversed(runs), *arguments.memory.split(",")]:
+            command = [sys.executable, __file__, "--measure", which, "--folder", folder]
+            seconds, writing, peak = json.loads(subprocess.check_output(command, text=True))
+            bare = seconds if which == "bare" else bare
+            parts = [f"{seconds:.0f} s", f"peak {size_text(peak * 1024**2)}"]
+            if which != "bare":
+                parts.insert(1, f"writing {writing:.0f} s")
+            if bare is not None and which != "bare":
+                parts.append(f"{seconds / bare:.2f} times bare")
+            if which not in NAMES and runs:
+                parts.append(f"largest difference {largest_difference(folder, which):.1e}")
+            if which != "whole":
+                (folder / f"{which}.nii").unlink(missing_ok=True)
+            print(f"    {NAMES.get(which, f'--memory {which}')}: {', '.join(parts)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
