@@ -26,6 +26,10 @@ def workplace(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name in ("T1.nii.gz", "FLAIR.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(rng.random((20, 22, 24)), np.eye(4)), folder / name)
+    # A head of a brain, a skull and a scalp.
+    middle = np.linalg.norm(np.moveaxis(np.indices((50, 50, 50)), 0, -1) - 25, axis=-1)
+    head = np.select([middle < 17, middle < 19, middle < 22], [90.0, 10, 60])
+    nibabel.save(nibabel.Nifti1Image(head, np.diag([4, 4, 4, 1])), folder / "head.nii.gz")
     return folder
 
 
@@ -42,7 +46,7 @@ def test_readme_is_short():
 
 def test_readme_runs_as_written(workplace, monkeypatch):
     languages = [language for language, _ in BLOCKS]
-    assert languages == ["sh", "python", "sh", "sh", "python", "sh", "python"]
+    assert languages == ["sh", "sh", "python", "sh", "sh", "python", "sh", "python"]
     features_script, keras_script, saved_model_script = (
         code for language, code in BLOCKS if language == "python"
     )
@@ -64,7 +68,7 @@ def test_readme_runs_as_written(workplace, monkeypatch):
             done = run_here(*arguments, *shorter)
             assert done.exit_code == 0, f"{command}: {done.stderr or done.exception!r}"
     written = {path.name for path in workplace.iterdir()}
-    assert written >= {"encoder.keras", "labels", "registered", "warped", "scores", "saved_model"}
+    assert written >= {"encoder.keras", "stripped", "labels", "registered", "warped", "scores", "saved_model"}
     assert (workplace / "labels" / "report.html").exists()
     # In a process that does not have the package.
     check = "\nimport sys\nassert 'cifl_tf' not in sys.modules"
