@@ -69,11 +69,11 @@ TABLES = {
                 "segmentation, ",
                 ("intensities", "features of `shapes-2d`", "features of `shapes-2d-wide`"),
             ),
+            ("registration", "registration, optimized on ", ("intensities",)),
             (
                 "registration",
-                "registration, optimized on ",
+                "registration, optimized on intensities and ",
                 (
-                    "intensities",
                     "MIND-SSC",
                     "features of an untrained encoder",
                     "features of `shapes-2d`",

@@ -68,7 +68,15 @@ def test_readme_runs_as_written(workplace, monkeypatch):
             done = run_here(*arguments, *shorter)
             assert done.exit_code == 0, f"{command}: {done.stderr or done.exception!r}"
     written = {path.name for path in workplace.iterdir()}
-    assert written >= {"encoder.keras", "stripped", "labels", "registered", "warped", "scores", "saved_model"}
+    assert written >= {
+        "encoder.keras",
+        "stripped",
+        "labels",
+        "registered",
+        "warped",
+        "scores",
+        "saved_model",
+    }
     assert (workplace / "labels" / "report.html").exists()
     # In a process that does not have the package.
     check = "\nimport sys\nassert 'cifl_tf' not in sys.modules"
