@@ -69,14 +69,17 @@ TABLES = {
                 "segmentation, ",
                 ("intensities", "features of `shapes-2d`", "features of `shapes-2d-wide`"),
             ),
-            ("registration", "registration, optimized on ", ("intensities",)),
+            (
+                "registration",
+                "registration, optimized on ",
+                ("intensities", "intensities, squared correlation"),
+            ),
             (
                 "registration",
                 "registration, optimized on intensities and ",
                 (
                     "MIND-SSC",
                     "features of an untrained encoder",
-                    "features of `shapes-2d`",
                     "features of `shapes-2d-wide`",
                 ),
             ),

@@ -33,6 +33,15 @@ class StrippedHead:
         mask: uint8, 1 inside.
         distance: float32, mm to the surface of the brain, negative inside.
         volume_ml: of the mask.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.stripping import Stripper, build_stripper
+        >>> stripper = Stripper(build_stripper(num_filters=2, num_levels=2))
+        >>> image = nibabel.Nifti1Image(np.random.rand(20, 18, 16), np.diag([3, 3, 3, 1]))
+        >>> found = stripper.strip(image, border=20)
+        >>> found.distance.shape, found.volume_ml > 0
+        ((20, 18, 16), True)
     """
 
     image: nibabel.Nifti1Image
@@ -83,7 +92,7 @@ class Stripper(ImageModel):
         Example:
             >>> from cifl_tf.stripping import Stripper
             >>> Stripper.from_pretrained().preprocessing.voxel_text()
-            '3 mm'
+            '3 x 3 x 3 mm'
         """
         if str(model) == SHIPPED:
             return load_shipped(WEIGHTS / SHIPPED / STRIPPER_FILE, kind=STRIPPER)

@@ -81,7 +81,7 @@ def train_stripper(
         >>> config = StripperConfig(HeadVariation((16, 16, 16), 8), 2, 2, steps=1)
         >>> heads = {"ball": ("head.nii.gz", "brain.nii.gz")}
         >>> train_stripper("stripper", config, heads, verbose=0).preprocessing.voxel_text()
-        '8 mm'
+        '8 x 8 x 8 mm'
     """
     if not heads:
         raise ValueError("there are no heads; give at least one scan with its brain mask")
@@ -96,7 +96,7 @@ def train_stripper(
 def _fit(folder, config, heads, verbose):
     keras.utils.set_random_seed(config.seed)
     read = [read_head(name, *pair) for name, pair in heads.items()]
-    note(f"{len(read)} heads: {', '.join(heads)}")
+    note(f"heads: {', '.join(heads)}")
     size = exact_voxel_size([config.variation.voxel_size] * 3)
     network = build_stripper(config.num_filters, config.num_levels)
     if config.initial is not None and not folder.steps:
