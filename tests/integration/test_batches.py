@@ -1,5 +1,6 @@
 """What commands on lists of images do with failures, earlier results and home folders."""
 
+import contextlib
 import csv
 import json
 import os
@@ -113,11 +114,12 @@ def fail(name):
 def faked(monkeypatch, save, encoder_file):
     """Run `cifl features` on new images without their features; each fails as its name says."""
 
+    @contextlib.contextmanager
     def features(image, *_, **__):
         fail(os.path.basename(image).removesuffix(".nii.gz"))
-        return nibabel.Nifti1Image(np.zeros((9, 10, 11, 1)), np.eye(4))
+        yield np.zeros((9, 10, 11, 1), np.float32), cifl_tf.read_volume(image)
 
-    monkeypatch.setattr("cifl_tf.features.inference.features_of", features)
+    monkeypatch.setattr("cifl_tf.features.bounded.bounded_features", features)
 
     def run(*images, out, options=()):
         paths = [save(f"{image}.nii.gz") for image in images]

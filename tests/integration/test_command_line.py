@@ -37,7 +37,7 @@ def test_version_and_help(run_cifl):
     text = run_here("--help").stdout
     commands = re.findall(r"^  (\w+) +[A-Z].+\.$", text.partition("Commands:")[2], re.MULTILINE)
     names = {"train", "features", "export", "demo", "info", "device", "evaluate"}
-    assert {*commands} == {*names, "segment", "register", "warp"}
+    assert {*commands} == {*names, "strip", "segment", "register", "warp"}
 
 
 def test_features(model_folder, head, tmp_path):
@@ -131,8 +131,9 @@ def test_info_lists_the_encoders_and_prints_a_card(weights):
     assert done.stderr == f"cifl: {message}\n"
 
 
-def test_info_of_the_encoders_that_ship():
-    known = cifl_tf.pretrained_encoders()
+def test_info_of_the_models_that_ship():
+    known = pretrained.shipped_models()
+    assert {*known} == {*cifl_tf.pretrained_encoders(), "strip"}
     assert "shapes-2d" in known
     done = run_here("info")
     assert done.exit_code == 0
