@@ -39,8 +39,8 @@ def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
     """A registered pair before and after, and the warp.
 
     Rows are slices. Columns: the fixed, moving and warped image, the latter two under the edges of
-    the fixed one, checkerboards of fixed and moving
-    and of fixed and warped, and the warped image under a grid that was straight on the moving one.
+    the fixed one, checkerboards of fixed and moving and of fixed and warped, and the warped image
+    under a grid that was straight on the moving one.
 
     Args:
         slices: by name.

@@ -76,7 +76,6 @@ def head_examples(
     """
     shape = (*variation.shape, 1)
     paint = label_painter(variation.shape, 2 * NUM_REGIONS, APPEARANCE)
-    # From the place of a piece to the part of the field of view that shows nothing.
     spec = {
         "regions": tf.TensorSpec(shape, tf.int32),
         "scan": tf.TensorSpec(shape, tf.float32),

@@ -35,6 +35,14 @@ def head_window(image: np.ndarray, voxel_size: float) -> tuple[slice, ...]:
     return tuple(slice(one, one + size) for one, size in zip(first, sizes, strict=True))
 
 
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask; an empty one stays."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    return pieces == 1 + np.argmax(ndimage.sum(mask, pieces, range(1, count + 1)))
+
+
 def take(image: np.ndarray, window: tuple[slice, ...]) -> np.ndarray:
     """The voxels of a window, 0 beyond the image."""
     found = np.zeros([one.stop - one.start for one in window], image.dtype)

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from cifl_tf.images.grid import resample
 from cifl_tf.images.intensity import air_mask, rescale_intensity
 from cifl_tf.images.volumes import read_label_volume, read_volume
-from cifl_tf.stripping.field_of_view import LEAST_OF_HEAD
+from cifl_tf.stripping.field_of_view import LEAST_OF_HEAD, largest_piece
 
 VOXEL_SIZE = 2.0  # mm, of the label maps
 OUTSIDE, INSIDE = 7, 5  # regions around the brain, and in it
@@ -97,10 +97,7 @@ def _inside_of_head(image):
     bright = (image > LEAST_OF_HEAD) & ~air_mask(image)
     steps = round(CLOSING / VOXEL_SIZE)
     bright = ndimage.binary_opening(np.pad(bright, steps + 1, mode="edge"))
-    closed = ndimage.binary_closing(bright, iterations=steps)
-    pieces, count = ndimage.label(closed)
-    if count > 1:
-        closed = pieces == 1 + np.argmax(ndimage.sum(closed, pieces, range(1, count + 1)))
+    closed = largest_piece(ndimage.binary_closing(bright, iterations=steps))
     # Slice by slice as well: a neck that ends at the border of the image is open there.
     for axis in range(3):
         slices = np.moveaxis(closed, axis, 0)

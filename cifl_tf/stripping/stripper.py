@@ -6,7 +6,7 @@ import os
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
-from scipy import ndimage
+from scipy.ndimage import binary_fill_holes
 
 from cifl_tf._checks import BORDER_MM
 from cifl_tf._compat import keras
@@ -15,7 +15,7 @@ from cifl_tf.features.pretrained import WEIGHTS, load_shipped
 from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.models.files import STRIPPER, load_network, model_file
 from cifl_tf.models.image_model import ImageModel
-from cifl_tf.stripping.field_of_view import head_window, put, take
+from cifl_tf.stripping.field_of_view import head_window, largest_piece, put, take
 from cifl_tf.stripping.losses import FARTHEST
 
 STRIPPER_FILE = "stripper.keras"
@@ -130,7 +130,7 @@ class Stripper(ImageModel):
         put(self.predict_on_batch(take(scaled, field)[None, ..., None])[0, ..., 0], field, found)
         distance = to_original(found, volume, "linear")
         values = np.asarray(distance.dataobj)
-        mask = _one_piece(values < border)
+        mask = binary_fill_holes(largest_piece(values < border))
         if not mask.any():
             raise ValueError(
                 f"no brain was found in {name}; check that the image shows a head and "
@@ -174,11 +174,3 @@ def strip(image, border: float = 0.0, model=SHIPPED, **options) -> StrippedHead:
     """
     stripper = model if isinstance(model, Stripper) else Stripper.from_pretrained(model)
     return stripper.strip(image, border, **options)
-
-
-def _one_piece(mask):
-    """The largest connected piece of a mask with its holes filled."""
-    pieces, count = ndimage.label(mask)
-    if count > 1:
-        mask = pieces == 1 + np.argmax(ndimage.sum(mask, pieces, range(1, count + 1)))
-    return ndimage.binary_fill_holes(mask)
