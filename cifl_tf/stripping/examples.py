@@ -58,7 +58,7 @@ class HeadVariation:
     bend_std: float = 5.0
     bend_scale: float = 36.0
     cut: float = 0.4
-    stripped: float = 0.07
+    stripped: float = 0.12
     neck: float = 0.6
     scans: float = 0.4
 
