@@ -126,7 +126,7 @@ def vary_head(
     is_scan = rng.random() < variation.scans
     if rng.random() < variation.stripped:
         regions[regions <= OUTSIDE] = 0
-        scan[distance > rng.uniform(0, 3)] = 0
+        scan[distance > 0] = 0
     # Every region is one of two pieces from place to place, with contrasts of their own.
     split = np.concatenate([[False], rng.random(OUTSIDE + INSIDE) < 0.5])
     piece = (_smooth(rng, variation.shape, PIECE_SCALE) > 0) & split[regions]
