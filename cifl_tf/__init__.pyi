@@ -10,6 +10,7 @@ from . import registration as registration
 from . import segmentation as segmentation
 from . import stripping as stripping
 from . import synthesis as synthesis
+from . import tissues as tissues
 from . import training as training
 from .datasets.label_folder import segmentation_maps as segmentation_maps
 from .datasets.mni152 import mni152_slice as mni152_slice
@@ -66,6 +67,8 @@ from .stripping.stripper import strip as strip
 from .synthesis.pairs import Appearance as Appearance
 from .synthesis.pairs import PairSynthesizer as PairSynthesizer
 from .synthesis.shapes import shape_maps as shape_maps
+from .tissues.segment import TissueResult as TissueResult
+from .tissues.segment import segment_tissues as segment_tissues
 
 __version__: str
 from .registration.affine import Affine as Affine

@@ -8,6 +8,7 @@ import typer
 from cifl_tf._checks import NDIM
 from cifl_tf.cli.command_run import record_export
 from cifl_tf.cli.config_options import command
+from cifl_tf.cli.default_command import default_group
 from cifl_tf.cli.options import (
     REMAPPINGS,
     FeaturesModel,
@@ -19,7 +20,7 @@ from cifl_tf.cli.options import (
     with_shipped_encoder,
 )
 from cifl_tf.cli.parsing import parse_remappings, with_home
-from cifl_tf.cli.register_pair import PairGroup, pair_command
+from cifl_tf.cli.register_pair import PAIR, pair_command
 from cifl_tf.cli.registration_run import (
     Fixed,
     FixedVolumeIndex,
@@ -36,13 +37,13 @@ from cifl_tf.images.planes import PlaneName
 from cifl_tf.registration.config import MOST_VOXELS, RegistrationConfig
 
 register_app = typer.Typer(
-    cls=PairGroup,
+    cls=default_group(PAIR),
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Register two scans of any contrast: `cifl register MOVING FIXED --out FOLDER`, which is "
     "short for `cifl register pair`.",
 )
-register_app.command("pair")(pair_command)
+register_app.command(PAIR)(pair_command)
 
 RegistrationFolder = Annotated[
     Path,

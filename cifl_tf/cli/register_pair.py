@@ -1,7 +1,6 @@
 """``cifl register MOVING FIXED``: register any two scans, in stages."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,6 @@ import typer
 from cifl_tf._options import Option
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.former_names import COMMANDS, PresentNames
 from cifl_tf.cli.options import OutFolder, Overwrite, Window
 from cifl_tf.cli.pair_lists import ROLES, folder_entries, table_entries
 from cifl_tf.cli.parsing import parse_names, with_home
@@ -25,22 +23,6 @@ from cifl_tf.features.pretrained import absolute_model, load_encoder
 from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
 
 PAIR = "pair"
-
-
-class PairGroup(PresentNames):
-    """A group of commands that takes two files without the name of a command."""
-
-    def parse_args(self, ctx, args):
-        """Put the name of the command before two files, or before their options."""
-        known = {*self.commands, *COMMANDS, *self.get_help_option_names(ctx)}
-        if args and args[0] not in known and (args[0].startswith("-") or _is_file(args[0])):
-            args = [PAIR, *args]
-        return super().parse_args(ctx, args)
-
-
-def _is_file(text):
-    """Whether a first argument is a file and no misspelled command."""
-    return os.sep in text or "." in text or Path(text).exists()
 
 
 @dataclasses.dataclass(frozen=True)

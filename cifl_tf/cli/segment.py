@@ -8,7 +8,7 @@ import typer
 from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.former_names import PresentNames
+from cifl_tf.cli.default_command import default_group
 from cifl_tf.cli.options import (
     Images,
     Memory,
@@ -20,17 +20,20 @@ from cifl_tf.cli.options import (
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
+from cifl_tf.cli.segment_tissues import TISSUES_COMMAND, tissues_command
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.segmentation.config import SegmentationConfig
 
 BEYOND = "slices beyond training"  # a column of volumes.csv
 segment_app = typer.Typer(
-    cls=PresentNames,
+    cls=default_group(TISSUES_COMMAND),
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Segment images of contrasts that training has not seen.",
+    help="Segment the tissues of heads or brains of any contrast: `cifl segment IMAGE... --out "
+    "FOLDER`, which is short for `cifl segment tissues`. Or train a segmenter for other labels.",
 )
+segment_app.command(TISSUES_COMMAND)(tissues_command)
 
 SegmenterFolder = Annotated[
     Path,

@@ -128,10 +128,7 @@ def load_encoder(model) -> keras.Model:
             f"{model} does not exist; give the folder of a training, a .keras file, or one of "
             f"{[*pretrained_encoders()]}"
         )
-    file = path / ENCODER_FILE if path.is_dir() else path
-    if file.resolve().is_relative_to(WEIGHTS.resolve()):
-        return load_shipped(WEIGHTS / file.resolve().relative_to(WEIGHTS.resolve()))
-    return _load(file)
+    return load_named(model, ENCODER_FILE)
 
 
 def absolute_model(model: str) -> str:
@@ -147,6 +144,28 @@ def load_features(model) -> keras.Model | None:
         ValueError: as ``load_encoder``.
     """
     return None if model == INTENSITY else load_encoder(model)
+
+
+def load_named(model, file: str, **options: Any) -> keras.Model:
+    """A network that ships, by its name, or one of a folder or a file.
+
+    What ships is checked, also where it is given by its path.
+
+    Args:
+        model: name or path.
+        file: name of the file in the folder.
+        options: of ``load_network``.
+
+    Raises:
+        ValueError: as ``load_shipped`` and ``load_network``.
+    """
+    if f"{model}/{file}" in _sums():
+        return load_shipped(WEIGHTS / str(model) / file, **options)
+    path = expanded(model)
+    path = path if path.is_file() else path / file
+    if path.resolve().is_relative_to(WEIGHTS.resolve()):
+        return load_shipped(WEIGHTS / path.resolve().relative_to(WEIGHTS.resolve()), **options)
+    return _load(path, **options)
 
 
 def load_shipped(file: Path, **options: Any) -> keras.Model:

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import layer_memory, prepare_volume, run_network
+from cifl_tf.features.pretrained import load_named
 from cifl_tf.images.intensity import BEFORE_0_2, air_mask
 from cifl_tf.images.preprocessing import SAME_SIZE, Preprocessing
 from cifl_tf.images.volumes import read_volume, to_original
+from cifl_tf.images.windows import foreground_window, put, take
 from cifl_tf.metrics import volumes_mm3
-from cifl_tf.models.files import SEGMENTER, load_network, model_file
+from cifl_tf.models.files import SEGMENTER, model_file
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.segmentation.windows import segment_in_windows
 from cifl_tf.training.folder import CONFIG_FILE, read_config
@@ -63,6 +66,8 @@ class Segmenter(ImageModel):
         label_values: their values in label maps; None for 0, 1, 2 and so on.
         coverage: where the training slices lay between the first (0) and the last (1) slice that
             shows something; None for volumes, or where this is not known.
+        field_margin: mm around all that is no air, which a network for volumes sees; None for the
+            whole image.
 
     Raises:
         ValueError: names or values are not one for each label.
@@ -88,6 +93,7 @@ class Segmenter(ImageModel):
         label_names: Sequence[str] | None = None,
         label_values: Sequence[int] | None = None,
         coverage: Sequence[float] | None = None,
+        field_margin: float | None = None,
         **kwargs,
     ):
         super().__init__(network, preprocessing, **kwargs)
@@ -96,6 +102,7 @@ class Segmenter(ImageModel):
         self.label_names = tuple(default if label_names is None else label_names)
         self.label_values = tuple(range(count) if label_values is None else map(int, label_values))
         self.coverage = None if coverage is None else (float(coverage[0]), float(coverage[1]))
+        self.field_margin = field_margin
         if {len(self.label_names), len(self.label_values)} != {count}:
             raise ValueError(
                 f"label_names are {self.label_names} and label_values {self.label_values}, but the "
@@ -107,9 +114,9 @@ class Segmenter(ImageModel):
         """Load a segmenter.
 
         Args:
-            model: folder of ``train_segmenter``, or the file ``segmenter.keras`` itself. One from
-                before version 0.2 needs the ``config.json`` beside it, and does not know its voxel
-                size.
+            model: "tissues", which ships with the package; a folder of ``train_segmenter``, or the
+                file ``segmenter.keras`` itself. One from before version 0.2 needs the
+                ``config.json`` beside it, and does not know its voxel size.
 
         Raises:
             ValueError: there is none yet, or the file is damaged.
@@ -122,8 +129,8 @@ class Segmenter(ImageModel):
             ...     cifl.Segmenter.from_pretrained(folder).label_names
             ('background', '1', '2')
         """
-        file = model_file(model, SEGMENTER_FILE)
-        return as_segmenter(load_network(file, SEGMENTER), file.parent)
+        network = load_named(model, SEGMENTER_FILE, kind=SEGMENTER)
+        return as_segmenter(network, model_file(model, SEGMENTER_FILE).parent)
 
     def segment(
         self,
@@ -161,12 +168,19 @@ class Segmenter(ImageModel):
         preprocessing = self.preprocessing.with_choices(window=window)
         original = read_volume(image, volume_index)
         array, axis, volume = prepare_volume(original, self, preprocessing, voxel_size, image)
-        probabilities, beyond = None, 0
-        if len(self.input_shape) == 5:
-            probabilities = segment_in_windows(array, self, memory, progress)
-        if probabilities is None:
-            layers = layer_memory(memory, array, self)
-            probabilities = run_network(array, self, axis, progress=progress, memory=layers)
+        beyond = 0
+        if self.field_margin is None:
+            probabilities = self._probabilities(array, axis, memory, progress)
+        else:
+            size = float(np.mean(voxel_sizes(volume.affine)))
+            field = foreground_window(array, round(self.field_margin / size))
+            probabilities = np.zeros((*array.shape, len(self.label_values)), np.float32)
+            probabilities[..., 0] = 1
+            put(
+                self._probabilities(take(array, field), axis, memory, progress),
+                field,
+                probabilities,
+            )
         if len(self.input_shape) == 4:
             beyond = self._clear_empty_slices(
                 np.moveaxis(volume.data, axis, 0), np.moveaxis(probabilities, axis, 0)
@@ -186,6 +200,16 @@ class Segmenter(ImageModel):
             volumes=dict(zip(self.label_names[1:], volumes.tolist(), strict=True)),
             slices_beyond=beyond,
         )
+
+    def _probabilities(self, array, axis, memory, progress):
+        """Of all labels (x, y, z, labels), of an image in [0, 1] (x, y, z)."""
+        found = None
+        if len(self.input_shape) == 5:
+            found = segment_in_windows(array, self, memory, progress)
+        if found is None:
+            layers = layer_memory(memory, array, self)
+            found = run_network(array, self, axis, progress=progress, memory=layers)
+        return found
 
     def _clear_empty_slices(self, slices, probabilities):
         """Make slices that show nothing background; count those with labels beyond the training.
@@ -224,6 +248,7 @@ class Segmenter(ImageModel):
             "label_names": self.label_names,
             "label_values": self.label_values,
             "coverage": self.coverage,
+            "field_margin": self.field_margin,
         }
 
 

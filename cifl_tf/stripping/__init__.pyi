@@ -1,3 +1,5 @@
+from .automatic import Brain as Brain
+from .automatic import brain_of as brain_of
 from .heads import Head as Head
 from .heads import read_head as read_head
 from .network import build_stripper as build_stripper

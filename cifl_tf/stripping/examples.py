@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from cifl_tf._random_keys import key_of
 from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.datasets.virtual_fields import resize
-from cifl_tf.stripping.heads import INSIDE, NUM_REGIONS, OUTSIDE, VOXEL_SIZE, Head
+from cifl_tf.stripping.heads import INSIDE, NUM_REGIONS, OUTSIDE, Head
 from cifl_tf.synthesis.appearance import Appearance
 from cifl_tf.synthesis.pairs import label_painter
 
@@ -74,12 +75,23 @@ def head_examples(
         seed: the same seed gives the same examples.
         start: number of the first example.
     """
+    return rendered(partial(variants, vary_head, heads, variation, seed, start), variation, seed)
+
+
+def rendered(made, variation: HeadVariation, seed: int) -> tf.data.Dataset:
+    """Images of random contrast with their targets.
+
+    Args:
+        made: gives an iterator of dictionaries as those of ``vary_head``.
+        variation: theirs.
+        seed: of the contrasts.
+    """
     shape = (*variation.shape, 1)
     paint = label_painter(variation.shape, 2 * NUM_REGIONS, APPEARANCE)
     spec = {
         "regions": tf.TensorSpec(shape, tf.int32),
         "scan": tf.TensorSpec(shape, tf.float32),
-        "distance": tf.TensorSpec(shape, tf.float32),
+        "target": tf.TensorSpec(shape, tf.float32),
         "seen": tf.TensorSpec(shape, tf.float32),
         "is_scan": tf.TensorSpec((), tf.bool),
         "index": tf.TensorSpec((), tf.int64),
@@ -93,18 +105,17 @@ def head_examples(
             lambda: SCAN_CHANGES(if_scan, None, key)[0],
             lambda: paint(if_regions, key),
         )
-        return image * example["seen"], example["distance"][None]
+        return image * example["seen"], example["target"][None]
 
-    data = tf.data.Dataset.from_generator(
-        lambda: _variants(heads, variation, seed, start), output_signature=spec
-    )
+    data = tf.data.Dataset.from_generator(made, output_signature=spec)
     return data.map(render, num_parallel_calls=1).prefetch(2)
 
 
-def _variants(heads, variation, seed, start) -> Iterator[dict]:
+def variants(vary, heads, variation, seed: int, start: int) -> Iterator[dict]:
+    """What a function such as ``vary_head`` gives for one number after the other."""
     index = start
     while True:
-        yield vary_head(heads, variation, np.random.default_rng([seed, index]), index)
+        yield vary(heads, variation, np.random.default_rng([seed, index]), index)
         index += 1
 
 
@@ -117,7 +128,7 @@ def vary_head(
     distance = map_coordinates(head.distance, points, order=1, mode="nearest")
     # Scans of heads end at different heights of the neck: below the lowest slice there is either
     # nothing, or this slice over and over.
-    below = -VOXEL_SIZE * points[2]
+    below = -head.voxel_size * points[2]
     distance = size * np.maximum(distance, below)
     if rng.random() < variation.neck:
         points[2] = np.maximum(points[2], 0)
@@ -129,7 +140,7 @@ def vary_head(
         scan[distance > 0] = 0
     # Every region is one of two pieces from place to place, with contrasts of their own.
     split = np.concatenate([[False], rng.random(OUTSIDE + INSIDE) < 0.5])
-    piece = (_smooth(rng, variation.shape, PIECE_SCALE) > 0) & split[regions]
+    piece = (smooth_field(rng, variation.shape, PIECE_SCALE) > 0) & split[regions]
     seen = np.ones(variation.shape, np.float32)
     if rng.random() < variation.cut:
         seen, beyond = _field_of_view(variation, rng)
@@ -138,7 +149,7 @@ def vary_head(
     return {
         "regions": (regions + NUM_REGIONS * piece).astype(np.int32)[..., None],
         "scan": scan.astype(np.float32)[..., None],
-        "distance": distance.astype(np.float32)[..., None],
+        "target": distance.astype(np.float32)[..., None],
         "seen": seen[..., None],
         "is_scan": np.bool_(is_scan),
         "index": np.int64(index),
@@ -171,12 +182,14 @@ def _places(head, variation, rng):
     places = (places @ turn @ flip) / stretch
     spread = rng.uniform(0, variation.bend_std)
     scale = variation.bend_scale / variation.voxel_size
-    places += np.stack([spread * _smooth(rng, variation.shape, scale) for _ in range(3)], axis=-1)
+    places += np.stack(
+        [spread * smooth_field(rng, variation.shape, scale) for _ in range(3)], axis=-1
+    )
     center = np.argwhere(head.distance < 0).mean(axis=0)
-    return np.moveaxis(places / VOXEL_SIZE + center, -1, 0), size
+    return np.moveaxis(places / head.voxel_size + center, -1, 0), size
 
 
-def _smooth(rng, shape, scale):
+def smooth_field(rng, shape, scale):
     """A smooth field of SD about 1, with independent points this many voxels apart."""
     coarse = rng.normal(size=[int(np.ceil(length / scale)) + 3 for length in shape])
     return resize(coarse[None].astype(np.float32), shape, 1 / scale)[0]

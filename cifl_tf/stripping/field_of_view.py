@@ -8,6 +8,7 @@ from cifl_tf.images.intensity import air_mask
 FIELD_MM = (192.0, 240.0, 216.0)  # of training and of what the network gets
 MARGIN_MM = 12.0  # above the head
 BELOW_MM = 170.0  # of the head that the field is centered on, without the neck
+FAR_MM = 12.0  # beyond the brain, where a scan without skull shows nothing
 LEAST_OF_HEAD = 0.1  # intensity, of [0, 1], that is no air
 
 
@@ -21,7 +22,7 @@ def head_window(image: np.ndarray, voxel_size: float) -> tuple[slice, ...]:
     Returns:
         Slices that may begin below 0 and end beyond the image.
     """
-    head = ndimage.binary_opening((image > LEAST_OF_HEAD) & ~air_mask(image))
+    head = shown(image)
     if not head.any():
         head = np.ones(image.shape, bool)
     sizes = [round(length / voxel_size) for length in FIELD_MM]
@@ -35,35 +36,25 @@ def head_window(image: np.ndarray, voxel_size: float) -> tuple[slice, ...]:
     return tuple(slice(one, one + size) for one, size in zip(first, sizes, strict=True))
 
 
+def shown(image: np.ndarray) -> np.ndarray:
+    """Voxels of an image in [0, 1] that are no air, without specks."""
+    return ndimage.binary_opening((image > LEAST_OF_HEAD) & ~air_mask(image))
+
+
+def share_beyond(image: np.ndarray, distance: np.ndarray) -> float:
+    """Share of what an image shows that lies more than ``FAR_MM`` beyond the brain.
+
+    Args:
+        image: (x, y, z) in [0, 1].
+        distance: mm to the surface of the brain, negative inside.
+    """
+    body = ndimage.binary_fill_holes(largest_piece(shown(image)))
+    return float(np.mean(distance[body] > FAR_MM)) if body.any() else 0.0
+
+
 def largest_piece(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask; an empty one stays."""
     pieces, count = ndimage.label(mask)
     if count < 2:
         return mask
     return pieces == 1 + np.argmax(ndimage.sum(mask, pieces, range(1, count + 1)))
-
-
-def take(image: np.ndarray, window: tuple[slice, ...]) -> np.ndarray:
-    """The voxels of a window, 0 beyond the image."""
-    found = np.zeros([one.stop - one.start for one in window], image.dtype)
-    inner, outer = _common(image.shape, window)
-    found[inner] = image[outer]
-    return found
-
-
-def put(values: np.ndarray, window: tuple[slice, ...], image: np.ndarray) -> None:
-    """Write the values of a window into an image, in place."""
-    inner, outer = _common(image.shape, window)
-    image[outer] = values[inner]
-
-
-def _common(shape, window):
-    """What a window and an image share: slices of the window, and of the image."""
-    begins = [max(0, one.start) for one in window]
-    ends = [min(size, one.stop) for size, one in zip(shape, window, strict=True)]
-    outer = tuple(slice(*pair) for pair in zip(begins, ends, strict=True))
-    inner = tuple(
-        slice(begin - one.start, end - one.start)
-        for begin, end, one in zip(begins, ends, window, strict=True)
-    )
-    return inner, outer

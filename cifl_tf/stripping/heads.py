@@ -32,12 +32,14 @@ class Head:
             ones in it.
         image: float32 (x, y, z), intensities of the scan in [0, 1].
         distance: float32 (x, y, z), mm to the surface of the brain, negative inside.
+        voxel_size: mm.
     """
 
     name: str
     regions: np.ndarray
     image: np.ndarray
     distance: np.ndarray
+    voxel_size: float = VOXEL_SIZE
 
 
 def signed_distance(mask: np.ndarray, voxel_size: float) -> np.ndarray:
@@ -52,7 +54,7 @@ def signed_distance(mask: np.ndarray, voxel_size: float) -> np.ndarray:
     return np.where(mask, voxel_size / 2 - inner, outer - voxel_size / 2).astype(np.float32)
 
 
-def read_head(name: str, image, mask) -> Head:
+def read_head(name: str, image, mask, labels=None, voxel_size: float = VOXEL_SIZE) -> Head:
     """A head out of a scan and its brain mask.
 
     Args:
@@ -60,10 +62,13 @@ def read_head(name: str, image, mask) -> Head:
         image: file or nibabel image, of a whole head.
         mask: file or nibabel image of the same space, not 0 inside the brain; a stripped image
             with whole numbers does.
+        labels: file or nibabel image of the same space with tissues 1 to ``INSIDE``, which are the
+            regions of the brain then; voxels of the brain without a label get the nearest one.
+        voxel_size: mm, of the label maps.
 
     Raises:
         ValueError, FileNotFoundError: as ``read_volume`` and ``read_label_volume``; or the mask is
-            empty.
+            empty, or there are other labels.
 
     Example:
         >>> import nibabel, numpy as np
@@ -77,25 +82,42 @@ def read_head(name: str, image, mask) -> Head:
         >>> read_head("ball", scan, brain).regions.max()
         np.int32(12)
     """
-    volume = read_volume(image, voxel_size=VOXEL_SIZE)
-    labels = read_label_volume(mask)
-    share = (labels.data > 0).astype(np.float32)
+    volume = read_volume(image, voxel_size=voxel_size)
     grid = volume.affine, volume.data.shape
-    brain = resample(share, labels.affine, *grid, "linear") > 0.5
+    known = read_label_volume(mask)
+    share = (known.data > 0).astype(np.float32)
+    brain = resample(share, known.affine, *grid, "linear") > 0.5
     if not brain.any():
         raise ValueError(f"the brain mask of {name} is empty where its scan is; give another one")
     scaled = rescale_intensity(volume.data)
     regions = np.zeros(scaled.shape, np.int32)
-    around = _inside_of_head(scaled) & ~brain
-    regions[around] = 1 + _clusters(scaled[around], OUTSIDE)
-    regions[brain] = 1 + OUTSIDE + _clusters(scaled[brain], INSIDE)
-    return Head(name, regions, scaled, signed_distance(brain, VOXEL_SIZE))
+    around = _inside_of_head(scaled, voxel_size) & ~brain
+    if around.any():  # not in a scan without skull
+        regions[around] = 1 + _clusters(scaled[around], OUTSIDE)
+    if labels is None:
+        regions[brain] = 1 + OUTSIDE + _clusters(scaled[brain], INSIDE)
+    else:
+        tissues = read_label_volume(labels)
+        nearest = resample(tissues.data, tissues.affine, *grid, "nearest").astype(np.int32)
+        regions[brain] = OUTSIDE + _nearest_label(name, nearest)[brain]
+    return Head(name, regions, scaled, signed_distance(brain, voxel_size), voxel_size)
 
 
-def _inside_of_head(image):
+def _nearest_label(name, labels):
+    """Labels everywhere, each that of the nearest voxel that has one."""
+    found = np.unique(labels[labels != 0])
+    if not len(found) or found[0] < 1 or found[-1] > INSIDE:
+        raise ValueError(f"the labels of {name} are {found.tolist()}; give tissues 1 to {INSIDE}")
+    places = ndimage.distance_transform_edt(
+        labels == 0, return_distances=False, return_indices=True
+    )
+    return labels[tuple(places)]
+
+
+def _inside_of_head(image, voxel_size):
     """The head with all that is dark in it, such as bone and sinuses."""
     bright = (image > LEAST_OF_HEAD) & ~air_mask(image)
-    steps = round(CLOSING / VOXEL_SIZE)
+    steps = round(CLOSING / voxel_size)
     bright = ndimage.binary_opening(np.pad(bright, steps + 1, mode="edge"))
     closed = largest_piece(ndimage.binary_closing(bright, iterations=steps))
     # Slice by slice as well: a neck that ends at the border of the image is open there.

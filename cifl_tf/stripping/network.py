@@ -33,8 +33,24 @@ def build_stripper(
         >>> network.predict(np.random.rand(1, 12, 13, 9, 1), verbose=0).shape
         (1, 12, 13, 9, 1)
     """
-    filters = [min(num_filters * 2**level, max_filters) for level in range(num_levels)]
     image = keras.Input((None, None, None, 1), name="image")
+    last = normalized_unet(image, 1, num_filters, num_levels, max_filters)
+    distance = keras.layers.Rescaling(MM_PER_UNIT, dtype="float32", name="distance")(last)
+    return keras.Model(image, distance, name="stripper")
+
+
+def normalized_unet(image, outputs: int, num_filters: int, num_levels: int, max_filters: int):
+    """The layers of a U-Net whose channels are normalized in each image, on a Keras tensor.
+
+    Args:
+        image: (batch, x, y, z, channels), of any size.
+        outputs: channels of the last convolution.
+        num_filters, num_levels, max_filters: see ``build_stripper``.
+
+    Returns:
+        (batch, x, y, z, outputs).
+    """
+    filters = [min(num_filters * 2**level, max_filters) for level in range(num_levels)]
     features = PadToMultiple(2 ** (num_levels - 1), name="pad")(image)
     passed = []
     for level, count in enumerate(filters):
@@ -46,10 +62,8 @@ def build_stripper(
         features = keras.layers.UpSampling3D(name=f"unpool_{level}")(features)
         features = keras.layers.Concatenate(name=f"join_{level}")([features, passed[level]])
         features = _convolved(features, filters[level], f"up_{level}", 2 if level else 1)
-    last = keras.layers.Conv3D(1, 3, padding="same", name="last")(features)
-    cropped = CropTo(name="crop")([last, image])
-    distance = keras.layers.Rescaling(MM_PER_UNIT, dtype="float32", name="distance")(cropped)
-    return keras.Model(image, distance, name="stripper")
+    last = keras.layers.Conv3D(outputs, 3, padding="same", name="last")(features)
+    return CropTo(name="crop")([last, image])
 
 
 def _convolved(features, filters, name, count):

@@ -10,8 +10,8 @@ import pytest
 import typer.main
 
 import cifl_tf
+from cifl_tf.cli.default_command import DefaultGroup
 from cifl_tf.cli.main import app
-from cifl_tf.cli.register_pair import PAIR, PairGroup
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,8 +31,8 @@ def options_of(words):
         if word not in getattr(command, "commands", {}):
             break
         command = command.commands[word]
-    if isinstance(command, PairGroup) and not words[1].startswith("--"):
-        command = command.commands[PAIR]  # which may be left out
+    if isinstance(command, DefaultGroup) and not words[1].startswith("--"):
+        command = command.commands[command.default]  # which may be left out
     assert not hasattr(command, "commands") or words[0].startswith("--"), f"no command in {words}"
     return {name for given in command.params for name in (*given.opts, *given.secondary_opts)}
 

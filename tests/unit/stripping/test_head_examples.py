@@ -27,15 +27,15 @@ def test_without_variation_the_head_stays(heads):
     places = np.moveaxis(np.indices(STILL.shape), 0, -1) - (np.array(STILL.shape) - 1) / 2
     expected = 6 * np.linalg.norm(places, axis=-1) - RADIUS
     inner = expected < 20
-    np.testing.assert_allclose(found["distance"][..., 0][inner], expected[inner], atol=2.5)
+    np.testing.assert_allclose(found["target"][..., 0][inner], expected[inner], atol=2.5)
     brain = found["regions"][..., 0] % NUM_REGIONS > OUTSIDE
-    np.testing.assert_array_equal(brain, found["distance"][..., 0] < 0)
+    np.testing.assert_array_equal(brain, found["target"][..., 0] < 0)
     assert found["seen"].all()
 
 
 def test_distances_grow_with_the_head(heads):
     size = dataclasses.replace(STILL, log_size=(np.log(1.3), np.log(1.3)))
-    grown, as_it_is = (varied(heads, one)["distance"] for one in (size, STILL))
+    grown, as_it_is = (varied(heads, one)["target"] for one in (size, STILL))
     assert (grown < 0).sum() / (as_it_is < 0).sum() == pytest.approx(1.3**3, rel=0.1)
     assert grown.min() == pytest.approx(1.3 * as_it_is.min(), rel=0.1)
 
@@ -45,8 +45,8 @@ def test_what_is_not_seen_is_no_brain(heads):
     found = [varied(heads, cut, seed) for seed in range(12)]
     assert any((one["seen"] == 0).any() for one in found)
     for one in found:
-        assert (one["distance"][one["seen"] == 0] > 0).all()
-        assert (one["distance"] < 0).any()
+        assert (one["target"][one["seen"] == 0] > 0).all()
+        assert (one["target"] < 0).any()
 
 
 def test_a_neck_goes_on_below_and_is_no_brain(heads):
@@ -54,8 +54,8 @@ def test_a_neck_goes_on_below_and_is_no_brain(heads):
     long = dataclasses.replace(low, neck=1.0)
     without, with_neck = (varied(heads, one) for one in (low, long))
     # The ball ends above the lowest slice, so only the sides of a deeper cut show.
-    np.testing.assert_array_equal(without["distance"], with_neck["distance"])
-    assert (with_neck["distance"][:, :, :5] > 0).all()
+    np.testing.assert_array_equal(without["target"], with_neck["target"])
+    assert (with_neck["target"][:, :, :5] > 0).all()
 
 
 def test_a_seed_gives_the_same_examples_also_from_the_middle(heads):

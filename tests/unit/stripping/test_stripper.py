@@ -6,7 +6,7 @@ from balls import AFFINE, ball_head
 
 from cifl_tf._compat import keras
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
-from cifl_tf.stripping.field_of_view import FIELD_MM, head_window, put, take
+from cifl_tf.stripping.field_of_view import FIELD_MM, head_window
 from cifl_tf.stripping.losses import FARTHEST, DistanceLoss, brain_dice
 from cifl_tf.stripping.stripper import Stripper
 
@@ -91,18 +91,6 @@ def test_the_field_of_view_begins_above_the_head_and_ignores_the_neck():
     assert window[2].stop == 80 + 3
     middle = [(one.start + one.stop) / 2 for one in window]
     assert middle[:2] == [30, 35]
-
-
-def test_a_window_beyond_the_image_is_taken_and_put_back(rng):
-    image = rng.random((5, 6, 7)).astype(np.float32)
-    window = (slice(-2, 4), slice(3, 9), slice(0, 7))
-    found = take(image, window)
-    np.testing.assert_array_equal(found, np.pad(image, ((2, 0), (0, 3), (0, 0)))[:6, 3:9])
-    again = np.zeros_like(image)
-    put(found, window, again)
-    expected = np.zeros_like(image)
-    expected[:4, 3:6] = image[:4, 3:6]
-    np.testing.assert_array_equal(again, expected)
 
 
 def test_the_loss_counts_errors_near_the_surface_most():

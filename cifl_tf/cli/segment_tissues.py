@@ -1,0 +1,93 @@
+"""``cifl segment IMAGE``: tissues of heads and brains, with no training."""
+
+from typing import Annotated
+
+import typer
+
+from cifl_tf._notes import note
+from cifl_tf.cli.command_run import CommandRun
+from cifl_tf.cli.config_options import command
+from cifl_tf.cli.options import Images, Memory, OutFolder, Overwrite, VolumeIndex, Window
+from cifl_tf.cli.output_folder import image_entries
+from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
+from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
+from cifl_tf.images.atomic import absolute_path
+
+TISSUES_COMMAND = "tissues"
+BRAIN, CERTAINTY = "brain", "certainty"  # columns of volumes.csv
+
+
+@command
+def tissues_command(
+    ctx: typer.Context,
+    images: Images,
+    out: OutFolder,
+    model: Annotated[
+        str,
+        typer.Option(
+            callback=with_home,
+            help="'tissues', which ships, or a folder or file of scripts/train_tissues.py.",
+        ),
+    ] = "tissues",
+    stripped: Annotated[
+        bool | None,
+        typer.Option(
+            "--stripped/--head",
+            help="Whether the images show brains without skull.",
+            show_default="found out for each image",
+        ),
+    ] = None,
+    volume_index: VolumeIndex = None,
+    probabilities: Annotated[
+        bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
+    ] = False,
+    window: Window = None,
+    memory: Memory = None,
+    overwrite: Overwrite = False,
+):
+    """Segment the tissues of heads or brains of any contrast, with no training.
+
+    Writes label maps (1 white matter, 2 gray matter, 3 fluid, 4 deep gray matter, 5 thalamus) and
+    brain masks on the images' own grids, and volumes.csv in mm³. report.html shows a picture of
+    each label map: look at all of them. run.json tells what became of every image.
+    """
+    limits, most = parse_window(window), parse_memory(memory)
+    entries = image_entries(images, out, endings(probabilities), "_dseg.png")
+    from cifl_tf.figures.segmentation import save_overlay
+    from cifl_tf.images.volumes import save_image
+    from cifl_tf.segmentation.segmenter import Segmenter
+    from cifl_tf.stripping.stripper import Stripper
+    from cifl_tf.tissues.segment import SHIPPED, segment_tissues
+
+    segmenter = Segmenter.from_pretrained(model)
+    stripper = None if stripped else Stripper.from_pretrained()
+    names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
+    table = VolumeTable(out / VOLUMES_FILE, [*names.values(), BRAIN, CERTAINTY], overwrite)
+
+    def write(entry):
+        image = entry.input["image"]
+        labels, mask, *rest, picture = (out / name for name in entry.planned)
+        found = segment_tissues(image, segmenter, stripped, stripper, volume_index, limits, most)
+        save_image(found.segmentation.labels, labels)
+        save_image(found.brain.mask_image, mask)
+        for file in rest:
+            save_image(found.segmentation.probabilities, file)
+        save_overlay(found.brain.image, found.segmentation.labels, picture, names)
+        volumes = {**found.segmentation.volumes, BRAIN: found.brain.volume}
+        table.add(image, {**volumes, CERTAINTY: found.certainty})
+        entry.numbers = {f"{name} (ml)": round(mm3 / 1000, 1) for name, mm3 in volumes.items()}
+        entry.numbers[CERTAINTY] = round(found.certainty, 3)
+        if found.brain.head is None and stripped is None:
+            note(f"{image} shows a brain without skull; give --head if this is wrong")
+        for doubt in found.doubts:
+            note(f"{image}: {doubt}; look at its picture")
+
+    resolved = model if model == SHIPPED else absolute_path(model)
+    with CommandRun(ctx, out, entries, model=resolved) as run:
+        run.each(write)
+
+
+def endings(probabilities: bool) -> list[str]:
+    """Of the files of an image, which begin as the image does."""
+    rest = ["_probseg.nii.gz"] if probabilities else []
+    return ["_dseg.nii.gz", "_brain_mask.nii.gz", *rest]

@@ -1,0 +1,73 @@
+"""Scans as models for brains take them: without skull, whether they came so or not."""
+
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+
+from cifl_tf.images.intensity import air_mask
+from cifl_tf.images.volumes import read_volume, to_original
+from cifl_tf.stripping.stripper import StrippedHead, Stripper
+
+
+class Brain(NamedTuple):
+    """A scan without skull.
+
+    Attributes:
+        image: float32, on the grid of the scan.
+        mask: bool, of the same shape: where it shows the brain.
+        head: what brain extraction found; None for a scan that had no skull.
+    """
+
+    image: nibabel.Nifti1Image
+    mask: np.ndarray
+    head: StrippedHead | None
+
+    @property
+    def volume(self) -> float:
+        """Of the mask, in mm³."""
+        return float(self.mask.sum() * abs(np.linalg.det(self.image.affine[:3, :3])))
+
+    @property
+    def mask_image(self) -> nibabel.Nifti1Image:
+        """The mask as uint8, 1 inside."""
+        mask = nibabel.Nifti1Image(self.mask.astype(np.uint8), None, self.image.header)
+        mask.set_data_dtype(np.uint8)
+        return mask
+
+
+def brain_of(
+    image,
+    stripped: bool | None = None,
+    stripper: Stripper | None = None,
+    volume_index: int | None = None,
+    window: tuple[float, float] | None = None,
+) -> Brain:
+    """The brain of a scan of any contrast, which may be stripped already.
+
+    Args:
+        image: NIfTI or MGZ file, or nibabel image.
+        stripped: whether the scan shows the brain alone; None to find out, see
+            ``StrippedHead.was_stripped``.
+        stripper: finds the brain; None for that which ships.
+        volume_index, window: see ``features_of``.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``Stripper.strip``.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.stripping import brain_of
+        >>> distance = np.linalg.norm(np.indices((40, 40, 40)) - 20, axis=0)
+        >>> scan = nibabel.Nifti1Image(np.where(distance < 15, 50.0, 0), np.diag([4, 4, 4, 1]))
+        >>> brain_of(scan, stripped=True).mask.sum() == (distance < 15).sum()
+        np.True_
+    """
+    if not stripped:
+        stripper = stripper or Stripper.from_pretrained()
+        head = stripper.strip(image, volume_index=volume_index, window=window)
+        if stripped is False or not head.was_stripped:
+            return Brain(head.brain, np.asarray(head.mask.dataobj) > 0, head)
+    volume = read_volume(image, volume_index)
+    scan = to_original(volume.data, volume)
+    return Brain(scan, ~air_mask(np.asarray(scan.dataobj)), None)

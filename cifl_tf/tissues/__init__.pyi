@@ -1,0 +1,4 @@
+from .network import build_tissue_network as build_tissue_network
+from .segment import TissueResult as TissueResult
+from .segment import segment_tissues as segment_tissues
+from .training import train_tissues as train_tissues

@@ -1,0 +1,93 @@
+"""Tissues of a scan of any contrast: the skull is taken away, and the brain is segmented."""
+
+import dataclasses
+
+import numpy as np
+
+from cifl_tf.segmentation.segmenter import Segmentation, Segmenter
+from cifl_tf.stripping.automatic import Brain, brain_of
+from cifl_tf.stripping.stripper import Stripper
+
+LEAST_CERTAINTY = 0.75
+SHIPPED = "tissues"  # a folder of the weights that ship
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TissueResult:
+    """Tissues of one scan, on its own grid.
+
+    Attributes:
+        segmentation: labels, probabilities, and volumes in mm³ by name.
+        brain: the scan without skull, with its mask.
+        certainty: mean over the labeled voxels of the probability of their label.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.tissues import segment_tissues
+        >>> distance = np.linalg.norm(np.indices((40, 40, 40)) - 20, axis=0)
+        >>> scan = np.select([distance < 10, distance < 14], [90.0, 60.0])
+        >>> found = segment_tissues(nibabel.Nifti1Image(scan, np.diag([4, 4, 4, 1])), stripped=True)
+        >>> found.segmentation.labels.shape, 0 <= found.certainty <= 1
+        ((40, 40, 40), True)
+    """
+
+    segmentation: Segmentation
+    brain: Brain
+    certainty: float
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of every tissue in all of them."""
+        volumes = self.segmentation.volumes
+        total = sum(volumes.values())
+        return {name: volume / total if total else 0.0 for name, volume in volumes.items()}
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why the labels are likely wrong, in words; empty where nothing says so."""
+        found = [self.brain.head.doubt] if self.brain.head and self.brain.head.doubt else []
+        if self.certainty < LEAST_CERTAINTY:
+            found.append(
+                f"the network is uncertain: the mean probability of the labels is "
+                f"{self.certainty:.2f}, and {LEAST_CERTAINTY} or more in scans that it handles"
+            )
+        return found
+
+
+def segment_tissues(
+    image,
+    model: str | Segmenter = SHIPPED,
+    stripped: bool | None = None,
+    stripper: Stripper | None = None,
+    volume_index: int | None = None,
+    window: tuple[float, float] | None = None,
+    memory: float | None = None,
+) -> TissueResult:
+    """White matter, gray matter, fluid, deep gray matter and thalamus of a head or a brain.
+
+    Args:
+        image: NIfTI or MGZ file, or nibabel image, of any contrast and voxel size.
+        model: "tissues", which ships with the package; the folder of a training or its file; or a
+            ``Segmenter``.
+        stripped, stripper: see ``brain_of``.
+        volume_index, window, memory: see ``features_of``.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``brain_of`` and ``Segmenter.segment``.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel
+        >>> from cifl_tf.datasets import virtual_cohort
+        >>> subject = virtual_cohort(1, resolution=4).subjects[0]
+        >>> scan = nibabel.Nifti1Image(subject.image("T2w"), subject.affine)
+        >>> found = cifl.segment_tissues(scan, stripped=True)
+        >>> max(found.shares, key=found.shares.get) in ("white matter", "gray matter")
+        True
+    """
+    segmenter = model if isinstance(model, Segmenter) else Segmenter.from_pretrained(model)
+    brain = brain_of(image, stripped, stripper, volume_index, window)
+    found = segmenter.segment(brain.image, window=window, memory=memory)
+    labeled = np.asarray(found.labels.dataobj) != 0
+    highest = np.asarray(found.probabilities.dataobj).max(axis=-1)
+    certainty = float(highest[labeled].mean()) if labeled.any() else 0.0
+    return TissueResult(found, brain, certainty)

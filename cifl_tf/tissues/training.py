@@ -1,0 +1,122 @@
+"""Train a tissue network in a folder, so that the same call goes on after a kill."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from functools import partial
+
+from cifl_tf._checks import COUNT, POSITIVE, SEED, check_fields
+from cifl_tf._compat import keras
+from cifl_tf._notes import note
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.models.files import SEGMENTER
+from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
+from cifl_tf.segmentation.segmenter import SEGMENTER_FILE, Segmenter
+from cifl_tf.stripping.examples import HeadVariation
+from cifl_tf.stripping.heads import read_head
+from cifl_tf.tissues.examples import VARIATION, brain_examples
+from cifl_tf.tissues.network import TISSUES, build_tissue_network
+from cifl_tf.training.folder import cosine_adam, train_in_folder
+from cifl_tf.training.progress import Goal
+
+LABEL_VOXEL_SIZE = 1.0  # mm: thin gyri are lost at more
+FIELD_MARGIN = 10.0  # mm around a brain, as in training
+
+
+@dataclasses.dataclass(frozen=True)
+class TissueConfig:
+    """What a tissue network is trained with.
+
+    Attributes:
+        variation: of the brains.
+        num_filters: channels of the U-Net at full resolution, doubled at each level.
+        num_levels: resolutions of the U-Net.
+        steps: optimization steps, of one image each.
+        learning_rate: at the first step; it falls to zero along a cosine.
+        initial: file of a segmenter of this kind whose weights are the start; None for random ones.
+        seed: of everything random.
+    """
+
+    variation: HeadVariation = VARIATION
+    num_filters: int = 12
+    num_levels: int = 5
+    steps: int = 3000
+    learning_rate: float = 1e-3
+    initial: str | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        check_fields(
+            self,
+            num_filters=COUNT,
+            num_levels=COUNT,
+            steps=COUNT,
+            learning_rate=POSITIVE,
+            seed=SEED,
+        )
+
+
+def train_tissues(
+    out, config: TissueConfig, brains: Mapping[str, tuple], verbose: int | str = "auto"
+) -> Segmenter:
+    """Train a tissue network in a folder, or go on with it, or load it when it is complete.
+
+    Args:
+        out: the folder; new, empty, or of the same configuration and brains.
+        config: what to train.
+        brains: files of a scan, of its brain mask (or the brain alone) and of its tissues (see
+            ``TISSUES``) by the name of the brain; see ``read_head``.
+        verbose: as in ``keras.Model.fit``.
+
+    Returns:
+        The trained segmenter; the folder holds it as ``segmenter.keras``.
+
+    Raises:
+        ValueError: there are no brains, or as ``train_in_folder`` and ``read_head``.
+
+    Example:
+        >>> import nibabel, numpy as np
+        >>> from cifl_tf.tissues import train_tissues
+        >>> from cifl_tf.tissues.training import HeadVariation, TissueConfig
+        >>> distance = np.linalg.norm(np.indices((24, 24, 24)) - 12, axis=0)
+        >>> tissues = np.select([distance < 4, distance < 7, distance < 9], [1, 2, 3])
+        >>> for name, array in {"scan": 30 * tissues, "tissues": tissues}.items():
+        ...     image = nibabel.Nifti1Image(array.astype(np.int16), np.diag([4, 4, 4, 1]))
+        ...     nibabel.save(image, f"{name}.nii.gz")
+        >>> config = TissueConfig(HeadVariation((16, 16, 16), 6), 2, 2, steps=1)
+        >>> brains = {"ball": ("scan.nii.gz", "tissues.nii.gz", "tissues.nii.gz")}
+        >>> train_tissues("tissue-training", config, brains, verbose=0).label_names[3]
+        'fluid'
+    """
+    if not brains:
+        raise ValueError("there are no brains; give at least one scan with its mask and tissues")
+    files = {name: [os.path.abspath(file) for file in three] for name, three in brains.items()}
+    claim = {**dataclasses.asdict(config), "brains": files}
+    goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps)
+    return train_in_folder(
+        out, claim, goal, partial(_fit, config=config, brains=files, verbose=verbose)
+    )
+
+
+def _fit(folder, config, brains, verbose):
+    keras.utils.set_random_seed(config.seed)
+    read = [
+        read_head(name, scan, mask, labels, LABEL_VOXEL_SIZE)
+        for name, (scan, mask, labels) in brains.items()
+    ]
+    note(f"brains: {', '.join(brains)}")
+    size = exact_voxel_size([config.variation.voxel_size] * 3)
+    network = build_tissue_network(config.num_filters, config.num_levels)
+    if config.initial is not None and not folder.steps:
+        network.set_weights(Segmenter.from_pretrained(config.initial).get_weights())
+    network.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(1 + len(TISSUES))])
+    data = brain_examples(read, config.variation, config.seed, folder.steps)
+    product = Segmenter(
+        network,
+        Preprocessing(size),
+        ["background", *TISSUES.values()],
+        [0, *TISSUES],
+        field_margin=FIELD_MARGIN,
+        name="tissues",
+    )
+    folder.fit(network, data, [folder.keep_best(product)], verbose)

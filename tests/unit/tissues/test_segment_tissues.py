@@ -1,0 +1,122 @@
+import nibabel
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cifl_tf._compat import keras
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.segmentation.segmenter import Segmenter
+from cifl_tf.stripping.stripper import Stripper
+from cifl_tf.tissues.network import TISSUES
+from cifl_tf.tissues.segment import segment_tissues
+
+GRID = np.array([[0, 0, -4.0, 60], [4, 0, 0, -70], [0, 4, 0, -50], [0, 0, 0, 1]])
+
+
+class Levels(keras.layers.Layer):
+    """Probabilities by the intensity of a voxel: nothing, then white matter, then gray matter."""
+
+    def call(self, image):
+        level = tf.cast(image > 0.02, tf.int32) + tf.cast(image > 0.75, tf.int32)
+        return tf.one_hot(level[..., 0], 1 + len(TISSUES))
+
+
+class Middle(keras.layers.Layer):
+    """Distance in mm to a ball of 40 mm in the middle of what is no air."""
+
+    def call(self, image):
+        sizes = tf.shape(image)[1:4]
+        axes = [tf.range(sizes[axis]) for axis in range(3)]
+        grid = tf.cast(tf.stack(tf.meshgrid(*axes, indexing="ij"), axis=-1), tf.float32)
+        shown = tf.cast(image[0] > 0.02, tf.float32)
+        middle = tf.reduce_sum(grid * shown, (0, 1, 2)) / tf.reduce_sum(shown)
+        return (4 * tf.norm(grid - middle, axis=-1) - 40)[None, ..., None]
+
+
+def model_of(layer, kind, **options):
+    image = keras.Input((None, None, None, 1))
+    size = Preprocessing(exact_voxel_size([4, 4, 4]))
+    return kind(keras.Model(image, layer(image)), size, **options)
+
+
+@pytest.fixture
+def segmenter():
+    names = ["background", *TISSUES.values()]
+    return model_of(Levels(), Segmenter, label_names=names, field_margin=8.0)
+
+
+@pytest.fixture
+def stripper():
+    return model_of(Middle(), Stripper)
+
+
+def shells(*radii_and_values):
+    """A scan of shells around the middle, of 4 mm, with axes in an odd order."""
+    shape = (36, 34, 32)
+    middle = (np.array(shape) - 1) / 2
+    distance = 4 * np.linalg.norm(np.moveaxis(np.indices(shape), 0, -1) - middle, axis=-1)
+    radii, values = zip(*radii_and_values, strict=True)
+    scan = np.select([distance < radius for radius in radii], values).astype(np.float32)
+    return nibabel.Nifti1Image(scan, GRID), distance
+
+
+def test_the_skull_of_a_head_gets_no_label(segmenter, stripper):
+    head, distance = shells((20, 100), (40, 60), (60, 90))
+    found = segment_tissues(head, segmenter, stripper=stripper)
+    labels = np.asarray(found.segmentation.labels.dataobj)
+    assert found.brain.head is not None
+    assert not labels[distance > 46].any()
+    assert (labels[distance < 18] == 2).all()
+    assert (labels[(distance > 24) & (distance < 34)] == 1).all()
+    assert found.brain.volume == pytest.approx(4 / 3 * np.pi * 40**3, rel=0.1)
+    assert sum(found.shares.values()) == pytest.approx(1)
+
+
+def test_a_brain_keeps_all_that_the_scan_shows(segmenter, stripper):
+    brain, distance = shells((20, 100), (48, 60))  # 8 mm more than the stripper finds
+    found = segment_tissues(brain, segmenter, stripper=stripper)
+    assert found.brain.head is None
+    labels = np.asarray(found.segmentation.labels.dataobj)
+    np.testing.assert_array_equal(labels > 0, distance < 48)
+
+
+def test_what_the_user_says_goes(segmenter, stripper):
+    brain, distance = shells((20, 100), (48, 60))
+    cut = segment_tissues(brain, segmenter, stripped=False, stripper=stripper)
+    assert not np.asarray(cut.segmentation.labels.dataobj)[distance > 44].any()
+    head, distance = shells((20, 100), (40, 60), (60, 90))
+    whole = segment_tissues(head, segmenter, stripped=True)
+    assert np.asarray(whole.segmentation.labels.dataobj)[distance < 58].all()
+
+
+def test_the_field_of_view_does_not_change_labels(segmenter):
+    """The network sees the brain with the same margin, however large the scan is."""
+    seen = []
+
+    class Watch(Levels):
+        def call(self, image):
+            seen.append(tuple(image.shape))
+            return super().call(image)
+
+    watching = model_of(Watch(), Segmenter, label_names=segmenter.label_names, field_margin=8.0)
+    brain, _ = shells((20, 100), (40, 60))
+    wide = nibabel.Nifti1Image(np.pad(brain.get_fdata(), 9), GRID)
+    watching.run_eagerly = True
+    watching.compile(run_eagerly=True)
+    first, second = (watching.segment(one) for one in (brain, wide))
+    assert seen[-1] == seen[-2] == (1, 24, 24, 24, 1)
+    np.testing.assert_array_equal(
+        np.asarray(first.labels.dataobj), np.asarray(second.labels.dataobj)[9:-9, 9:-9, 9:-9]
+    )
+
+
+def test_an_uncertain_network_is_doubted(segmenter):
+    class Guess(keras.layers.Layer):
+        def call(self, image):
+            return tf.nn.softmax(tf.concat([image, 1.1 * image, image, image, image, image], -1))
+
+    unsure = model_of(Guess(), Segmenter, label_names=segmenter.label_names)
+    brain, _ = shells((40, 60), (44, 70))
+    found = segment_tissues(brain, unsure, stripped=True)
+    assert found.certainty < 0.3
+    assert "uncertain" in found.doubts[-1]
