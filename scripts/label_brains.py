@@ -18,31 +18,37 @@ import nibabel  # isort: skip
 import numpy as np
 import pandas as pd
 from nilearn import datasets
-from nilearn.image import resample_to_img
+from nilearn.image import resample_img, resample_to_img
 from scipy.ndimage import gaussian_filter
 
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.images.volumes import save_image
 
-DEEP = range(71, 77)  # caudate, putamen and pallidum of AAL, left and right
+DEEP = [*range(71, 77)]  # caudate, putamen and pallidum of AAL, left and right
 THALAMUS = (77, 78)
-WHITE, GRAY, FLUID, DEEP_LABEL, THALAMUS_LABEL = range(1, 6)
+FLUID, DEEP_LABEL, THALAMUS_LABEL = 3, 4, 5
 LEAST_PRIOR = 0.02  # so that a map that is wrong somewhere can be overruled
 SMOOTH = 0.5  # voxels, of the posterior
 ROUNDS = 12
+REGISTERED_AT = 2.0  # mm
 
 
-def tissue_priors(brain):
-    """Maps (white, gray, fluid) of the MNI152 brain, registered to a brain; and the registration.
+def carried(moving, brain, maps) -> np.ndarray:
+    """Maps of another brain, on the grid of a brain to which that one is registered.
+
+    Args:
+        moving: nibabel image of the other brain.
+        brain: nibabel image.
+        maps: nibabel images of the space of ``moving``, in [0, 1].
 
     Returns:
-        float32 (3, x, y, z) on the grid of the brain.
+        float32 (maps, x, y, z).
     """
-    found = cifl.register(datasets.load_mni152_template(resolution=1), brain, fast=True)
-    gray = found.displacement.apply(datasets.load_mni152_gm_template(resolution=1))
-    white = found.displacement.apply(datasets.load_mni152_wm_template(resolution=1))
-    white, gray = (np.asarray(one.dataobj).clip(0, 1) for one in (white, gray))
-    return np.stack([white, gray, (1 - white - gray).clip(0, 1)]).astype(np.float32)
+    sizes = np.diag([REGISTERED_AT] * 3)
+    displacement = cifl.register(moving, resample_img(brain, sizes), fast=True).displacement
+    moved = (displacement.apply(one) for one in maps)
+    fitted = (resample_to_img(one, brain, "linear") for one in moved)
+    return np.stack([np.asarray(one.dataobj, np.float32).clip(0, 1) for one in fitted])
 
 
 def posterior(values: np.ndarray, priors: np.ndarray) -> np.ndarray:
@@ -61,19 +67,22 @@ def posterior(values: np.ndarray, priors: np.ndarray) -> np.ndarray:
     return found
 
 
-def label_brain(brain, deep_brain, deep_labels) -> nibabel.Nifti1Image:
+def label_brain(brain, deep_brain, deep_maps) -> nibabel.Nifti1Image:
     """Label map of a brain without skull."""
     image = np.asarray(brain.dataobj, np.float32)
     inside = image > 0
-    found = np.zeros((3, *image.shape), np.float32)
-    found[:, inside] = posterior(image[inside], tissue_priors(brain)[:, inside])
+    templates = [datasets.load_mni152_wm_template(1), datasets.load_mni152_gm_template(1)]
+    white, gray = carried(datasets.load_mni152_template(1), brain, templates)
+    priors = np.stack([white, gray, (1 - white - gray).clip(0, 1)])
+    found = np.zeros_like(priors)
+    found[:, inside] = posterior(image[inside], priors[:, inside])
     found = np.stack([gaussian_filter(one, SMOOTH) for one in found])
     labels = np.where(inside, 1 + found.argmax(0), 0).astype(np.uint8)
-    carried = cifl.register(deep_brain, brain, labels=deep_labels, fast=True).labels
-    structure = np.asarray(carried.dataobj)
     solid = inside & (labels != FLUID)
-    labels[solid & np.isin(structure, DEEP)] = DEEP_LABEL
-    labels[solid & np.isin(structure, THALAMUS)] = THALAMUS_LABEL
+    for label, share in zip(
+        (DEEP_LABEL, THALAMUS_LABEL), carried(deep_brain, brain, deep_maps), strict=True
+    ):
+        labels[solid & (share > 0.5)] = label
     return nibabel.Nifti1Image(labels, brain.affine)
 
 
@@ -100,16 +109,19 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     deep_brain, deep_labels = map(nibabel.load, args.deep)
-    deep_labels = resample_to_img(
-        deep_labels, deep_brain, "nearest", force_resample=True, copy_header=True
-    )
+    deep_maps = [
+        nibabel.Nifti1Image(
+            np.isin(deep_labels.dataobj, part).astype(np.float32), deep_labels.affine
+        )
+        for part in (DEEP, THALAMUS)
+    ]
     rows = pd.read_csv(args.brains).to_dict("records")
     rows = [{**row, "brain": args.brains.parent / row["brain"]} for row in rows]
     rows += write_virtual(args.virtual, args.out) if args.virtual else []
     for row in rows:
         brain = nibabel.load(row["brain"])
         brain = nibabel.Nifti1Image(np.asarray(brain.dataobj, np.float32), brain.affine)
-        labels = label_brain(brain, deep_brain, deep_labels)
+        labels = label_brain(brain, deep_brain, deep_maps)
         save_image(labels, args.out / f"{row['name']}.nii.gz")
         counts = np.bincount(np.asarray(labels.dataobj).ravel(), minlength=6)[1:]
         voxel = abs(np.linalg.det(labels.affine[:3, :3])) / 1000
