@@ -2,11 +2,13 @@
 
     python scripts/label_brains.py --brains brains.csv --deep ch2bet.nii.gz aal.nii.gz --out labels
 
-Training data of scripts/train_tissues.py. The table has the columns name, image (of a whole head)
+The table has the columns name, image (of a whole head)
 and brain (without its skull), with paths from its own folder. The MNI152 brain of nilearn is
 registered to each brain, and its tissue maps with it; a Gaussian for each tissue and the maps
 together then say what a voxel is (as SPM does: Ashburner & Friston, NeuroImage 26, 2005). Deep gray
-matter comes from a brain with AAL labels that is registered likewise. Writes NAME.nii.gz.
+matter and the brain stem, which is white matter here, come from a brain in MNI space with AAL
+labels that is registered likewise. Dark voxels close around a brain are fluid. Writes NAME.nii.gz
+and brains.csv, the table that scripts/train_tissues.py takes.
 """
 
 import argparse
@@ -17,20 +19,29 @@ import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 import nibabel  # isort: skip
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine, voxel_sizes
 from nilearn import datasets
 from nilearn.image import resample_img, resample_to_img
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import (
+    binary_closing,
+    binary_fill_holes,
+    binary_opening,
+    distance_transform_edt,
+    gaussian_filter,
+)
 
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.images.volumes import save_image
 
 DEEP = [*range(71, 77)]  # caudate, putamen and pallidum of AAL, left and right
 THALAMUS = (77, 78)
-FLUID, DEEP_LABEL, THALAMUS_LABEL = 3, 4, 5
+STEM_BOX = (-20, 20), (-48, -10), (-60, -4)  # mm of MNI space, with the brain stem
+WHITE, GRAY, FLUID, DEEP_LABEL, THALAMUS_LABEL = range(1, 6)
 LEAST_PRIOR = 0.02  # so that a map that is wrong somewhere can be overruled
 SMOOTH = 0.5  # voxels, of the posterior
 ROUNDS = 12
 REGISTERED_AT = 2.0  # mm
+RIM = 2.5  # mm around a brain, where fluid is
 
 
 def carried(moving, brain, maps) -> np.ndarray:
@@ -67,8 +78,30 @@ def posterior(values: np.ndarray, priors: np.ndarray) -> np.ndarray:
     return found
 
 
-def label_brain(brain, deep_brain, deep_maps) -> nibabel.Nifti1Image:
-    """Label map of a brain without skull."""
+def deep_maps(brain, labels) -> list:
+    """Where deep gray matter, the thalamus and the brain stem are in a brain with AAL labels."""
+    values = np.asarray(labels.dataobj)
+    places = np.moveaxis(
+        apply_affine(labels.affine, np.moveaxis(np.indices(values.shape), 0, -1)), -1, 0
+    )
+    box = np.all(
+        [(low < x) & (x < high) for x, (low, high) in zip(places, STEM_BOX, strict=True)], 0
+    )
+    shown = resample_to_img(brain, labels, "nearest", force_resample=True, copy_header=True)
+    stem = box & (values == 0) & (np.asarray(shown.dataobj) > 0)
+    parts = np.isin(values, DEEP), np.isin(values, THALAMUS), binary_opening(stem, iterations=2)
+    return [nibabel.Nifti1Image(part.astype(np.float32), labels.affine) for part in parts]
+
+
+def label_brain(brain, deep_brain, maps, head=None) -> nibabel.Nifti1Image:
+    """Label map of a brain without skull.
+
+    Args:
+        brain: nibabel image.
+        deep_brain: that of ``deep_maps``.
+        maps: of ``deep_maps``.
+        head: the scan with skull, where fluid around the brain is looked for.
+    """
     image = np.asarray(brain.dataobj, np.float32)
     inside = image > 0
     templates = [datasets.load_mni152_wm_template(1), datasets.load_mni152_gm_template(1)]
@@ -78,11 +111,18 @@ def label_brain(brain, deep_brain, deep_maps) -> nibabel.Nifti1Image:
     found[:, inside] = posterior(image[inside], priors[:, inside])
     found = np.stack([gaussian_filter(one, SMOOTH) for one in found])
     labels = np.where(inside, 1 + found.argmax(0), 0).astype(np.uint8)
+    deep, thalamus, stem = (one > 0.5 for one in carried(deep_brain, brain, maps))
+    labels[(labels == GRAY) & stem] = WHITE
     solid = inside & (labels != FLUID)
-    for label, share in zip(
-        (DEEP_LABEL, THALAMUS_LABEL), carried(deep_brain, brain, deep_maps), strict=True
-    ):
-        labels[solid & (share > 0.5)] = label
+    labels[solid & deep] = DEEP_LABEL
+    labels[solid & thalamus] = THALAMUS_LABEL
+    if head is not None:
+        whole = binary_fill_holes(binary_closing(inside, iterations=3))
+        near = distance_transform_edt(~whole, voxel_sizes(brain.affine)) < RIM
+        dark = np.asarray(head.dataobj) < np.mean(
+            [image[labels == one].mean() for one in (GRAY, FLUID)]
+        )
+        labels[(labels == 0) & near & dark] = FLUID
     return nibabel.Nifti1Image(labels, brain.affine)
 
 
@@ -109,23 +149,29 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     deep_brain, deep_labels = map(nibabel.load, args.deep)
-    deep_maps = [
-        nibabel.Nifti1Image(
-            np.isin(deep_labels.dataobj, part).astype(np.float32), deep_labels.affine
-        )
-        for part in (DEEP, THALAMUS)
-    ]
+    maps = deep_maps(deep_brain, deep_labels)
     rows = pd.read_csv(args.brains).to_dict("records")
-    rows = [{**row, "brain": args.brains.parent / row["brain"]} for row in rows]
+    files = ("image", "brain")
+    rows = [row | {one: args.brains.parent / row[one] for one in files} for row in rows]
     rows += write_virtual(args.virtual, args.out) if args.virtual else []
+    written = []
     for row in rows:
-        brain = nibabel.load(row["brain"])
+        brain = nibabel.squeeze_image(nibabel.load(row["brain"]))
         brain = nibabel.Nifti1Image(np.asarray(brain.dataobj, np.float32), brain.affine)
-        labels = label_brain(brain, deep_brain, deep_maps)
-        save_image(labels, args.out / f"{row['name']}.nii.gz")
+        head = nibabel.squeeze_image(nibabel.load(row["image"])) if "image" in row else None
+        labels = label_brain(brain, deep_brain, maps, head)
+        file = args.out / f"{row['name']}.nii.gz"
+        save_image(labels, file)
+        written.append(
+            {"name": row["name"], "image": row.get("image", row["brain"]), "labels": file}
+        )
         counts = np.bincount(np.asarray(labels.dataobj).ravel(), minlength=6)[1:]
         voxel = abs(np.linalg.det(labels.affine[:3, :3])) / 1000
         print(row["name"], *(f"{count * voxel:.0f} ml" for count in counts), flush=True)
+    table = pd.DataFrame(written)
+    for column in ("image", "labels"):
+        table[column] = [path.absolute() for path in table[column]]
+    table.to_csv(args.out / "brains.csv", index=False)
 
 
 if __name__ == "__main__":

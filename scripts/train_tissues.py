@@ -1,10 +1,10 @@
 """Train the network of `cifl segment IMAGE` on brains of random contrast and shape.
 
-    python scripts/train_tissues.py --brains brains.csv --labels labels --out tissues
+    python scripts/train_tissues.py --brains labels/brains.csv --out tissues
 
-The table has the columns name, image and brain: a scan of a whole head and its brain mask (or the
-brain alone), with paths from its own folder. The folder of labels has NAME.nii.gz for each, see
-scripts/label_brains.py. The same command goes on after an interruption.
+The table has the columns name, image and labels: a scan, and its label map, which scripts/
+label_brains.py makes, with paths from its own folder. The same command goes on after an
+interruption.
 """
 
 import argparse
@@ -19,8 +19,7 @@ from cifl_tf.tissues.training import TissueConfig, train_tissues
 def main(argv=None):
     """Train in a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--brains", type=Path, required=True, help="CSV file: name, image, brain")
-    parser.add_argument("--labels", type=Path, required=True, help="folder of NAME.nii.gz")
+    parser.add_argument("--brains", type=Path, required=True, help="CSV file: name, image, labels")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--without", nargs="*", default=[], help="names of brains to leave out")
     parser.add_argument("--steps", type=int, default=TissueConfig.steps)
@@ -32,8 +31,7 @@ def main(argv=None):
     table = pd.read_csv(args.brains).set_index("name").drop(index=args.without)
     folder = args.brains.parent
     brains = {
-        name: (folder / row["image"], folder / row["brain"], args.labels / f"{name}.nii.gz")
-        for name, row in table.iterrows()
+        name: (folder / row["image"], folder / row["labels"]) for name, row in table.iterrows()
     }
     config = TissueConfig(
         steps=args.steps,

@@ -10,7 +10,8 @@ from cifl_tf.stripping.examples import HeadVariation, rendered, smooth_field, va
 from cifl_tf.stripping.heads import NUM_REGIONS, OUTSIDE, Head
 
 EXACT = 0.5  # share of the examples whose border is that of the brain
-BORDER_STD = 1.5  # mm by which the border of the others lies elsewhere
+BORDER_MEAN = -4.0, 2.0  # mm by which that of the others lies farther out: masks without fluid
+BORDER_STD = 1.5  # mm, of the place from point to point
 BORDER_SCALE = 8.0  # voxels between its independent points
 
 # Brains fill the field of view, as those do that are cut out of a scan.
@@ -53,7 +54,8 @@ def vary_brain(
     example = vary_head(brains, variation, rng, index)
     border = np.zeros(variation.shape, np.float32)
     if rng.random() > EXACT:
-        border = rng.uniform(0, BORDER_STD) * smooth_field(rng, variation.shape, BORDER_SCALE)
+        border += rng.uniform(*BORDER_MEAN)
+        border += rng.uniform(0, BORDER_STD) * smooth_field(rng, variation.shape, BORDER_SCALE)
     seen = example["seen"] * (example["target"] < border[..., None])
     tissues = np.maximum(example["regions"] % NUM_REGIONS - OUTSIDE, 0)
     return {

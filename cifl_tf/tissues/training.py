@@ -64,8 +64,8 @@ def train_tissues(
     Args:
         out: the folder; new, empty, or of the same configuration and brains.
         config: what to train.
-        brains: files of a scan, of its brain mask (or the brain alone) and of its tissues (see
-            ``TISSUES``) by the name of the brain; see ``read_head``.
+        brains: files of a scan and of its tissues (see ``TISSUES``) by the name of the brain; the
+            brain is where these have a label.
         verbose: as in ``keras.Model.fit``.
 
     Returns:
@@ -84,13 +84,13 @@ def train_tissues(
         ...     image = nibabel.Nifti1Image(array.astype(np.int16), np.diag([4, 4, 4, 1]))
         ...     nibabel.save(image, f"{name}.nii.gz")
         >>> config = TissueConfig(HeadVariation((16, 16, 16), 6), 2, 2, steps=1)
-        >>> brains = {"ball": ("scan.nii.gz", "tissues.nii.gz", "tissues.nii.gz")}
+        >>> brains = {"ball": ("scan.nii.gz", "tissues.nii.gz")}
         >>> train_tissues("tissue-training", config, brains, verbose=0).label_names[3]
         'fluid'
     """
     if not brains:
-        raise ValueError("there are no brains; give at least one scan with its mask and tissues")
-    files = {name: [os.path.abspath(file) for file in three] for name, three in brains.items()}
+        raise ValueError("there are no brains; give at least one scan with its tissues")
+    files = {name: [os.path.abspath(file) for file in pair] for name, pair in brains.items()}
     claim = {**dataclasses.asdict(config), "brains": files}
     goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps)
     return train_in_folder(
@@ -101,8 +101,8 @@ def train_tissues(
 def _fit(folder, config, brains, verbose):
     keras.utils.set_random_seed(config.seed)
     read = [
-        read_head(name, scan, mask, labels, LABEL_VOXEL_SIZE)
-        for name, (scan, mask, labels) in brains.items()
+        read_head(name, scan, labels, labels, LABEL_VOXEL_SIZE)
+        for name, (scan, labels) in brains.items()
     ]
     note(f"brains: {', '.join(brains)}")
     size = exact_voxel_size([config.variation.voxel_size] * 3)
