@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import (
@@ -13,6 +14,7 @@ from cifl_tf.cli.options import (
     OutFolder,
     Overwrite,
     Remappings,
+    Stripped,
     VolumeIndex,
     Window,
 )
@@ -40,6 +42,7 @@ def features_command(
         float | None, typer.Option(help="Resample to this size in mm before.")
     ] = None,
     volume_index: VolumeIndex = None,
+    stripped: Stripped = None,
     remappings: Remappings = "none",
     window: Window = None,
     memory: Memory = None,
@@ -48,8 +51,8 @@ def features_command(
     """Write the features of images as 4D NIfTI files.
 
     Features lie on the images' own grids. Where an image does not fit into memory, they are found
-    in tiles, and are the same. report.html shows them, and run.json tells what became
-    of every image.
+    in tiles, and are the same. Of a head, the skull is taken away before. report.html shows the
+    features, and run.json tells what became of every image.
     """
     names, limits, most = parse_remappings(remappings), parse_window(window), parse_memory(memory)
     entries = image_entries(images, out, ["_features.nii.gz"], "_features.png")
@@ -59,15 +62,22 @@ def features_command(
         from cifl_tf.features.bounded import bounded_features
         from cifl_tf.figures.features import save_feature_picture
         from cifl_tf.images.channels import save_channels
+        from cifl_tf.stripping.automatic import head_in
 
         file, picture = (out / name for name in entry.planned)
+        image, index = entry.input["image"], volume_index
+        head = head_in(image, stripped, None, volume_index, limits, any_body_part=True)
+        if head is not None:
+            entry.numbers = {"brain (ml)": round(head.volume_ml, 1)}
+            note(f"{image} shows a head: the features are of its brain; --stripped keeps all")
+            image, index = head.brain, None
         with bounded_features(
-            entry.input["image"],
+            image,
             encoder,
             file,
             plane,
             voxel_size,
-            volume_index,
+            index,
             names,
             limits,
             most,

@@ -67,6 +67,14 @@ Window = Annotated[
         show_default="percentiles; of a head in CT 0,80",
     ),
 ]
+Stripped = Annotated[
+    bool | None,
+    typer.Option(
+        "--stripped/--head",
+        help="Whether the images show brains without skull.",
+        show_default="found out for each image",
+    ),
+]
 Memory = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,15 @@ import typer
 from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.options import Images, Memory, OutFolder, Overwrite, VolumeIndex, Window
+from cifl_tf.cli.options import (
+    Images,
+    Memory,
+    OutFolder,
+    Overwrite,
+    Stripped,
+    VolumeIndex,
+    Window,
+)
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
@@ -29,14 +37,7 @@ def tissues_command(
             help="'tissues', which ships, or a folder or file of scripts/train_tissues.py.",
         ),
     ] = "tissues",
-    stripped: Annotated[
-        bool | None,
-        typer.Option(
-            "--stripped/--head",
-            help="Whether the images show brains without skull.",
-            show_default="found out for each image",
-        ),
-    ] = None,
+    stripped: Stripped = None,
     volume_index: VolumeIndex = None,
     probabilities: Annotated[
         bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
@@ -56,18 +57,16 @@ def tissues_command(
     from cifl_tf.figures.segmentation import save_overlay
     from cifl_tf.images.volumes import save_image
     from cifl_tf.segmentation.segmenter import Segmenter
-    from cifl_tf.stripping.stripper import Stripper
     from cifl_tf.tissues.segment import SHIPPED, segment_tissues
 
     segmenter = Segmenter.from_pretrained(model)
-    stripper = None if stripped else Stripper.from_pretrained()
     names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
     table = VolumeTable(out / VOLUMES_FILE, [*names.values(), BRAIN, CERTAINTY], overwrite)
 
     def write(entry):
         image = entry.input["image"]
         labels, mask, *rest, picture = (out / name for name in entry.planned)
-        found = segment_tissues(image, segmenter, stripped, stripper, volume_index, limits, most)
+        found = segment_tissues(image, segmenter, stripped, None, volume_index, limits, most)
         save_image(found.segmentation.labels, labels)
         save_image(found.brain.mask_image, mask)
         for file in rest:

@@ -1,5 +1,6 @@
 from .automatic import Brain as Brain
 from .automatic import brain_of as brain_of
+from .automatic import head_in as head_in
 from .heads import Head as Head
 from .heads import read_head as read_head
 from .network import build_stripper as build_stripper

@@ -1,13 +1,18 @@
 """Scans as models for brains take them: without skull, whether they came so or not."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 
+from cifl_tf.images.grid import three_axes
 from cifl_tf.images.intensity import air_mask
-from cifl_tf.images.volumes import read_volume, to_original
-from cifl_tf.stripping.stripper import StrippedHead, Stripper
+from cifl_tf.images.volumes import read_grid, read_volume, to_original
+from cifl_tf.stripping.stripper import NoBrainError, StrippedHead, Stripper
+
+LEAST_FIELD = 100.0  # mm along each axis, of a scan that may show a whole head
 
 
 class Brain(NamedTuple):
@@ -63,11 +68,52 @@ def brain_of(
         >>> brain_of(scan, stripped=True).mask.sum() == (distance < 15).sum()
         np.True_
     """
-    if not stripped:
-        stripper = stripper or Stripper.from_pretrained()
-        head = stripper.strip(image, volume_index=volume_index, window=window)
-        if stripped is False or not head.was_stripped:
-            return Brain(head.brain, np.asarray(head.mask.dataobj) > 0, head)
+    head = head_in(image, stripped, stripper, volume_index, window)
+    if head is not None:
+        return Brain(head.brain, np.asarray(head.mask.dataobj) > 0, head)
     volume = read_volume(image, volume_index)
     scan = to_original(volume.data, volume)
     return Brain(scan, ~air_mask(np.asarray(scan.dataobj)), None)
+
+
+def head_in(
+    image,
+    stripped: bool | None = None,
+    stripper: Stripper | None = None,
+    volume_index: int | None = None,
+    window: tuple[float, float] | None = None,
+    any_body_part: bool = False,
+) -> StrippedHead | None:
+    """What brain extraction finds in a scan; None for a scan that is to stay as it is.
+
+    Args:
+        image, stripped, stripper, volume_index, window: see ``brain_of``.
+        any_body_part: the scan may show no head at all: it stays as it is where the field of view
+            is too small for one, or where the brain has not the size of one.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``Stripper.strip``.
+    """
+    if stripped:
+        return None
+    finding_out = stripped is None and any_body_part
+    if finding_out:
+        grid = read_grid(image)
+        fields = np.multiply(three_axes(grid.shape), voxel_sizes(grid.affine))
+        if fields.min() < LEAST_FIELD:
+            return None
+    try:
+        stripper = stripper or shipped_stripper()
+        head = stripper.strip(image, volume_index=volume_index, window=window)
+    except NoBrainError:
+        if finding_out:
+            return None
+        raise
+    wrong = (stripped is None and head.was_stripped) or (finding_out and head.doubt)
+    return None if wrong else head
+
+
+@lru_cache(maxsize=1)
+def shipped_stripper() -> Stripper:
+    """The stripper that ships, loaded once."""
+    return Stripper.from_pretrained()

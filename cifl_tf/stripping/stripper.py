@@ -26,6 +26,10 @@ MOST_BEYOND = 0.12
 SHIPPED = "strip"  # a folder of the weights that ship
 
 
+class NoBrainError(ValueError):
+    """A scan shows no brain that the network finds."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class StrippedHead:
     """A brain and its mask, on the grid of the image.
@@ -142,7 +146,7 @@ class Stripper(ImageModel):
         values = np.asarray(distance.dataobj)
         mask = binary_fill_holes(largest_piece(values < border))
         if not mask.any():
-            raise ValueError(
+            raise NoBrainError(
                 f"no brain was found in {name}; check that the image shows a head and "
                 "that its header has the right voxel size, or give a wider border"
             )

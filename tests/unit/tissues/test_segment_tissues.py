@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from balls import ball_stripper
 from cifl_tf._compat import keras
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.segmentation.segmenter import Segmenter
-from cifl_tf.stripping.stripper import Stripper
 from cifl_tf.tissues.network import TISSUES
 from cifl_tf.tissues.segment import segment_tissues
 
@@ -21,33 +21,21 @@ class Levels(keras.layers.Layer):
         return tf.one_hot(level[..., 0], 1 + len(TISSUES))
 
 
-class Middle(keras.layers.Layer):
-    """Distance in mm to a ball of 40 mm in the middle of what is no air."""
-
-    def call(self, image):
-        sizes = tf.shape(image)[1:4]
-        axes = [tf.range(sizes[axis]) for axis in range(3)]
-        grid = tf.cast(tf.stack(tf.meshgrid(*axes, indexing="ij"), axis=-1), tf.float32)
-        shown = tf.cast(image[0] > 0.02, tf.float32)
-        middle = tf.reduce_sum(grid * shown, (0, 1, 2)) / tf.reduce_sum(shown)
-        return (4 * tf.norm(grid - middle, axis=-1) - 40)[None, ..., None]
-
-
-def model_of(layer, kind, **options):
+def model_of(layer, **options):
     image = keras.Input((None, None, None, 1))
     size = Preprocessing(exact_voxel_size([4, 4, 4]))
-    return kind(keras.Model(image, layer(image)), size, **options)
+    names = ["background", *TISSUES.values()]
+    return Segmenter(keras.Model(image, layer(image)), size, names, **options)
 
 
 @pytest.fixture
 def segmenter():
-    names = ["background", *TISSUES.values()]
-    return model_of(Levels(), Segmenter, label_names=names, field_margin=8.0)
+    return model_of(Levels(), field_margin=8.0)
 
 
 @pytest.fixture
 def stripper():
-    return model_of(Middle(), Stripper)
+    return ball_stripper()
 
 
 def shells(*radii_and_values):
@@ -89,7 +77,7 @@ def test_what_the_user_says_goes(segmenter, stripper):
     assert np.asarray(whole.segmentation.labels.dataobj)[distance < 58].all()
 
 
-def test_the_field_of_view_does_not_change_labels(segmenter):
+def test_the_field_of_view_does_not_change_labels():
     """The network sees the brain with the same margin, however large the scan is."""
     seen = []
 
@@ -98,7 +86,7 @@ def test_the_field_of_view_does_not_change_labels(segmenter):
             seen.append(tuple(image.shape))
             return super().call(image)
 
-    watching = model_of(Watch(), Segmenter, label_names=segmenter.label_names, field_margin=8.0)
+    watching = model_of(Watch(), field_margin=8.0)
     brain, _ = shells((20, 100), (40, 60))
     wide = nibabel.Nifti1Image(np.pad(brain.get_fdata(), 9), GRID)
     watching.run_eagerly = True
@@ -110,12 +98,12 @@ def test_the_field_of_view_does_not_change_labels(segmenter):
     )
 
 
-def test_an_uncertain_network_is_doubted(segmenter):
+def test_an_uncertain_network_is_doubted():
     class Guess(keras.layers.Layer):
         def call(self, image):
             return tf.nn.softmax(tf.concat([image, 1.1 * image, image, image, image, image], -1))
 
-    unsure = model_of(Guess(), Segmenter, label_names=segmenter.label_names)
+    unsure = model_of(Guess())
     brain, _ = shells((40, 60), (44, 70))
     found = segment_tissues(brain, unsure, stripped=True)
     assert found.certainty < 0.3

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from balls import ball_head, ball_stripper
+from cifl_tf.stripping import brain_of, head_in, strip
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+real = pytest.mark.skipif(not DATA.exists(), reason="the real scans are not here")
+
+
+def test_a_head_becomes_its_brain():
+    head, known = ball_head()
+    found = brain_of(head, stripper=ball_stripper())
+    inside = np.asarray(known.dataobj) > 0
+    assert found.head is not None
+    assert np.mean(found.mask != inside) < 0.01
+    assert found.volume == pytest.approx(inside.sum() * 64, rel=0.05)
+    assert not np.asarray(found.image.dataobj)[~found.mask].any()
+
+
+def test_a_brain_stays_as_it_is():
+    head, known = ball_head()
+    brain = nibabel.Nifti1Image(np.asarray(head.dataobj) * np.asarray(known.dataobj), head.affine)
+    found = brain_of(brain, stripper=ball_stripper())
+    assert found.head is None
+    np.testing.assert_array_equal(np.asarray(found.image.dataobj), np.asarray(brain.dataobj))
+    np.testing.assert_array_equal(found.mask, np.asarray(known.dataobj) > 0)
+
+
+def test_a_scan_that_may_show_anything_is_stripped_where_its_brain_has_the_size_of_one():
+    head, _ = ball_head()  # of 268 ml: no brain of an adult
+    assert head_in(head, stripper=ball_stripper(), any_body_part=True) is None
+    assert head_in(head, stripped=False, stripper=ball_stripper(), any_body_part=True) is not None
+    larger = nibabel.Nifti1Image(np.asarray(head.dataobj), np.diag([6.5, 6.5, 6.5, 1]))
+    found = head_in(larger, stripper=ball_stripper(radius=65), any_body_part=True)
+    assert 700 < found.volume_ml < 2200
+
+
+def test_a_small_field_of_view_shows_no_head():
+    head, _ = ball_head()
+    slab = head.slicer[:, :, 10:30]
+    assert head_in(slab, any_body_part=True) is None
+
+
+@real
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("raw/Subj1_T1.nii.gz", False),
+        ("raw/Subj5_FL.nii.gz", False),
+        ("clinical/sub-FG6692_T2w.nii.gz", False),
+        ("heads/epi_T2star.nii.gz", True),
+        ("heads/ct_brain_atlas_1mm.nii.gz", True),
+        ("nichart/sub-12/anat/sub-12_space-MNI152NLin2009aSym_res-2_desc-brain_T1w.nii.gz", True),
+    ],
+)
+def test_real_scans_are_told_apart(file, expected):
+    assert strip(DATA / file).was_stripped == expected
