@@ -31,6 +31,7 @@ PACKAGES = {
     "segmentation": "Segmentation",
     "registration": "Registration",
     "stripping": "Stripping",
+    "tissues": "Tissues",
     "datasets": "Datasets",
     "synthesis": "Synthesis",
     "augmentation": "Augmentation",
