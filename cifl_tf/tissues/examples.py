@@ -16,7 +16,7 @@ BORDER_SCALE = 8.0  # voxels between its independent points
 
 # Brains fill the field of view, as those do that are cut out of a scan.
 VARIATION = HeadVariation(
-    shape=(80, 96, 80),
+    shape=(72, 88, 72),
     voxel_size=2.0,
     degrees=20,
     shift=6,
