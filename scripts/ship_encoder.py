@@ -1,8 +1,9 @@
-"""Copy a trained encoder or stripper to the weights that ship with the package.
+"""Copy a trained encoder, stripper or segmenter to the weights that ship with the package.
 
     cifl train --out my_model
     python scripts/ship_encoder.py my_model shapes-2d
     python scripts/ship_encoder.py my_stripper strip
+    python scripts/ship_encoder.py my_segmenter tissues
     python scripts/ship_encoder.py --checksums
 
 Takes what ``load_pretrained`` and the model card need, states the voxel sizes in the encoder, draws
@@ -21,13 +22,22 @@ from cifl_tf.features.pretrained import CARD_FILE, ENCODER_FILE, SUMS_FILE, WEIG
 from cifl_tf.figures.panels import curve_figure, save_figure
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.images.preprocessing import Preprocessing
-from cifl_tf.models.files import STRIPPER, load_network
+from cifl_tf.models.files import SEGMENTER, STRIPPER, load_network
+from cifl_tf.segmentation.segmenter import SEGMENTER_FILE
 from cifl_tf.stripping.stripper import STRIPPER_FILE
 from cifl_tf.training.callbacks import read_history
 from cifl_tf.training.folder import CONFIG_FILE, HISTORY_FILE, read_config
 
 VOXEL_RANGE = (0.8, 2.5)  # around the 1 and 2 mm of the images that encoders were measured at
-SHOWN = ("loss", "pair_similarity", "channel_similarity", "unrelated_similarity", "brain_dice")
+COMPLETE = {STRIPPER_FILE: STRIPPER, SEGMENTER_FILE: SEGMENTER}
+SHOWN = (
+    "loss",
+    "pair_similarity",
+    "channel_similarity",
+    "unrelated_similarity",
+    "brain_dice",
+    "dice",
+)
 
 
 def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
@@ -47,10 +57,12 @@ def described(folder: Path, voxel_range: tuple[float, float]) -> Encoder:
 def ship(folder: Path, name: str, voxel_range: tuple[float, float] = VOXEL_RANGE) -> None:
     """Write the encoder of a training folder under a name, and renew the checksums."""
     target = WEIGHTS / name
-    if (folder / STRIPPER_FILE).exists():
-        model, file = load_network(folder / STRIPPER_FILE, STRIPPER), STRIPPER_FILE
+    complete = [one for one in COMPLETE if (folder / one).exists()]
+    file = complete[0] if complete else ENCODER_FILE
+    if complete:  # it knows its voxel size
+        model = load_network(folder / file, COMPLETE[file])
     else:
-        model, file = described(folder, voxel_range), ENCODER_FILE
+        model = described(folder, voxel_range)
     with atomic_path(target / file) as temporary:
         model.save(temporary)
     with atomic_path(target / CONFIG_FILE) as temporary:
@@ -67,8 +79,9 @@ def ship(folder: Path, name: str, voxel_range: tuple[float, float] = VOXEL_RANGE
 def public_config(folder: Path) -> dict:
     """The configuration of a training, without the places of its files."""
     config = read_config(folder)
-    if "heads" in config:
-        config["heads"] = [*config["heads"]]
+    for key in ("heads", "brains"):
+        if key in config:
+            config[key] = [*config[key]]
     if config.get("initial"):
         config["initial"] = Path(config["initial"]).name
     return config
