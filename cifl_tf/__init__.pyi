@@ -58,7 +58,7 @@ from .segmentation.loading import load_segmenter as load_segmenter
 from .segmentation.losses import MeanDice as MeanDice
 from .segmentation.losses import SegmentationLoss as SegmentationLoss
 from .segmentation.network import build_segmenter as build_segmenter
-from .segmentation.segmenter import Segmentation as Segmentation
+from .segmentation.result import Segmentation as Segmentation
 from .segmentation.segmenter import Segmenter as Segmenter
 from .segmentation.training import train_segmenter as train_segmenter
 from .stripping.stripper import StrippedHead as StrippedHead

@@ -2,7 +2,8 @@
 
 from cifl_tf._compat import keras
 from cifl_tf._former_names import accepts_former
-from cifl_tf.segmentation.segmenter import Segmentation, Segmenter
+from cifl_tf.segmentation.result import Segmentation
+from cifl_tf.segmentation.segmenter import Segmenter
 
 
 @accepts_former()

@@ -1,10 +1,8 @@
 """``Segmenter``: the Keras model that segments arrays and image files."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
 
@@ -18,39 +16,12 @@ from cifl_tf.images.windows import foreground_window, put, take
 from cifl_tf.metrics import volumes_mm3
 from cifl_tf.models.files import SEGMENTER, model_file
 from cifl_tf.models.image_model import ImageModel
+from cifl_tf.segmentation.outputs import with_outputs
+from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.windows import segment_in_windows
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
 SEGMENTER_FILE = "segmenter.keras"
-
-
-@dataclasses.dataclass(frozen=True)
-class Segmentation:
-    """Labels of one image.
-
-    Attributes:
-        image: intensities on the image's own grid.
-        labels: label map on the image's own grid, with the values of the training segmentations.
-        probabilities: 4D image of the probabilities of all labels, on the same grid.
-        volumes: mm³ by label name, background left out.
-        slices_beyond: slices with labels, of a segmenter for slices, in a part of the body that its
-            training slices did not show; see ``Segmenter.coverage``.
-
-    Example:
-        >>> import cifl_tf as cifl, nibabel, numpy as np
-        >>> network = cifl.build_segmenter(None, 2, num_filters=2, num_levels=2)
-        >>> segmenter = cifl.Segmenter(network, label_names=["background", "ventricles"])
-        >>> image = nibabel.Nifti1Image(np.random.rand(24, 4, 20), np.diag([2, 2, 2, 1]))
-        >>> found = segmenter.segment(image)
-        >>> [*found.volumes], found.probabilities.shape
-        (['ventricles'], (24, 4, 20, 2))
-    """
-
-    image: nibabel.Nifti1Image
-    labels: nibabel.Nifti1Image
-    probabilities: nibabel.Nifti1Image
-    volumes: dict[str, float]
-    slices_beyond: int = 0
 
 
 @keras.saving.register_keras_serializable(package="cifl_tf")
@@ -131,6 +102,34 @@ class Segmenter(ImageModel):
         """
         network = load_named(model, SEGMENTER_FILE, kind=SEGMENTER)
         return as_segmenter(network, model_file(model, SEGMENTER_FILE).parent)
+
+    def with_labels(
+        self, label_names: Sequence[str], label_values: Sequence[int] | None = None
+    ) -> "Segmenter":
+        """A copy for other labels, to go on training: all weights but those of the last layer.
+
+        Args:
+            label_names: of the labels, background first.
+            label_values: their values in label maps; None for 0, 1, 2 and so on.
+
+        Raises:
+            ValueError: as ``with_outputs``, or names and values are not one for each label.
+
+        Example:
+            >>> import cifl_tf as cifl
+            >>> segmenter = cifl.Segmenter.from_pretrained("tissues")
+            >>> segmenter.with_labels(["background", "lesion"]).output_shape[-1]
+            2
+        """
+        return type(self)(
+            with_outputs(self.network, len(label_names)),
+            self.preprocessing,
+            label_names,
+            label_values,
+            self.coverage,
+            self.field_margin,
+            name=self.name,
+        )
 
     def segment(
         self,

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from cifl_tf.segmentation.segmenter import Segmentation, Segmenter
+from cifl_tf.segmentation.result import Segmentation
+from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.stripping.automatic import Brain, brain_of
 from cifl_tf.stripping.stripper import Stripper
 
