@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from cifl_tf._random_keys import key_of
 from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.datasets.virtual_fields import resize
-from cifl_tf.stripping.heads import INSIDE, NUM_REGIONS, OUTSIDE, Head
+from cifl_tf.stripping.heads import FLUID, INSIDE, NUM_REGIONS, OUTSIDE, Head
 from cifl_tf.synthesis.appearance import Appearance
 from cifl_tf.synthesis.pairs import label_painter
 
@@ -48,6 +48,8 @@ class HeadVariation:
         stripped: share of the examples that show the brain alone.
         neck: share of the examples with a long neck.
         scans: share of the examples that keep the structure of the scan itself.
+        atrophy: most mm of tissue that becomes fluid where it borders on fluid, where tissues are
+            known, in examples that do not keep the structure of the scan.
     """
 
     shape: tuple[int, int, int] = (64, 80, 72)
@@ -62,6 +64,7 @@ class HeadVariation:
     stripped: float = 0.12
     neck: float = 0.6
     scans: float = 0.4
+    atrophy: float = 0.0
 
 
 def head_examples(
@@ -135,6 +138,10 @@ def vary_head(
     regions = map_coordinates(head.regions, points, order=0)
     scan = map_coordinates(head.image, points, order=1)
     is_scan = rng.random() < variation.scans
+    if variation.atrophy > 0 and not is_scan and head.depth is not None:
+        lost = rng.uniform(0, variation.atrophy) * _around_1(rng, variation.shape)
+        depth = size * map_coordinates(head.depth, points, order=1, mode="nearest")
+        regions[(regions > OUTSIDE) & (depth < lost)] = FLUID
     if rng.random() < variation.stripped:
         regions[regions <= OUTSIDE] = 0
         scan[distance > 0] = 0
@@ -187,6 +194,11 @@ def _places(head, variation, rng):
     )
     center = np.argwhere(head.distance < 0).mean(axis=0)
     return np.moveaxis(places / head.voxel_size + center, -1, 0), size
+
+
+def _around_1(rng, shape):
+    """A smooth field between 0 and 2."""
+    return np.clip(1 + 0.5 * smooth_field(rng, shape, PIECE_SCALE), 0, 2)
 
 
 def smooth_field(rng, shape, scale):

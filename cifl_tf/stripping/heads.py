@@ -19,6 +19,7 @@ from cifl_tf.stripping.field_of_view import LEAST_OF_HEAD, largest_piece
 VOXEL_SIZE = 2.0  # mm, of the label maps
 OUTSIDE, INSIDE = 7, 5  # regions around the brain, and in it
 NUM_REGIONS = 1 + OUTSIDE + INSIDE  # with air, 0
+FLUID = OUTSIDE + 3  # region of cerebrospinal fluid, where tissues are known
 CLOSING = 5.0  # mm, of nose and ears, when the head is told from air
 
 
@@ -33,6 +34,8 @@ class Head:
         image: float32 (x, y, z), intensities of the scan in [0, 1].
         distance: float32 (x, y, z), mm to the surface of the brain, negative inside.
         voxel_size: mm.
+        depth: float32 (x, y, z), mm from the fluid of the brain, 0 in it; None where tissues are
+            not known.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Head:
     image: np.ndarray
     distance: np.ndarray
     voxel_size: float = VOXEL_SIZE
+    depth: np.ndarray | None = None
 
 
 def signed_distance(mask: np.ndarray, voxel_size: float) -> np.ndarray:
@@ -94,13 +98,15 @@ def read_head(name: str, image, mask, labels=None, voxel_size: float = VOXEL_SIZ
     around = _inside_of_head(scaled, voxel_size) & ~brain
     if around.any():  # not in a scan without skull
         regions[around] = 1 + _clusters(scaled[around], OUTSIDE)
+    depth = None
     if labels is None:
         regions[brain] = 1 + OUTSIDE + _clusters(scaled[brain], INSIDE)
     else:
         tissues = read_label_volume(labels)
         nearest = resample(tissues.data, tissues.affine, *grid, "nearest").astype(np.int32)
         regions[brain] = OUTSIDE + _nearest_label(name, nearest)[brain]
-    return Head(name, regions, scaled, signed_distance(brain, voxel_size), voxel_size)
+        depth = ndimage.distance_transform_edt(regions != FLUID, voxel_size).astype(np.float32)
+    return Head(name, regions, scaled, signed_distance(brain, voxel_size), voxel_size, depth)
 
 
 def _nearest_label(name, labels):

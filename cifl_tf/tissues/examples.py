@@ -25,6 +25,8 @@ VARIATION = HeadVariation(
     cut=0.15,
     stripped=0,
     neck=0,
+    scans=0.3,
+    atrophy=3.0,
 )
 
 

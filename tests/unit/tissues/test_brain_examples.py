@@ -81,6 +81,18 @@ def test_examples_are_the_same_again_and_from_any_number(brain):
     assert 0 <= image.numpy().min() < image.numpy().max() <= 1
 
 
+def test_atrophy_widens_the_fluid_of_painted_images_only(brain, monkeypatch):
+    monkeypatch.setattr(examples, "EXACT", 1.0)
+    still, scan = varied(brain)["target"], varied(brain, atrophy=12.0)["target"]
+    np.testing.assert_array_equal(still, scan)
+    wider = [varied(brain, seed, scans=0, atrophy=12.0)["target"] for seed in range(4)]
+    for one in wider:
+        np.testing.assert_array_equal(one > 0, still > 0)
+        changed = one != still
+        assert (one[changed] == 3).all()
+    assert max((one == 3).sum() for one in wider) > 1.2 * (still == 3).sum()
+
+
 def test_labels_that_are_no_tissues_are_refused(brain):
     image = nibabel.Nifti1Image(np.full((8, 8, 8), 9, np.int16), np.eye(4))
     scan = nibabel.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)), np.eye(4))
