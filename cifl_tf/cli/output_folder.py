@@ -11,7 +11,12 @@ MOST_NAMED = 3  # files, in one message
 FIGURES = "figures"  # the folder of the pictures of ``report.html``
 
 
-def checked_out(folder, option: str = "--out") -> Path:
+def checked_out(folder) -> Path:
+    """``checked_folder`` of ``--out``."""
+    return checked_folder(folder, "--out")
+
+
+def checked_folder(folder, option: str) -> Path:
     """The folder to write to, with the home folder for ``~``, after a check that it can be used.
 
     Args:

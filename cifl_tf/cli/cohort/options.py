@@ -10,7 +10,7 @@ import typer
 
 from cifl_tf._checks import COUNT, check_fields, check_given
 from cifl_tf._options import Option
-from cifl_tf.cli.output_folder import checked_out
+from cifl_tf.cli.output_folder import checked_folder
 from cifl_tf.cli.parsing import parse_names, with_home
 
 if TYPE_CHECKING:  # nibabel
@@ -40,7 +40,7 @@ DerivativeFolder = Annotated[
     Path,
     typer.Argument(
         metavar="OUT_DIR",
-        callback=lambda value: checked_out(value, "OUT_DIR"),
+        callback=lambda value: checked_folder(value, "OUT_DIR"),
         help="Folder of the derivative dataset to write.",
         show_default=False,
     ),
