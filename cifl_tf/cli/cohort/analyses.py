@@ -26,7 +26,7 @@ Window = Annotated[
     tuple[float, float] | None,
     Option(kind=str | None, to_field=parse_window, default="percentiles; of a head in CT 0,80"),
 ]
-CIFL = "cifl"  # the description of label maps, and so what read_bids takes for a segmentation
+CIFL = "cifl"  # the description of results; of label maps it is the segmentation of read_bids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +62,11 @@ class Analysis:
         """
         raise NotImplementedError
 
-    def sidecar(self, what: str) -> dict[str, Any]:
+    def sidecar(self, scan: "Scan", what: str) -> dict[str, Any]:
         """What BIDS wants to know of an image, beside what all derivatives have.
 
         Args:
+            scan: from which it was made.
             what: it is.
         """
         raise NotImplementedError
@@ -105,7 +106,7 @@ class Features(Analysis):
 
     def files(self, scan):
         """See ``Analysis.files``."""
-        name = scan.name({"desc": "features"})
+        name = scan.name(scan.on_own_grid(CIFL), "features")
         return {"features": name, "picture": picture_name(name)}
 
     def write(self, scan, files, entry, memory):
@@ -128,7 +129,7 @@ class Features(Analysis):
             save_channels(features, volume, files["features"])
             save_feature_picture(volume, features, files["picture"])
 
-    def sidecar(self, what):
+    def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
         return {"Description": "Contrast-invariant features, one in each frame"}
 
@@ -179,7 +180,7 @@ class Strip(Analysis):
         if found.doubt:
             note(f"{scan.path}: {found.doubt}; look at its picture")
 
-    def sidecar(self, what):
+    def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
         if what == "mask":
             return {"Description": "Brain mask", "Type": "Brain"}
@@ -248,7 +249,7 @@ class Segment(Analysis):
                 "body of which training had no slices; look at these"
             )
 
-    def sidecar(self, what):
+    def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
         if what == "labels":
             return {"Description": "Label map", "Manual": False}

@@ -17,13 +17,11 @@ from cifl_tf.cli.cohort.options import (
 )
 from cifl_tf.cli.cohort.template import ToTemplate
 from cifl_tf.cli.config_options import command, options_of
-from cifl_tf.cli.former_names import PresentNames
 from cifl_tf.cli.options import Overwrite
 from cifl_tf.cli.run_report import DONE, FAILED, SKIPPED, Request
 
 OUTCOMES = {DONE: "", SKIPPED: "done before, and kept", FAILED: "see below"}
 cohort_app = typer.Typer(
-    cls=PresentNames,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Do all scans of a BIDS dataset, as a BIDS App.",

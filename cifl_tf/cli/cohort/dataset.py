@@ -11,17 +11,17 @@ from cifl_tf.images.atomic import atomic_path, locked
 
 DESCRIPTION_FILE, IGNORE_FILE, README_FILE = "dataset_description.json", ".bidsignore", "README.md"
 BIDS_VERSION = "1.10.0"
-RAW = "raw"  # stands for the dataset of the scans in BIDS URIs
-# What is beside the files that BIDS names: records, reports and pictures, and transforms (BEP 14).
+SOURCE = "source"  # stands for the dataset of the scans in BIDS URIs
+# What is beside the files that BIDS names: records, reports and pictures, features, and transforms.
 IGNORED = (
-    *("run.json", "report.html", "figures/", "cohort.tsv", "cohort.json", ".cifl.lock"),
-    "*_xfm.*",
+    *("run.json", "report.html", "figures", "cohort.tsv", "cohort.json"),
+    *("*_features.*", "*_xfm.*", "*_jacobian.*"),
 )
 
 
 def bids_uri(path: str) -> str:
     """The BIDS URI of a file of the dataset of the scans."""
-    return f"bids:{RAW}:{quote(path)}"
+    return f"bids:{SOURCE}:{quote(path)}"
 
 
 def claim_dataset(out: Path, bids: Path, about: str, request: Request) -> None:
@@ -51,7 +51,7 @@ def claim_dataset(out: Path, bids: Path, about: str, request: Request) -> None:
         "DatasetType": "derivative",
         "GeneratedBy": [made_by],
         "SourceDatasets": [{"URL": origin}],
-        "DatasetLinks": {RAW: origin},
+        "DatasetLinks": {SOURCE: origin},
     }
     with locked(out):
         there = _description(file)

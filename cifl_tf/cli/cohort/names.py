@@ -1,6 +1,7 @@
 """Names of a derivative dataset, from the names of the scans."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,6 @@ ORDER = (
     *("dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split"),
     *("recording", "chunk", "seg", "res", "den", "label", "from", "to", "mode", "desc"),
 )
-OF_GRID = ("space", "res", "den", "desc")  # entities of a derivative, not of a scan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Scan:
 
     Example:
         >>> scan = Scan(Path("sub-1_T1w.nii.gz"), "anat", {"sub": "1"}, "T1w")
-        >>> scan.name({"desc": "features"})
-        'anat/sub-1_desc-features_T1w.nii.gz'
+        >>> scan.name({"desc": "brain"})
+        'anat/sub-1_desc-brain_T1w.nii.gz'
         >>> scan.name(scan.on_own_grid("brain"), "mask")
         'anat/sub-1_space-T1w_desc-brain_mask.nii.gz'
     """
@@ -47,6 +47,15 @@ class Scan:
     def place(self) -> str:
         """Path in the dataset, with forward slashes."""
         return f"sub-{self.entities['sub']}/{self.folder}/{self.path.name}"
+
+    @property
+    def skull_stripped(self) -> bool:
+        """Whether the sidecar of the scan says that there is nothing but brain."""
+        try:
+            said = json.loads((self.path.parent / f"{self.stem}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(said, dict) and said.get("SkullStripped") is True
 
     def name(
         self,

@@ -54,6 +54,7 @@ def each_result(
         return
     waiting = iter(items)
     busy: dict[_Worker, Item] = {}
+    ended: list[_Worker] = []
     try:
         for item in itertools.islice(waiting, processes):
             worker = _Worker(work)
@@ -66,11 +67,14 @@ def each_result(
                 following = next(waiting, None)
                 if following is None:
                     worker.connection.close()
+                    ended.append(worker)
                 else:
                     worker = _Worker(work) if isinstance(result, ProcessDied) else worker
                     busy[worker] = following
                     worker.give(following)
                 yield item, result
+        for worker in ended:
+            worker.process.join()
     finally:
         for worker in busy:
             worker.process.terminate()

@@ -94,7 +94,9 @@ class ToTemplate(Analysis):
             return nibabel.load(self.template)
         from nilearn.datasets import load_mni152_template
 
-        return load_mni152_template(resolution=self.resolution)
+        template = load_mni152_template(resolution=self.resolution)
+        template.header.set_xyzt_units("mm")
+        return template
 
     @functools.cached_property
     def _encoder(self):
@@ -115,7 +117,7 @@ class ToTemplate(Analysis):
             "warped": warped,
             WARP: scan.name(forth, "xfm"),
             INVERSE: scan.name(back, "xfm"),
-            "jacobian": scan.name({**there, "desc": "jacobian"}),
+            "jacobian": scan.name(forth, "jacobian"),
         }
         if {*self.stages} != {"deformable"}:
             matrix = {**forth, "desc": f"{forth['desc'] or ''}affine"}
@@ -149,8 +151,10 @@ class ToTemplate(Analysis):
         save_figure(registration_figure(found.views), files["picture"], dpi=200)
         describe_registration(found, entry)
 
-    def sidecar(self, what):
+    def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
+        from cifl_tf.registration.stages import ENCODERS
+
         reference = self.space if self.template is None else self.template.resolve().as_uri()
         described = {
             "warped": "The scan, warped to the template",
@@ -158,6 +162,12 @@ class ToTemplate(Analysis):
             INVERSE: "Displacement field of ITK that warps the template to the scan",
             "jacobian": "Determinant of the Jacobian of the warp",
         }
-        content = {"Description": described[what]}
+        content: dict[str, Any] = {"Description": described[what]}
+        if self.model is None:
+            content["Model"] = ", ".join(ENCODERS)
+        if what == "warped":
+            content["SkullStripped"] = scan.skull_stripped
+            if self.template is None:
+                content["Resolution"] = f"Voxels of {self.resolution} mm"
         # The inverse warp lies on the grid of the scan, which is the default.
         return content if what == INVERSE else {**content, "SpatialReference": reference}

@@ -126,9 +126,10 @@ class Job:
             if name.endswith(SIDECAR_ENDING):
                 content = {
                     "SpatialReference": source,
-                    **self.analysis.sidecar(what),
-                    "Sources": [source],
                     "Model": self.analysis.model,
+                    **({"Resolution": "That of the scan"} if "_res-" in name else {}),
+                    **self.analysis.sidecar(scan, what),
+                    "Sources": [source],
                 }
                 write_json(folder / name, content)
 
