@@ -14,10 +14,10 @@ from cifl_tf.cli.cohort.options import (
     CohortOptions,
     DerivativeFolder,
     Level,
+    OverwriteScans,
 )
 from cifl_tf.cli.cohort.template import ToTemplate
 from cifl_tf.cli.config_options import command, options_of
-from cifl_tf.cli.options import Overwrite
 from cifl_tf.cli.run_report import DONE, FAILED, SKIPPED, Request
 
 OUTCOMES = {DONE: "", SKIPPED: "done before, and kept", FAILED: "see below"}
@@ -37,7 +37,7 @@ def features_command(
     analysis_level: AnalysisLevel,
     cohort: CohortOptions,
     analysis: Features,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteScans = False,
 ):
     """Write the features of every scan as 4D NIfTI files on the scan's own grid."""
     _run(ctx, bids_dir, out_dir, analysis_level, cohort, analysis)
@@ -52,7 +52,7 @@ def strip_command(
     analysis_level: AnalysisLevel,
     cohort: CohortOptions,
     analysis: Strip,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteScans = False,
 ):
     """Take the skull away from every head: write brains and their masks."""
     _run(ctx, bids_dir, out_dir, analysis_level, cohort, analysis)
@@ -67,7 +67,7 @@ def segment_command(
     analysis_level: AnalysisLevel,
     cohort: CohortOptions,
     analysis: Segment,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteScans = False,
 ):
     """Write a label map of every scan, and the volumes of its labels."""
     _run(ctx, bids_dir, out_dir, analysis_level, cohort, analysis)
@@ -82,7 +82,7 @@ def register_command(
     analysis_level: AnalysisLevel,
     cohort: CohortOptions,
     analysis: ToTemplate,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteScans = False,
 ):
     """Warp every scan to a template: write warped scans and the transforms both ways.
 
@@ -92,13 +92,13 @@ def register_command(
 
 
 def _run(ctx, bids, out, level, options: CohortOptions, analysis: Analysis):
+    if not bids.is_dir():
+        raise ValueError(f"BIDS_DIR {bids} is no folder; give the root of a BIDS dataset")
     from cifl_tf.cli.cohort.dataset import claim_dataset
     from cifl_tf.cli.cohort.group import write_group
     from cifl_tf.cli.cohort.selection import subjects_in
     from cifl_tf.cli.cohort.work import Job
 
-    if not bids.is_dir():
-        raise ValueError(f"BIDS_DIR {bids} is no folder; give the root of a BIDS dataset")
     subjects = subjects_in(bids, options.participants, options.share)
     job = Job(
         _request(ctx, analysis),

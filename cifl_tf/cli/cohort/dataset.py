@@ -72,9 +72,8 @@ def claim_dataset(out: Path, bids: Path, about: str, request: Request) -> None:
 
 def in_words(command: str, options: Mapping) -> str:
     """A command and the options that were chosen, by name, in one line."""
-    chosen = [
-        f"{name} {value}" for name, value in sorted(options.items()) if value not in (None, False)
-    ]
+    given = sorted((name, value) for name, value in options.items() if value is not None)
+    chosen = [f"{name} {value}" for name, value in given if value is not False]
     return f"cifl {command}" + (f" with {', '.join(chosen)}" if chosen else "")
 
 

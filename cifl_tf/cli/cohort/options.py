@@ -52,6 +52,12 @@ AnalysisLevel = Annotated[
         show_default=False,
     ),
 ]
+OverwriteScans = Annotated[
+    bool,
+    typer.Option(
+        help="Do scans again that are done, and replace files in OUT_DIR that others made.",
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
