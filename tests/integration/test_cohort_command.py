@@ -200,7 +200,8 @@ def test_brains_and_label_maps(bids, tmp_path):
         subject, *_, one, two = row.split("\t")
         file = labels / subject / "anat" / f"{subject}_space-T1w_desc-cifl_dseg.nii.gz"
         found = np.asarray(nibabel.load(file).dataobj)
-        assert [float(one), float(two)] == [512 * np.sum(found == value) for value in (1, 2)]
+        volumes = [512 * np.sum(found == value) for value in (1, 2)]  # voxels of 8 mm
+        assert [float(one), float(two)] == volumes
 
 
 def test_scans_in_the_space_of_a_template(tmp_path, rng):

@@ -80,8 +80,9 @@ def _write_table(out, rows, numbers):
     lines = [[*COLUMNS, *numbers]]
     for row in rows:
         known = [row[name] for name in ("subject", "session", "scan", "outcome", "error")]
-        values = [row["numbers"].get(name) for name in numbers]
-        lines.append([UNKNOWN if value is None else str(value) for value in (*known, *values)])
+        measured = [row["numbers"].get(name) for name in numbers]
+        values = [None if value is None else f"{value:.8g}" for value in measured]
+        lines.append([value or UNKNOWN for value in (*known, *values)])
     with atomic_path(out / TABLE_FILE) as temporary:
         text = "".join("\t".join(line) + "\n" for line in lines)
         temporary.write_text(text, encoding="utf-8")
