@@ -72,8 +72,10 @@ def main(argv=None):
         print(f"{what}: {seconds:.1f} s, {processor:.1f} s of processor time")
     first, _, last = measured.values()
     ratios = [slow / fast for slow, fast in zip(last, first, strict=True)]
-    print(f"{options.images} images, the loop over the cohort: {ratios[0]:.1f} times the seconds, ")
-    print(f"{ratios[1]:.1f} times the processor time")
+    print(
+        f"{options.images} images, the loop over the cohort: {ratios[0]:.1f} times the seconds, "
+        f"{ratios[1]:.1f} times the processor time"
+    )
 
 
 if __name__ == "__main__":
