@@ -55,12 +55,11 @@ class Selection:
         ]
 
     def _wanted(self, image):
-        wanted = dict(self.entities)
-        suffixes = self.contrasts or wanted.pop(SUFFIX, SUFFIXES)
-        wanted.pop(SUFFIX, None)
-        return image.suffix in suffixes and all(
-            any(_has(image.entities, key, value) for value in values)
-            for key, values in wanted.items()
+        said = {**image.entities, SUFFIX: image.suffix}
+        if image.suffix not in (self.contrasts or self.entities.get(SUFFIX, SUFFIXES)):
+            return False
+        return all(
+            any(_has(said, key, value) for value in values) for key, values in self.entities.items()
         )
 
 

@@ -58,6 +58,12 @@ def test_filter_files(bids, tmp_path, wanted, found):
     assert names(bids, "sub-2", Selection(entities=read_filter(file))) == found
 
 
+def test_contrasts_within_a_filter(bids):
+    entities = {"suffix": ["T1w", "PDw"]}
+    assert names(bids, "sub-1", Selection(("T1w", "FLAIR"), (), entities)) == ["sub-1_T1w.nii.gz"]
+    assert names(bids, "sub-1", Selection(("FLAIR",), (), entities)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
