@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -11,7 +12,7 @@ from cifl_tf.cli.cohort.analyses import Analysis, Window, checked_model, picture
 from cifl_tf.cli.parsing import with_home
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.images.atomic import absolute_path
-from cifl_tf.registration.config import MOST_VOXELS, STAGES, checked_stages
+from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
 
 MNI152 = "MNI152NLin2009aSym"  # the name that BIDS has for the template of nilearn
 WARP, INVERSE, MATRIX = "warp", "inverse warp", "matrix"
@@ -119,7 +120,7 @@ class ToTemplate(Analysis):
             INVERSE: scan.name(back, "xfm"),
             "jacobian": scan.name(forth, "jacobian"),
         }
-        if {*self.stages} != {"deformable"}:
+        if {*self.stages} != {DEFORMABLE}:
             matrix = {**forth, "desc": f"{forth['desc'] or ''}affine"}
             files[MATRIX] = scan.name(matrix, "xfm", ".mat")
         return {**files, "picture": picture_name(warped)}
@@ -164,7 +165,8 @@ class ToTemplate(Analysis):
         }
         content: dict[str, Any] = {"Description": described[what]}
         if self.model is None:
-            content["Model"] = ", ".join(ENCODERS)
+            needed = ({*self.stages} != {DEFORMABLE}, DEFORMABLE in self.stages)
+            content["Model"] = ", ".join(itertools.compress(ENCODERS, needed))
         if what == "warped":
             content["SkullStripped"] = scan.skull_stripped
             if self.template is None:
