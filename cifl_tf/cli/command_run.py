@@ -5,7 +5,7 @@ import dataclasses
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from cifl_tf.cli.run_report import (
     RUN_FILE,
     SKIPPED,
     Entry,
+    Request,
     digest,
     read_runs,
     report_of,
@@ -42,29 +43,38 @@ class CommandRun:
     A run into a new folder that made nothing, by errors that the user can mend, leaves no folder.
 
     Args:
-        ctx: of the command; its parameters are "overwrite", where it has this option, and those
-            that the record holds.
+        asked: the context of the command, whose parameters are "overwrite", where it has this
+            option, and those that the record holds; or what it gave.
         folder: of the results.
         entries: the inputs.
+        keep: keep the record also of a run that made nothing.
         resolved: values of options that differ from what was given.
 
     Raises:
         ValueError: a file is in the way, or ``run.json`` is damaged.
     """
 
-    def __init__(self, ctx: typer.Context, folder, entries: list[Entry], **resolved):
-        self.folder = Path(folder)
-        self.report = report_of(ctx, entries, resolved)
-        self.overwrite = bool(ctx.params.get("overwrite"))
-        self.debug = bool(ctx.find_root().params.get("debug"))
+    def __init__(
+        self,
+        asked: typer.Context | Request,
+        folder,
+        entries: list[Entry],
+        keep: bool = False,
+        **resolved,
+    ):
+        request = asked if isinstance(asked, Request) else Request.of(asked, resolved)
+        self.folder, self.keep = Path(folder), keep
+        self.report = report_of(request, entries)
+        self.overwrite, self.debug = request.overwrite, request.debug
         self._start = time.monotonic()
         self._earlier: list[dict] = []
         parents = (self.folder, *self.folder.parents)
         self._made = [path for path in parents if not path.exists()]
 
     def __enter__(self):
-        clear_leftovers(self.folder)
-        clear_leftovers(self.folder / FIGURES)
+        planned = [name for entry in self.report.inputs for name in entry.planned]
+        for place in {self.folder, *((self.folder / name).parent for name in planned)}:
+            clear_leftovers(place)
         with locked(self.folder):
             self._earlier = read_runs(self.folder)
             check_files(self.folder, self.report, self._earlier, self.overwrite)
@@ -79,7 +89,7 @@ class CommandRun:
         self.report.seconds = round(time.monotonic() - self._start, 3)
         self._store()
         nothing = not any(entry.files or entry.traceback for entry in self.report.inputs)
-        if self._made and nothing:
+        if self._made and nothing and not self.keep:
             self._withdraw()
         else:
             with locked(self.folder):
@@ -135,16 +145,7 @@ class CommandRun:
         Raises:
             typer.Exit: with status 1, where some inputs failed.
         """
-        failed = [entry for entry in self.report.inputs if entry.outcome == FAILED]
-        for entry in failed:
-            if entry.traceback:
-                typer.echo(entry.traceback, err=True, nl=False)
-        if any(entry.traceback for entry in failed) and not self.debug:
-            typer.echo(f"cifl: {REPORT}", err=True)
-        for entry in failed:
-            typer.echo(f"cifl: {_with_name(entry)}", err=True)
-        if failed:
-            raise typer.Exit(1)
+        name_failures(self.report.inputs, self.debug)
 
     def _keep(self):
         """Take what an earlier run did as it is."""
@@ -186,6 +187,28 @@ class CommandRun:
         for path in (self.folder / FIGURES, *self._made):
             with contextlib.suppress(OSError):  # another run writes there
                 path.rmdir()
+
+
+def name_failures(entries: Iterable[Entry], debug: bool = False) -> None:
+    """Name on standard error what failed, if anything did.
+
+    Args:
+        entries: of runs that have ended.
+        debug: every error has a traceback, not those that are a fault of the program only.
+
+    Raises:
+        typer.Exit: with status 1, where some inputs failed.
+    """
+    failed = [entry for entry in entries if entry.outcome == FAILED]
+    for entry in failed:
+        if entry.traceback:
+            typer.echo(entry.traceback, err=True, nl=False)
+    if any(entry.traceback for entry in failed) and not debug:
+        typer.echo(f"cifl: {REPORT}", err=True)
+    for entry in failed:
+        typer.echo(f"cifl: {_with_name(entry)}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def score_subjects(
@@ -236,7 +259,7 @@ def record_export(ctx: typer.Context, folder: Path, export: Callable[[], None], 
     names = [path.relative_to(folder).as_posix() for path in files]
     entry = Entry({"model": str(resolved["model"])}, names, outcome=DONE)
     entry.files = dict(zip(names, map(digest, files), strict=True))
-    report = report_of(ctx, [entry], resolved)
+    report = report_of(Request.of(ctx, resolved), [entry])
     report.seconds = entry.seconds = round(time.monotonic() - start, 3)
     with locked(folder):
         write_runs(folder, [dataclasses.asdict(report)])

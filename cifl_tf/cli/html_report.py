@@ -32,15 +32,6 @@ def write_html(folder: Path, runs: Sequence[Mapping]) -> None:
         folder: of the results.
         runs: of ``read_runs``.
     """
-    from jinja2 import Environment, PackageLoader  # slow to import
-
-    environment = Environment(
-        loader=PackageLoader("cifl_tf.cli", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number_text, "command": shlex.join, "duration": duration_text}
     last = _last_entries(runs)
     names = [name for entry in last for name in _pictures(folder, entry)]
     embedded = set(names[-MOST_EMBEDDED:])
@@ -51,20 +42,38 @@ def write_html(folder: Path, runs: Sequence[Mapping]) -> None:
             name: _data_uri(folder / name) if name in embedded else quote(name)
             for name in _pictures(folder, entry)
         }
-    text = environment.get_template("report.html.jinja").render(
-        folder=folder.resolve(),
-        entries=last,
-        columns=list(dict.fromkeys(name for entry in last for name in entry["numbers"])),
-        counts={
-            meaning: count
-            for outcome, meaning in MEANINGS.items()
-            if (count := sum(entry["outcome"] == outcome for entry in last))
-        },
-        runs=[_with_counts(run) for run in reversed(runs)],
-        generator=GENERATOR,
+    text = (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            folder=folder.resolve(),
+            entries=last,
+            columns=list(dict.fromkeys(name for entry in last for name in entry["numbers"])),
+            counts={
+                meaning: count
+                for outcome, meaning in MEANINGS.items()
+                if (count := sum(entry["outcome"] == outcome for entry in last))
+            },
+            runs=[_with_counts(run) for run in reversed(runs)],
+        )
     )
     with atomic_path(folder / HTML_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def environment():
+    """What pages are made in: templates beside this module, and ways to show numbers."""
+    from jinja2 import Environment, PackageLoader  # slow to import
+
+    found = Environment(
+        loader=PackageLoader("cifl_tf.cli", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"number": number_text, "command": shlex.join, "duration": duration_text}
+    found.globals["generator"] = GENERATOR
+    return found
 
 
 def check_html(folder: Path, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cifl_tf._version import __version__
+from cifl_tf.cli.cohort.commands import cohort_app
 from cifl_tf.cli.demo import demo_command
 from cifl_tf.cli.errors import OneLineErrors
 from cifl_tf.cli.evaluate import evaluate_command
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(segment_app, name="segment")
 app.add_typer(register_app, name="register")
+app.add_typer(cohort_app, name="cohort")
 app.command("strip")(strip_command)
 app.command("warp")(warp_command)
 app.command("evaluate")(evaluate_command)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cifl_tf.cli.run_report import DONE, PENDING, Entry, RunReport, digest, settings
+from cifl_tf.cli.run_report import DONE, PENDING, Entry, Request, RunReport, digest, settings
 from cifl_tf.images.atomic import expanded
 
 MOST_NAMED = 3  # files, in one message
@@ -12,20 +12,29 @@ FIGURES = "figures"  # the folder of the pictures of ``report.html``
 
 
 def checked_out(folder) -> Path:
-    """The folder of ``--out``, with the home folder for ``~``, after a check that it can be used.
+    """``checked_folder`` of ``--out``."""
+    return checked_folder(folder, "--out")
+
+
+def checked_folder(folder, option: str) -> Path:
+    """The folder to write to, with the home folder for ``~``, after a check that it can be used.
+
+    Args:
+        folder: as given.
+        option: or argument, for errors.
 
     Raises:
         ValueError: it is a file or a broken link, or nobody may write there.
     """
     folder = expanded(folder)
     if folder.is_symlink() and not folder.exists():
-        raise ValueError(f"--out {folder} is a link to nowhere; give another folder")
+        raise ValueError(f"{option} {folder} is a link to nowhere; give another folder")
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
         what = "a file" if there.is_file() else "no folder"
-        raise ValueError(f"--out {folder} cannot be made, for {there} is {what}; give a folder")
+        raise ValueError(f"{option} {folder} cannot be made, for {there} is {what}; give a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {folder} cannot be written to; give a folder that can be")
+        raise ValueError(f"{option} {folder} cannot be written to; give a folder that can be")
     return folder
 
 
@@ -100,7 +109,13 @@ def check_files(folder, report: RunReport, runs: Iterable[Mapping], overwrite: b
         )
 
 
-def done_before(folder, report: RunReport, entry: Entry, runs: Iterable[Mapping]) -> Entry | None:
+def done_before(
+    folder,
+    report: RunReport | Request,
+    entry: Entry,
+    runs: Iterable[Mapping],
+    contents: bool = True,
+) -> Entry | None:
     """What an earlier run recorded of an input, where the run would make the same of it again.
 
     That is, the same command of the same version, with the same options, did it last, nobody has
@@ -108,9 +123,11 @@ def done_before(folder, report: RunReport, entry: Entry, runs: Iterable[Mapping]
 
     Args:
         folder: of the results.
-        report: of the run.
+        report: of the run, or what it was asked for.
         entry: of the run, of the input.
         runs: earlier ones into the folder.
+        contents: compare the contents of its files; else a file that was changed counts as done,
+            and nothing is read.
     """
     folder = Path(folder)
     for run in reversed([*runs]):
@@ -130,7 +147,8 @@ def done_before(folder, report: RunReport, entry: Entry, runs: Iterable[Mapping]
     read = [*entry.input.values(), *(text for text in mine.values() if isinstance(text, str))]
     if max(map(_changed_at, read), default=0) > min(map(_changed_at, files), default=0):
         return None
-    return last if all(digest(path) == written for path, written in files.items()) else None
+    same = not contents or all(digest(path) == written for path, written in files.items())
+    return last if same else None
 
 
 def _changed_at(path):

@@ -87,6 +87,22 @@ def write_registration(found, out, entry, plane=None):
     from cifl_tf.registration.result import save_registration
 
     save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
+    for text in describe_registration(found, entry, plane):
+        typer.echo(text)
+    typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")
+
+
+def describe_registration(found, entry, plane=None) -> list[str]:
+    """Record what was measured of a registration, and what a user should know of it.
+
+    Args:
+        found: ``RegistrationResult``.
+        entry: of the run.
+        plane: of the slices, where each was registered alone.
+
+    Returns:
+        What a user should know, in sentences.
+    """
     entry.numbers = {
         "folded (%)": 100 * found.folded,
         "SD of the logarithm of the Jacobian": found.log_jacobian_std,
@@ -98,10 +114,8 @@ def write_registration(found, out, entry, plane=None):
         notes.append(f"Every {plane} slice was registered alone; nothing moves across them.")
     if found.inverse_residual > LARGEST_RESIDUAL:
         notes.append(
-            f"Where the warp has no inverse, inverse_warp.nii.gz misses by up to "
+            f"Where the warp has no inverse, the inverse warp misses by up to "
             f"{found.inverse_residual:.1f} mm."
         )
-    for text in notes:
-        typer.echo(text)
     entry.notes += notes
-    typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")
+    return notes

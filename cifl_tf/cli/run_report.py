@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import typer
 
 from cifl_tf._former_names import with_present_names
+from cifl_tf._version import __version__
 from cifl_tf.cli.former_names import COMMANDS
 from cifl_tf.images.atomic import atomic_path
 
@@ -83,21 +85,63 @@ class RunReport:
     seconds: float | None = None
 
 
-def report_of(ctx: typer.Context, inputs: list[Entry], resolved: Mapping) -> RunReport:
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a command was asked for; unlike the context of the command, other processes can have it.
+
+    Attributes:
+        command: such as "segment apply".
+        arguments: as given.
+        directory: in which it was given.
+        options: as resolved, defaults included; paths are absolute.
+        overwrite: whether files of others may be replaced.
+        debug: whether the traceback of every error is wanted.
+    """
+
+    command: str
+    arguments: list[str]
+    directory: str
+    options: dict
+    overwrite: bool = False
+    debug: bool = False
+
+    @classmethod
+    def of(cls, ctx: typer.Context, resolved: Mapping) -> "Request":
+        """What a command was asked for.
+
+        Args:
+            ctx: of the command.
+            resolved: values of options that differ from what was given.
+        """
+        return cls(
+            command=ctx.command_path.partition(" ")[2],
+            arguments=ctx.meta["arguments"],
+            directory=os.getcwd(),
+            options={name: _plain(value) for name, value in {**ctx.params, **resolved}.items()},
+            overwrite=bool(ctx.params.get("overwrite")),
+            debug=bool(ctx.find_root().params.get("debug")),
+        )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version that results depend on first, known without an import that takes seconds."""
+        return {"cifl_tf": __version__}
+
+
+def report_of(request: Request, inputs: list[Entry]) -> RunReport:
     """The report of a command that begins.
 
     Args:
-        ctx: of the command.
+        request: what it was asked for.
         inputs: what it is to do.
-        resolved: values of options that differ from what was given.
     """
     from cifl_tf._device import describe_device
 
     return RunReport(
-        command=ctx.command_path.partition(" ")[2],
-        arguments=ctx.meta["arguments"],
-        directory=os.getcwd(),
-        options={name: _plain(value) for name, value in {**ctx.params, **resolved}.items()},
+        command=request.command,
+        arguments=request.arguments,
+        directory=request.directory,
+        options=request.options,
         inputs=inputs,
         versions=run_versions(),
         device=describe_device(),
@@ -111,6 +155,7 @@ def settings(options: Mapping) -> dict:
     return {name: value for name, value in options.items() if name not in ELSEWHERE}
 
 
+@functools.cache
 def run_versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     from cifl_tf.evaluation.report import package_versions

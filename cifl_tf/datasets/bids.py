@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from cifl_tf._notes import listed, note, note_left_out
 from cifl_tf.datasets.bids_names import (
+    SUFFIXES,
     BidsImage,
     images_in,
     matching,
@@ -18,12 +19,6 @@ from cifl_tf.datasets.label_tables import occurring_rows, occurring_values, read
 from cifl_tf.datasets.subjects import ImageSource, Subject
 from cifl_tf.images.atomic import expanded
 from cifl_tf.images.nifti import is_leftover, missing_content
-
-# Suffixes of images, not of masks and segmentations; those listed first come first.
-SUFFIXES = (
-    *("T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2", "PDT2", "angio"),
-    *("T1map", "T2map", "PDmap", "CT"),
-)
 
 
 class _Place(NamedTuple):

@@ -8,6 +8,11 @@ from cifl_tf.images.nifti import is_leftover
 
 # Entities whose values are numbers, so that run-1 is run-01 (BIDS 1.10, "index").
 INDICES = ("run", "echo", "flip", "inv", "split", "chunk")
+# Suffixes of images, not of masks and segmentations; those listed first come first.
+SUFFIXES = (
+    *("T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2", "PDT2", "angio"),
+    *("T1map", "T2map", "PDmap", "CT"),
+)
 
 
 class BidsImage(NamedTuple):
@@ -60,7 +65,7 @@ def matching(
         silent = [key for key, value in wanted.items() if key not in entities and value is not None]
         if (
             other == suffix
-            and all(_same(key, entities[key], value) for key, value in said.items())
+            and all(same_value(key, entities[key], value) for key, value in said.items())
             and all(key in optional for key in silent)
         ):
             agreeing.setdefault(len(said), []).append(path)
@@ -82,7 +87,7 @@ def telling_apart(paths: Collection[Path]) -> tuple[str, str]:
     return "run", "1"
 
 
-def _same(key, value, wanted):
+def same_value(key, value, wanted):
     """Whether two values of an entity are the same, run-1 and run-01 for example."""
     if wanted is not None and key in INDICES and value.isdigit() and wanted.isdigit():
         return int(value) == int(wanted)

@@ -34,6 +34,11 @@ QUICK = [
     ("register optimize a.nii b.nii --out o --ndim 4", 1),
     ("register a.nii b.nii --out o --stages rigid,none", 1),
     ("register nonsense", 2),
+    ("cohort nonsense", 2),
+    ("cohort features none o participant", 1),
+    ("cohort features . o participant --shard 3/2", 1),
+    ("cohort strip . o participant --border 100", 1),
+    ("cohort register-to-template . o participant --stages none", 1),
     ("evaluate --model m --contrast T1w --out o --num-slices 0", 1),
     *[
         (f"{command} --help", 0)
@@ -43,6 +48,8 @@ QUICK = [
             *("register", "register train", "register apply", "register optimize"),
             "register pair",
             "register export",
+            *("cohort", "cohort features", "cohort strip", "cohort segment"),
+            "cohort register-to-template",
         )
     ],
 ]

@@ -1,0 +1,275 @@
+"""What ``cifl cohort`` can do with a scan: each analysis with its options, and its files.
+
+An analysis is loaded once in every process, when the first scan is done.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from cifl_tf._checks import BORDER_MM, check_fields
+from cifl_tf._notes import note
+from cifl_tf._options import Option
+from cifl_tf.cli.output_folder import FIGURES
+from cifl_tf.cli.parsing import parse_window, with_home
+from cifl_tf.cli.run_report import Entry
+from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.features.pretrained import absolute_model, shipped_models
+from cifl_tf.images.planes import PlaneName
+
+if TYPE_CHECKING:  # nibabel
+    from cifl_tf.cli.cohort.names import Scan
+
+Window = Annotated[
+    tuple[float, float] | None,
+    Option(kind=str | None, to_field=parse_window, default="percentiles; of a head in CT 0,80"),
+]
+CIFL = "cifl"  # the description of results; of label maps it is the segmentation of read_bids
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What is done with every scan.
+
+    Attributes:
+        model: what it uses.
+    """
+
+    model: str | None
+    about: ClassVar[str]  # of the results, in the description of the dataset
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Values of options that differ from what was given."""
+        return {"model": self.model}
+
+    def files(self, scan: "Scan") -> dict[str, str]:
+        """Names of the files that become of a scan, in the subject's folder, by what they are."""
+        raise NotImplementedError
+
+    def write(
+        self, scan: "Scan", files: Mapping[str, Path], entry: Entry, memory: float | None
+    ) -> None:
+        """Make the files.
+
+        Args:
+            scan: which.
+            files: paths, by what they are.
+            entry: gets what was measured.
+            memory: bytes that the process may have; None for half of what is free.
+        """
+        raise NotImplementedError
+
+    def sidecar(self, scan: "Scan", what: str) -> dict[str, Any]:
+        """What BIDS wants to know of an image, beside what all derivatives have.
+
+        Args:
+            scan: from which it was made.
+            what: it is.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Features(Analysis):
+    """Features of scans, on their own grids.
+
+    Attributes:
+        model: a name of `cifl info`, a folder of `cifl train`, or a .keras file.
+        plane: slices for a 2D encoder.
+        voxel_size: resample to this size in mm before.
+        volume_index: which image of a 4D file.
+        remappings: average the features of an image and of remapped copies of it: names out of
+            inverted, gamma and folded with commas between, or none.
+        window: two intensities that become black and white, such as 0,80 for a brain in CT.
+    """
+
+    model: Annotated[str, Option(to_field=with_home)] = "shapes-2d"
+    plane: Annotated[PlaneName | None, Option(default="coronal; of thick slices theirs")] = None
+    voxel_size: float | None = None
+    volume_index: int | None = None
+    remappings: tuple[str, ...] = ()
+    window: Window = None
+    about: ClassVar[str] = "Contrast-invariant features"
+
+    def __post_init__(self):
+        checked_remappings(self.remappings)
+        object.__setattr__(self, "model", checked_model(self.model))
+
+    @functools.cached_property
+    def _encoder(self):
+        from cifl_tf.features.pretrained import load_encoder
+
+        return load_encoder(self.model)
+
+    def files(self, scan):
+        """See ``Analysis.files``."""
+        name = scan.name(scan.on_own_grid(CIFL), "features")
+        return {"features": name, "picture": picture_name(name)}
+
+    def write(self, scan, files, entry, memory):
+        """See ``Analysis.write``."""
+        from cifl_tf.features.bounded import bounded_features
+        from cifl_tf.figures.features import save_feature_picture
+        from cifl_tf.images.channels import save_channels
+
+        with bounded_features(
+            scan.path,
+            self._encoder,
+            files["features"],
+            self.plane,
+            self.voxel_size,
+            self.volume_index,
+            self.remappings,
+            self.window,
+            memory,
+        ) as (features, volume):
+            save_channels(features, volume, files["features"])
+            save_feature_picture(volume, features, files["picture"])
+
+    def sidecar(self, scan, what):
+        """See ``Analysis.sidecar``."""
+        return {"Description": "Contrast-invariant features, one in each frame"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Strip(Analysis):
+    """Brains and their masks.
+
+    Attributes:
+        model: 'strip', which ships, or a folder or file of scripts/train_stripper.py.
+        border: millimeters by which the mask is wider than the brain; or narrower, below 0.
+        volume_index: which image of a 4D file.
+        window: two intensities that become black and white, such as 0,80 for a brain in CT.
+    """
+
+    model: Annotated[str, Option(to_field=with_home)] = "strip"
+    border: float = 0.0
+    volume_index: int | None = None
+    window: Window = None
+    about: ClassVar[str] = "Brains and brain masks"
+
+    def __post_init__(self):
+        check_fields(self, border=BORDER_MM)
+        object.__setattr__(self, "model", checked_model(self.model))
+
+    @functools.cached_property
+    def _stripper(self):
+        from cifl_tf.stripping.stripper import Stripper
+
+        return Stripper.from_pretrained(self.model)
+
+    def files(self, scan):
+        """See ``Analysis.files``."""
+        brain = scan.name({"desc": "brain"})
+        mask = scan.name(scan.on_own_grid("brain"), "mask")
+        return {"brain": brain, "mask": mask, "picture": picture_name(brain)}
+
+    def write(self, scan, files, entry, memory):
+        """See ``Analysis.write``."""
+        from cifl_tf.figures.masks import save_mask_picture
+        from cifl_tf.images.volumes import save_image
+
+        found = self._stripper.strip(scan.path, self.border, self.volume_index, self.window)
+        save_image(found.brain, files["brain"])
+        save_image(found.mask, files["mask"])
+        save_mask_picture(found.image, found.mask, files["picture"])
+        entry.numbers = {"brain (ml)": round(found.volume_ml, 1)}
+        if found.doubt:
+            note(f"{scan.path}: {found.doubt}; look at its picture")
+
+    def sidecar(self, scan, what):
+        """See ``Analysis.sidecar``."""
+        if what == "mask":
+            return {"Description": "Brain mask", "Type": "Brain"}
+        return {"Description": "The scan inside of its brain mask", "SkullStripped": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment(Analysis):
+    """Label maps and volumes.
+
+    Attributes:
+        model: folder of `cifl segment train`, or its segmenter.keras.
+        voxel_size: resample to this size in mm before.
+        volume_index: which image of a 4D file.
+        probabilities: write probabilities too, as 4D NIfTI.
+        window: two intensities that become black and white, such as 0,80 for a brain in CT.
+    """
+
+    model: Annotated[str, Option(to_field=with_home)]
+    voxel_size: Annotated[float | None, Option(default="that of the training")] = None
+    volume_index: int | None = None
+    probabilities: bool = False
+    window: Window = None
+    about: ClassVar[str] = "Label maps and their volumes"
+
+    def __post_init__(self):
+        object.__setattr__(self, "model", checked_model(self.model))
+
+    @functools.cached_property
+    def _segmenter(self):
+        from cifl_tf.segmentation.loading import load_segmenter
+
+        return load_segmenter(self.model)
+
+    def files(self, scan):
+        """See ``Analysis.files``."""
+        entities = scan.on_own_grid(CIFL)
+        labels = scan.name(entities, "dseg")
+        files = {"labels": labels, "table": scan.name(entities, "dseg", ".tsv")}
+        if self.probabilities:
+            files["probabilities"] = scan.name(entities, "probseg")
+        return {**files, "picture": picture_name(labels)}
+
+    def write(self, scan, files, entry, memory):
+        """See ``Analysis.write``."""
+        from cifl_tf.figures.segmentation import save_overlay
+        from cifl_tf.images.atomic import atomic_path
+        from cifl_tf.images.volumes import save_image
+
+        segmenter = self._segmenter
+        names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
+        found = segmenter.segment(
+            scan.path, self.voxel_size, self.volume_index, True, self.window, memory
+        )
+        save_image(found.labels, files["labels"])
+        with atomic_path(files["table"]) as temporary:
+            rows = "".join(f"{value}\t{name}\n" for value, name in names.items())
+            temporary.write_text("index\tname\n" + rows, encoding="utf-8")
+        if self.probabilities:
+            save_image(found.probabilities, files["probabilities"])
+        save_overlay(found.image, found.labels, files["picture"], names)
+        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
+        if found.slices_beyond:
+            note(
+                f"{found.slices_beyond} slices of {scan.path} have labels, but show a part of the "
+                "body of which training had no slices; look at these"
+            )
+
+    def sidecar(self, scan, what):
+        """See ``Analysis.sidecar``."""
+        if what == "labels":
+            return {"Description": "Label map", "Manual": False}
+        return {
+            "Description": "Probabilities of the labels, one in each frame",
+            "Manual": False,
+            "LabelMap": list(self._segmenter.label_names),
+        }
+
+
+def picture_name(name: str) -> str:
+    """Name of the picture of a file, in the folder of the subject."""
+    return f"{FIGURES}/{Path(name).name.removesuffix('.nii.gz')}.png"
+
+
+def checked_model(model: str) -> str:
+    """What stands for a model in the record, after a check that it is there."""
+    if model in shipped_models():
+        return model
+    path = Path(absolute_model(model))
+    if not path.exists():
+        raise ValueError(f"--model {model} does not exist; give a folder or file of a training")
+    return str(path)

@@ -1,0 +1,127 @@
+"""The group level of ``cifl cohort``: one table and one page of what became of all subjects."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cifl_tf.cli.cohort.dataset import IGNORE_FILE, claim_dataset
+from cifl_tf.cli.cohort.names import Scan
+from cifl_tf.cli.cohort.work import Job, write_json
+from cifl_tf.cli.html_report import HTML_FILE, MEANINGS, check_html, environment
+from cifl_tf.cli.run_report import DONE, Entry, read_runs
+from cifl_tf.images.atomic import atomic_path
+
+TABLE_FILE, SIDECAR_FILE = "cohort.tsv", "cohort.json"
+COSTS = ("(s)", "(MB)")  # endings of numbers that differ from run to run
+UNKNOWN = "n/a"  # as BIDS writes it
+COLUMNS = {
+    "participant_id": "Subject",
+    "session_id": "Session; n/a where the subject has none",
+    "scan": "Path of the scan in the dataset of the scans",
+    "outcome": "done, failed, not finished (a run was killed), or not reached",
+    "error": "Why it failed; n/a else",
+}
+
+
+def write_group(job: Job, subjects: Sequence[str]) -> list[Path]:
+    """Write ``report.html`` and ``cohort.tsv`` of a derivative dataset.
+
+    Args:
+        job: of the participant level.
+        subjects: folders of those that are reported on.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: there are no results of this analysis in the folder.
+    """
+    if not (job.out / IGNORE_FILE).exists():
+        raise ValueError(f"{job.out} has no results yet; run the level 'participant' first")
+    claim_dataset(job.out, job.bids, job.analysis.about, job.request)
+    check_html(job.out, job.request.overwrite)
+    rows = [row for subject in subjects for row in _rows(job, subject)]
+    numbers = list(dict.fromkeys(name for row in rows for name in row["numbers"]))
+    _write_table(job.out, rows, numbers)
+    _write_page(job, rows, numbers)
+    return [job.out / name for name in (HTML_FILE, TABLE_FILE)]
+
+
+def _rows(job, subject) -> Iterator[dict]:
+    """What became of the scans of a subject, also of those that no run has reached."""
+    last: dict[tuple, Entry] = {}
+    for run in read_runs(job.out / subject):
+        if run["command"] == job.request.command:
+            last |= {tuple(entry["input"].items()): Entry(**entry) for entry in run["inputs"]}
+    for scan, planned in job.entries(subject):
+        entry = last.get(tuple(planned.input.items()))
+        yield {
+            "subject": subject,
+            "session": _session(scan),
+            "scan": scan.place,
+            "outcome": MEANINGS[entry.outcome] if entry else "not reached",
+            "error": " ".join(entry.error.split()) if entry and entry.error else None,
+            "numbers": {
+                name: value
+                for name, value in (entry.numbers if entry else {}).items()
+                if not name.endswith(COSTS)
+            },
+            "notes": entry.notes if entry else [],
+            "seconds": entry.seconds if entry else None,
+        }
+
+
+def _session(scan: Scan):
+    return f"ses-{scan.entities['ses']}" if "ses" in scan.entities else None
+
+
+def _write_table(out, rows, numbers):
+    lines = [[*COLUMNS, *numbers]]
+    for row in rows:
+        known = [row[name] for name in ("subject", "session", "scan", "outcome", "error")]
+        measured = [row["numbers"].get(name) for name in numbers]
+        values = [None if value is None else f"{value:.8g}" for value in measured]
+        lines.append([value or UNKNOWN for value in (*known, *values)])
+    with atomic_path(out / TABLE_FILE) as temporary:
+        text = "".join("\t".join(line) + "\n" for line in lines)
+        temporary.write_text(text, encoding="utf-8")
+    described = {**COLUMNS, **dict.fromkeys(numbers, "Measured by cifl_tf")}
+    write_json(
+        out / SIDECAR_FILE, {name: {"Description": text} for name, text in described.items()}
+    )
+
+
+def _write_page(job, rows, numbers):
+    description = json.loads((job.out / "dataset_description.json").read_text("utf-8"))
+    text = (
+        environment()
+        .get_template("group.html.jinja")
+        .render(
+            title=description["Name"],
+            made_by=description["GeneratedBy"][0],
+            folder=job.out.resolve(),
+            rows=rows,
+            numbers=numbers,
+            counts=Counter(row["outcome"] for row in rows),
+            summary=[_summary(name, rows) for name in numbers],
+            done=MEANINGS[DONE],
+        )
+    )
+    with atomic_path(job.out / HTML_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _summary(name, rows):
+    """Number, mean, SD and extremes of something that was measured."""
+    import numpy as np
+
+    values = np.array([row["numbers"][name] for row in rows if name in row["numbers"]], float)
+    return {
+        "name": name,
+        "count": len(values),
+        "mean": values.mean(),
+        "sd": values.std(ddof=1) if len(values) > 1 else None,
+        "lowest": values.min(),
+        "highest": values.max(),
+    }

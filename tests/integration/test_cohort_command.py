@@ -1,0 +1,277 @@
+"""``cifl cohort`` on tiny images: shares, kills, failures, and the files of each analysis."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import cifl_tf
+from cifl_tf.cli.html_report import GENERATOR
+from cifl_tf.datasets.label_tables import read_bids_table
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.stripping.network import build_stripper
+from command_runner import assert_one_line_error, run_here
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_array.sh"
+RECORDS = ("run.json", "report.html")  # which tell times
+SUBJECTS = 5
+
+
+@pytest.fixture
+def bids(tmp_path, rng):
+    """Five subjects, the first with two contrasts."""
+    folder = tmp_path / "study"
+    for number in range(1, SUBJECTS + 1):
+        write_scan(folder / f"sub-{number}" / "anat" / f"sub-{number}_T1w.nii.gz", rng)
+    write_scan(folder / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz", rng)
+    return folder
+
+
+@pytest.fixture
+def encoder(tmp_path, tiny_encoder):
+    tiny_encoder.save(tmp_path / "encoder.keras")
+    return tmp_path / "encoder.keras"
+
+
+def write_scan(path, rng):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = rng.random((12, 6, 10)).astype(np.float32) + 0.1
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([8, 8, 8, 1])), path)
+
+
+def contents(out):
+    """SHA-256 of every file but the records."""
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in RECORDS
+    }
+
+
+def results(out):
+    """When each image was written, and that it can be read whole."""
+    found = {}
+    for path in out.rglob("sub-*.nii.gz"):
+        np.asarray(nibabel.load(path).dataobj)
+        found[path.name] = path.stat().st_mtime_ns
+    return found
+
+
+def features(bids, out, encoder, *more, level="participant"):
+    return run_here("cohort", "features", bids, out, level, "--model", encoder, *more)
+
+
+def test_shares_and_processes_give_the_same_files(bids, encoder, tmp_path):
+    whole, shared, spread = (tmp_path / name for name in ("whole", "shared", "spread"))
+    done = features(bids, whole, encoder)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("outcome   scans\ndone          6\n")
+    assert len(results(whole)) == SUBJECTS + 1
+    for number in (2, 1, 3):
+        assert features(bids, shared, encoder, "--shard", f"{number}/3").exit_code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+            patch.setenv(name, "1")  # back as it was afterwards
+        assert features(bids, spread, encoder, "--n-procs", 2).exit_code == 0
+    assert contents(whole) == contents(shared) == contents(spread)
+    sidecar = json.loads(
+        (whole / "sub-1/anat/sub-1_space-FLAIR_desc-cifl_features.json").read_text()
+    )
+    source = "bids:source:sub-1/anat/sub-1_FLAIR.nii.gz"
+    assert (sidecar["Sources"], sidecar["SpatialReference"]) == ([source], source)
+    assert sidecar["Model"] == str(encoder)
+    page = (whole / "sub-1" / "report.html").read_text()
+    assert GENERATOR in page
+    assert page.count('src="data:image/png;base64,') == 2
+
+
+def test_nothing_is_done_twice(bids, encoder, tmp_path, rng):
+    out = tmp_path / "out"
+    assert features(bids, out, encoder, "--participant-label", "1", "sub-2").exit_code == 0
+    first = results(out)
+    assert len(first) == 3
+    edited = out / "sub-2" / "anat" / "sub-2_space-T1w_desc-cifl_features.nii.gz"
+    edited.write_bytes(b"edited by hand")
+    write_scan(bids / "sub-2" / "anat" / "sub-2_T2w.nii.gz", rng)
+    done = features(bids, out, encoder)
+    assert done.exit_code == 0
+    assert done.stdout.endswith("done          4\nskipped       3   done before, and kept\n")
+    assert edited.read_bytes() == b"edited by hand"
+    edited.unlink()
+    assert features(bids, out, encoder).stdout.endswith(
+        "done          1\nskipped       6   done before, and kept\n"
+    )
+    again = results(out)
+    assert len(again) == SUBJECTS + 2
+    unchanged = first.keys() - {edited.name}
+    assert {name: again[name] for name in unchanged} == {name: first[name] for name in unchanged}
+    assert features(bids, out, encoder, "--overwrite").stdout.endswith("done          7\n")
+    assert all(results(out)[name] > again[name] for name in again)
+
+
+def test_a_scan_that_fails_does_not_stop_the_others(bids, encoder, tmp_path, rng):
+    out, broken = tmp_path / "out", bids / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz"
+    broken.write_bytes(b"no image")
+    (out / "sub-3" / "anat").mkdir(parents=True)
+    foreign = out / "sub-3" / "anat" / "sub-3_space-T1w_desc-cifl_features.nii.gz"
+    foreign.write_bytes(b"of the user")
+    done = features(bids, out, encoder)
+    assert done.exit_code == 1
+    assert "done          4\nfailed        2   see below\n" in done.stdout
+    named = done.stderr.splitlines()[-2:]
+    assert "sub-1_FLAIR.nii.gz" in named[0]
+    assert "no run of cifl wrote it" in named[1]
+    assert foreign.read_bytes() == b"of the user"
+    group = features(bids, out, encoder, level="group")
+    assert group.exit_code == 0, group.output
+    rows = [line.split("\t") for line in (out / "cohort.tsv").read_text().splitlines()]
+    outcomes = {Path(row[2]).name: row[3] for row in rows[1:]}
+    assert outcomes.pop("sub-1_FLAIR.nii.gz") == "failed"
+    assert outcomes.pop("sub-3_T1w.nii.gz") == "not reached"
+    assert {*outcomes.values()} == {"done"}
+    page = (out / "report.html").read_text()
+    assert "1 failed" in page
+    assert page.count('href="sub-1/report.html"') == 3  # its two scans, and the one that failed
+    write_scan(broken, rng)
+    foreign.unlink()
+    assert features(bids, out, encoder).exit_code == 0
+    assert features(bids, out, encoder, level="group").exit_code == 0
+    assert "failed" not in (out / "cohort.tsv").read_text()
+
+
+def test_a_kill_costs_the_scan_that_was_under_way(bids, encoder, tmp_path, rng):
+    for number in range(6, 40):
+        write_scan(bids / f"sub-{number}" / "anat" / f"sub-{number}_T1w.nii.gz", rng)
+    out = tmp_path / "out"
+    command = ["cohort", "features", bids, out, "participant", "--model", encoder]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cifl_tf", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(results(out)) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = results(out)  # all can be read
+    assert 3 <= len(before) < 40
+    done = run_here(*command)
+    assert done.exit_code == 0
+    after = results(out)
+    assert len(after) == 40
+    assert sum(after[name] != before[name] for name in before) <= 1
+    assert not [path for path in out.rglob(".*") if path.name != ".bidsignore"]
+
+
+def test_brains_and_label_maps(bids, tmp_path):
+    network = build_stripper(2, 2)
+    network.layers[-3].bias.assign([-0.5])  # of the last convolution: most is brain
+    stripper = tmp_path / "stripper.keras"
+    cifl_tf.Stripper(network, Preprocessing(exact_voxel_size([8, 8, 8]))).save(stripper)
+    brains, labels = tmp_path / "brains", tmp_path / "labels"
+    done = run_here("cohort", "strip", bids, brains, "participant", "--model", stripper)
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in (brains / "sub-1" / "anat").glob("*.nii.gz")}
+    assert names == {
+        *("sub-1_desc-brain_T1w.nii.gz", "sub-1_desc-brain_FLAIR.nii.gz"),
+        *("sub-1_space-T1w_desc-brain_mask.nii.gz", "sub-1_space-FLAIR_desc-brain_mask.nii.gz"),
+    }
+    sidecar = json.loads((brains / "sub-1/anat/sub-1_desc-brain_T1w.json").read_text())
+    assert sidecar["SkullStripped"] is True
+    segmenter = tmp_path / "segmenter.keras"
+    cifl_tf.Segmenter(cifl_tf.build_segmenter(None, 3, num_filters=2)).save(segmenter)
+    arguments = ("--model", segmenter, "--contrast", "T1w")
+    done = run_here("cohort", "segment", brains, labels, "participant", *arguments)
+    assert done.exit_code == 0, done.output
+    table = labels / "sub-1" / "anat" / "sub-1_space-T1w_desc-cifl_dseg.tsv"
+    assert read_bids_table(table) == {1: "1", 2: "2"}
+    assert run_here("cohort", "segment", brains, labels, "group", *arguments).exit_code == 0
+    header, *rows = (labels / "cohort.tsv").read_text().splitlines()
+    assert header.split("\t")[-2:] == ["1 (mm³)", "2 (mm³)"]
+    for row in rows:
+        subject, *_, one, two = row.split("\t")
+        file = labels / subject / "anat" / f"{subject}_space-T1w_desc-cifl_dseg.nii.gz"
+        found = np.asarray(nibabel.load(file).dataobj)
+        volumes = [512 * np.sum(found == value) for value in (1, 2)]  # voxels of 8 mm
+        assert [float(one), float(two)] == volumes
+
+
+def test_scans_in_the_space_of_a_template(tmp_path, rng):
+    bids, out, template = tmp_path / "study", tmp_path / "out", tmp_path / "mine.nii.gz"
+    for contrast in ("T1w", "T2w"):
+        write_scan(bids / "sub-1" / "ses-a" / "anat" / f"sub-1_ses-a_{contrast}.nii.gz", rng)
+    write_scan(template, rng)
+    cifl_tf.build_encoder(ndim=3, num_features=2, num_filters=2).save(tmp_path / "encoder.keras")
+    done = run_here(
+        *("cohort", "register-to-template", bids, out, "participant", "--stages", "rigid"),
+        *("--template", template, "--template-name", "Mine", "--model", tmp_path / "encoder.keras"),
+        *("--remappings", "none"),
+    )
+    assert done.exit_code == 0, done.output
+    found = {path.name for path in (out / "sub-1" / "ses-a" / "anat").glob("*T1w*")}
+    start = "sub-1_ses-a"
+    assert found - {name for name in found if name.endswith(".json")} == {
+        f"{start}_space-Mine_T1w.nii.gz",
+        f"{start}_from-T1w_to-Mine_mode-image_xfm.nii.gz",
+        f"{start}_from-Mine_to-T1w_mode-image_xfm.nii.gz",
+        f"{start}_from-T1w_to-Mine_mode-image_desc-affine_xfm.mat",
+        f"{start}_from-T1w_to-Mine_mode-image_jacobian.nii.gz",
+    }
+    # The transform that was written makes the scan that was written.
+    anat = out / "sub-1" / "ses-a" / "anat"
+    again = tmp_path / "again"
+    warp = anat / f"{start}_from-T1w_to-Mine_mode-image_xfm.nii.gz"
+    scan = bids / "sub-1" / "ses-a" / "anat" / f"{start}_T1w.nii.gz"
+    assert run_here("warp", scan, "--transform", warp, "--out", again).exit_code == 0
+    (file,) = again.glob("*.nii.gz")
+    warped = nibabel.load(anat / f"{start}_space-Mine_T1w.nii.gz").get_fdata()
+    np.testing.assert_allclose(nibabel.load(file).get_fdata(), warped, atol=1e-4)
+
+
+def test_the_jobs_of_an_array(bids, encoder, tmp_path):
+    """The script of SLURM, with a ``cifl`` that prints its arguments, and these arguments here."""
+    program = tmp_path / "bin" / "cifl"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    out = tmp_path / "out"
+    for task in (1, 2):
+        variables = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "2"}
+        line = subprocess.run(
+            [SCRIPT, "features", bids, out, "--model", encoder],
+            env={**os.environ, **variables, "PATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+                patch.setenv(name, "1")
+            assert run_here(*line).exit_code == 0
+    assert len(results(out)) == SUBJECTS + 1
+
+
+def test_what_cannot_be_done_is_refused(bids, encoder, tmp_path):
+    out = tmp_path / "out"
+    for arguments, message in (
+        ([bids / "none", out, "participant"], "is no folder"),
+        ([bids, out, "participant", "--participant-label", "9"], "has no sub-9; it has sub-1"),
+        ([bids, out, "participant", "--model", tmp_path / "none"], "does not exist"),
+        ([bids, out, "group"], "has no results yet"),
+        ([bids, bids, "participant"], "is the dataset of the scans"),
+    ):
+        assert_one_line_error(run_here("cohort", "features", *arguments), message)
+        assert not out.exists()
+    done = features(bids, out, encoder, "--contrast", "PDw")
+    assert done.exit_code == 1
+    assert "has no such scan" in done.stderr
+    assert features(bids, out, encoder, "--shard", "9/9").exit_code == 0
