@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import (
@@ -20,6 +19,7 @@ from cifl_tf.cli.options import (
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_remappings, parse_window
+from cifl_tf.cli.scan_work import brain_for_features
 from cifl_tf.features.pretrained import absolute_model, load_encoder
 from cifl_tf.images.planes import PlaneName
 
@@ -62,15 +62,11 @@ def features_command(
         from cifl_tf.features.bounded import bounded_features
         from cifl_tf.figures.features import save_feature_picture
         from cifl_tf.images.channels import save_channels
-        from cifl_tf.stripping.automatic import head_in
 
         file, picture = (out / name for name in entry.planned)
-        image, index = entry.input["image"], volume_index
-        head = head_in(image, stripped, None, volume_index, limits, any_body_part=True)
-        if head is not None:
-            entry.numbers = {"brain (ml)": round(head.volume_ml, 1)}
-            note(f"{image} shows a head: the features are of its brain; --stripped keeps all")
-            image, index = head.brain, None
+        image, index = brain_for_features(
+            entry.input["image"], entry, stripped, volume_index, limits
+        )
         with bounded_features(
             image,
             encoder,

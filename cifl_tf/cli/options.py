@@ -70,7 +70,6 @@ Window = Annotated[
 Stripped = Annotated[
     bool | None,
     typer.Option(
-        "--stripped/--head",
         help="Whether the images show brains without skull.",
         show_default="found out for each image",
     ),

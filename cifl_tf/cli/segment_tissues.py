@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import (
@@ -18,11 +17,11 @@ from cifl_tf.cli.options import (
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
+from cifl_tf.cli.scan_work import BRAIN, CERTAINTY, write_tissues
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.images.atomic import absolute_path
 
 TISSUES_COMMAND = "tissues"
-BRAIN, CERTAINTY = "brain", "certainty"  # columns of volumes.csv
 
 
 @command
@@ -54,32 +53,20 @@ def tissues_command(
     """
     limits, most = parse_window(window), parse_memory(memory)
     entries = image_entries(images, out, endings(probabilities), "_dseg.png")
-    from cifl_tf.figures.segmentation import save_overlay
-    from cifl_tf.images.volumes import save_image
     from cifl_tf.segmentation.segmenter import Segmenter
-    from cifl_tf.tissues.segment import SHIPPED, segment_tissues
+    from cifl_tf.tissues.segment import SHIPPED
 
     segmenter = Segmenter.from_pretrained(model)
-    names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
-    table = VolumeTable(out / VOLUMES_FILE, [*names.values(), BRAIN, CERTAINTY], overwrite)
+    columns = [*segmenter.label_names[1:], BRAIN, CERTAINTY]
+    table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
 
     def write(entry):
         image = entry.input["image"]
-        labels, mask, *rest, picture = (out / name for name in entry.planned)
-        found = segment_tissues(image, segmenter, stripped, None, volume_index, limits, most)
-        save_image(found.segmentation.labels, labels)
-        save_image(found.brain.mask_image, mask)
-        for file in rest:
-            save_image(found.segmentation.probabilities, file)
-        save_overlay(found.brain.image, found.segmentation.labels, picture, names)
+        kinds = ["labels", "mask", *(["probabilities"] if probabilities else []), "picture"]
+        files = {kind: out / name for kind, name in zip(kinds, entry.planned, strict=True)}
+        found = write_tissues(image, segmenter, files, entry, stripped, volume_index, limits, most)
         volumes = {**found.segmentation.volumes, BRAIN: found.brain.volume}
         table.add(image, {**volumes, CERTAINTY: found.certainty})
-        entry.numbers = {f"{name} (ml)": round(mm3 / 1000, 1) for name, mm3 in volumes.items()}
-        entry.numbers[CERTAINTY] = round(found.certainty, 3)
-        if found.brain.head is None and stripped is None:
-            note(f"{image} shows a brain without skull; give --head if this is wrong")
-        for doubt in found.doubts:
-            note(f"{image}: {doubt}; look at its picture")
 
     resolved = model if model == SHIPPED else absolute_path(model)
     with CommandRun(ctx, out, entries, model=resolved) as run:

@@ -15,6 +15,7 @@ from cifl_tf._options import Option
 from cifl_tf.cli.output_folder import FIGURES
 from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.run_report import Entry
+from cifl_tf.cli.scan_work import brain_for_features
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import absolute_model, shipped_models
 from cifl_tf.images.planes import PlaneName
@@ -26,6 +27,8 @@ Window = Annotated[
     tuple[float, float] | None,
     Option(kind=str | None, to_field=parse_window, default="percentiles; of a head in CT 0,80"),
 ]
+Stripped = Annotated[bool | None, Option(default="found out for each image")]
+BRAIN_MASK = {"Description": "Brain mask", "Type": "Brain"}  # its sidecar
 CIFL = "cifl"  # the description of results; of label maps it is the segmentation of read_bids
 
 
@@ -81,6 +84,7 @@ class Features(Analysis):
         plane: slices for a 2D encoder.
         voxel_size: resample to this size in mm before.
         volume_index: which image of a 4D file.
+        stripped: whether the images show brains without skull.
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none.
         window: two intensities that become black and white, such as 0,80 for a brain in CT.
@@ -90,6 +94,7 @@ class Features(Analysis):
     plane: Annotated[PlaneName | None, Option(default="coronal; of thick slices theirs")] = None
     voxel_size: float | None = None
     volume_index: int | None = None
+    stripped: Stripped = None
     remappings: tuple[str, ...] = ()
     window: Window = None
     about: ClassVar[str] = "Contrast-invariant features"
@@ -115,13 +120,16 @@ class Features(Analysis):
         from cifl_tf.figures.features import save_feature_picture
         from cifl_tf.images.channels import save_channels
 
+        image, index = brain_for_features(
+            scan.path, entry, self.stripped, self.volume_index, self.window
+        )
         with bounded_features(
-            scan.path,
+            image,
             self._encoder,
             files["features"],
             self.plane,
             self.voxel_size,
-            self.volume_index,
+            index,
             self.remappings,
             self.window,
             memory,
@@ -183,81 +191,8 @@ class Strip(Analysis):
     def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
         if what == "mask":
-            return {"Description": "Brain mask", "Type": "Brain"}
+            return BRAIN_MASK
         return {"Description": "The scan inside of its brain mask", "SkullStripped": True}
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment(Analysis):
-    """Label maps and volumes.
-
-    Attributes:
-        model: folder of `cifl segment train`, or its segmenter.keras.
-        voxel_size: resample to this size in mm before.
-        volume_index: which image of a 4D file.
-        probabilities: write probabilities too, as 4D NIfTI.
-        window: two intensities that become black and white, such as 0,80 for a brain in CT.
-    """
-
-    model: Annotated[str, Option(to_field=with_home)]
-    voxel_size: Annotated[float | None, Option(default="that of the training")] = None
-    volume_index: int | None = None
-    probabilities: bool = False
-    window: Window = None
-    about: ClassVar[str] = "Label maps and their volumes"
-
-    def __post_init__(self):
-        object.__setattr__(self, "model", checked_model(self.model))
-
-    @functools.cached_property
-    def _segmenter(self):
-        from cifl_tf.segmentation.loading import load_segmenter
-
-        return load_segmenter(self.model)
-
-    def files(self, scan):
-        """See ``Analysis.files``."""
-        entities = scan.on_own_grid(CIFL)
-        labels = scan.name(entities, "dseg")
-        files = {"labels": labels, "table": scan.name(entities, "dseg", ".tsv")}
-        if self.probabilities:
-            files["probabilities"] = scan.name(entities, "probseg")
-        return {**files, "picture": picture_name(labels)}
-
-    def write(self, scan, files, entry, memory):
-        """See ``Analysis.write``."""
-        from cifl_tf.figures.segmentation import save_overlay
-        from cifl_tf.images.atomic import atomic_path
-        from cifl_tf.images.volumes import save_image
-
-        segmenter = self._segmenter
-        names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
-        found = segmenter.segment(
-            scan.path, self.voxel_size, self.volume_index, True, self.window, memory
-        )
-        save_image(found.labels, files["labels"])
-        with atomic_path(files["table"]) as temporary:
-            rows = "".join(f"{value}\t{name}\n" for value, name in names.items())
-            temporary.write_text("index\tname\n" + rows, encoding="utf-8")
-        if self.probabilities:
-            save_image(found.probabilities, files["probabilities"])
-        save_overlay(found.image, found.labels, files["picture"], names)
-        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
-        if found.slices_beyond:
-            note(
-                f"{found.slices_beyond} slices of {scan.path} have labels, but show a part of the "
-                "body of which training had no slices; look at these"
-            )
-
-    def sidecar(self, scan, what):
-        """See ``Analysis.sidecar``."""
-        if what == "labels":
-            return {"Description": "Label map", "Manual": False}
-        return {
-            "Description": "Probabilities of the labels, one in each frame",
-            "Manual": False,
-            "LabelMap": list(self._segmenter.label_names),
-        }
 
 
 def picture_name(name: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 import typer
 
 from cifl_tf._notes import listed, note
-from cifl_tf.cli.cohort.analyses import Analysis, Features, Segment, Strip
+from cifl_tf.cli.cohort.analyses import Analysis, Features, Strip
 from cifl_tf.cli.cohort.options import (
     AnalysisLevel,
     BidsFolder,
@@ -16,6 +16,7 @@ from cifl_tf.cli.cohort.options import (
     Level,
     OverwriteScans,
 )
+from cifl_tf.cli.cohort.segmentation import Segment
 from cifl_tf.cli.cohort.template import ToTemplate
 from cifl_tf.cli.config_options import command, options_of
 from cifl_tf.cli.run_report import DONE, FAILED, SKIPPED, Request
