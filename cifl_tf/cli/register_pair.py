@@ -53,8 +53,9 @@ class PairOptions:
         encoder: for volumes: a name of `cifl info`, a folder of `cifl train`, or a .keras file.
         initial: matrix to start from: .mat, .tfm or .txt of ITK or ANTs, .lta of FreeSurfer, or a
             text file of 4 x 4 numbers, fixed to moving in mm (RAS).
-        moving_mask: image that is not 0 where the moving image shows what to align.
-        fixed_mask: image that is not 0 where the fixed image shows what to align.
+        moving_mask: image that is not 0 where the moving image shows what to align, such as a brain
+            without its lesion; the rest counts in no stage.
+        fixed_mask: the same of the fixed image.
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none.
         fast: leave out the finest level of the deformable stage, which takes most of the time.

@@ -75,7 +75,8 @@ def register(
             "deformable" after one of them, or alone for scans that are aligned.
         labels: label map of the moving scan to warp too.
         initial: ``Affine``, or a file of ``Affine.from_file``, fixed to moving, to start from.
-        moving_mask: image that is not 0 where the moving scan shows what to align.
+        moving_mask: image that is not 0 where the moving scan shows what to align; the rest counts
+            in no stage.
         fixed_mask: the same of the fixed scan.
         remappings: see ``FrozenFeatures``.
         fast: leave out the finest level of the deformable stage, which takes most of the time.
@@ -144,7 +145,15 @@ def register(
         method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)
     started = time.perf_counter()
     result = register_read(
-        *volumes, method, label_volume, voxel_size, moving_window, fixed_window, affine
+        *volumes,
+        method,
+        label_volume,
+        voxel_size,
+        moving_window,
+        fixed_window,
+        affine,
+        moving_mask,
+        fixed_mask,
     )
     name = "warp" if DEFORMABLE in chosen else "resampling"
     report |= _costs(name, time.perf_counter() - started)

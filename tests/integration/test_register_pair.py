@@ -144,19 +144,27 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     np.testing.assert_allclose(backward.TransformPoint(there), middle, atol=1.0)
 
 
-def test_fast_leaves_out_the_finest_level(scans, encoder, tmp_path, monkeypatch):
-    seen = []
+def test_fast_and_masks_reach_the_deformable_stage(scans, encoder, tmp_path, monkeypatch):
+    seen, masks = [], []
 
-    def deform(moving, fixed, used, remappings, settings):
+    def deform(moving, fixed, used, remappings, settings, moving_mask, fixed_mask):
         seen.append((remappings, None if settings is None else settings.scales))
+        masks.append([moving_mask, fixed_mask])
         return np.zeros((*fixed.shape, 3), np.float32)
 
     monkeypatch.setattr("cifl_tf.registration.methods.register_deformable", deform)
     common = [scans["fixed"], scans["T1w"], "--stages", "deformable", "--model", encoder]
     assert run_here("register", *common, "--out", tmp_path / "default").exit_code == 0
-    more = ["--fast", "--remappings", "none"]
+    more = ["--fast", "--remappings", "none", "--fixed-mask", scans["dseg"]]
+    start = tmp_path / "start.txt"
+    np.savetxt(start, nibabel.affines.from_matvec(np.eye(3), [5, 0, 0]))  # a voxel
+    more += ["--moving-mask", scans["dseg"], "--initial", start]
     assert run_here("register", *common, *more, "--out", tmp_path / "fast").exit_code == 0
     assert seen == [(("inverted",), None), ((), (4, 2))]
+    assert masks[0] == [None, None]
+    brain = nibabel.as_closest_canonical(nibabel.load(scans["dseg"])).get_fdata() > 0
+    np.testing.assert_array_equal(masks[1][1], brain)
+    np.testing.assert_array_equal(masks[1][0][:-1], brain[1:])
 
 
 def test_python_gives_the_same(scans, aligned, encoder):
