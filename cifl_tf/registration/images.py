@@ -208,6 +208,7 @@ def _views(before, moving, fixed, displacement, method):
         places = [(axis, share) for share in SHARES]
     field = displacement.in_voxels()
     warped = warp(moving, field, outside=0.0)
+    jacobian = np.reshape(displacement.jacobian().dataobj, field.shape[:3])
     views = {}
     for axis, share in places:
         index = central_slice(fixed, axis, share)
@@ -218,5 +219,6 @@ def _views(before, moving, fixed, displacement, method):
             warped.take(index, axis),
             np.delete(field.take(index, axis), axis, axis=-1),
             (width, height),
+            jacobian.take(index, axis),
         )
     return views
