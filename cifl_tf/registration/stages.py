@@ -1,5 +1,6 @@
 """Register any two scans of any contrast, in stages: rigid or affine, then deformable."""
 
+import contextlib
 import functools
 import time
 import warnings
@@ -11,7 +12,7 @@ import numpy as np
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
-from cifl_tf.images.memory import peak_memory
+from cifl_tf.images.memory import forget_peak, peak_memory
 from cifl_tf.images.volumes import read_volume
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
@@ -122,41 +123,37 @@ def register(
     doubts: list[str] = []
     affine = initial
     if RIGID in chosen or AFFINE in chosen:
-        found = register_affine(
-            *volumes,
-            aligning,
-            rigid=AFFINE not in chosen,
-            initial=initial,
-            remappings=remappings,
-            moving_mask=moving_mask,
-            fixed_mask=fixed_mask,
-            moving_window=moving_window,
-            fixed_window=fixed_window,
-        )
+        with _measured(report, "matrix"):
+            found = register_affine(
+                *volumes,
+                aligning,
+                rigid=AFFINE not in chosen,
+                initial=initial,
+                remappings=remappings,
+                moving_mask=moving_mask,
+                fixed_mask=fixed_mask,
+                moving_window=moving_window,
+                fixed_window=fixed_window,
+            )
         affine = found.affine
-        report |= {
-            "similarity before": found.before,
-            "similarity after the matrix": found.after,
-            **_costs("matrix", found.seconds),
-        }
+        report["similarity before"] = found.before
+        report["similarity after the matrix"] = found.after
         doubts += _doubts(found)
     method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
         method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)
-    started = time.perf_counter()
-    result = register_read(
-        *volumes,
-        method,
-        label_volume,
-        voxel_size,
-        moving_window,
-        fixed_window,
-        affine,
-        moving_mask,
-        fixed_mask,
-    )
-    name = "warp" if DEFORMABLE in chosen else "resampling"
-    report |= _costs(name, time.perf_counter() - started)
+    with _measured(report, "warp" if DEFORMABLE in chosen else "resampling"):
+        result = register_read(
+            *volumes,
+            method,
+            label_volume,
+            voxel_size,
+            moving_window,
+            fixed_window,
+            affine,
+            moving_mask,
+            fixed_mask,
+        )
     return replace(result, affine=affine, report=report, warnings=tuple(doubts))
 
 
@@ -166,11 +163,16 @@ def _shipped(name):
     return load_encoder(name)
 
 
-def _costs(name, seconds):
-    """Seconds and memory of a stage, as far as they are known."""
+@contextlib.contextmanager
+def _measured(report, name):
+    """Note the seconds and, as far as it is known, the memory of a stage in a report."""
+    forget_peak()
+    started = time.perf_counter()
+    yield
+    report[f"{name} (s)"] = time.perf_counter() - started
     memory = peak_memory()
-    known = {} if memory is None else {f"{name}, peak memory (MB)": memory}
-    return {f"{name} (s)": seconds, **known}
+    if memory is not None:
+        report[f"{name}, peak memory (MB)"] = memory
 
 
 def _doubts(found):
