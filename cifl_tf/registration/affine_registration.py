@@ -27,6 +27,7 @@ from cifl_tf.registration.sampling import as_volume
 
 STARTS = 3  # how many of the best are refined, beside that of the headers
 FINER = 0.9  # of the finest level: smaller voxels are resampled to it
+COMPARED = 4.0  # mm, voxels at which scans are compared
 LEAST_SHOWN = 0.5  # of a coarse block: few are whole
 
 
@@ -168,6 +169,33 @@ def register_affine(
         *pair.counts,
         seconds=time.perf_counter() - started,
     )
+
+
+def feature_similarity(
+    moving,
+    fixed,
+    encoder: keras.Model,
+    remappings: Sequence[str] = ("inverted",),
+    mask=None,
+    moving_window: tuple[float, float] | None = None,
+    fixed_window: tuple[float, float] | None = None,
+) -> float:
+    """Correlation of the features of two scans where their headers put them, in [-1, 1].
+
+    Args:
+        moving, fixed, encoder, remappings, moving_window, fixed_window: see ``register_affine``.
+        mask: image that is not 0 where the scans are compared; None for all but air.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``register_affine``.
+    """
+    extract = FrozenFeatures(encoder, remappings)
+    scans = [
+        _scan(image, mask, window, extract, COMPARED / 2)
+        for image, window in ((fixed, fixed_window), (moving, moving_window))
+    ]
+    lattice = scans[0].lattice(COMPARED, AffineSettings.margin)
+    return similarity(*(scan.encoded(lattice, np.eye(4)) for scan in scans))
 
 
 class _Pair:

@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
@@ -16,19 +14,23 @@ from cifl_tf.images.memory import forget_peak, peak_memory
 from cifl_tf.images.volumes import read_volume
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
-from cifl_tf.registration.affine_registration import register_affine
+from cifl_tf.registration.affine_registration import feature_similarity, register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.demons import DemonsSettings
 from cifl_tf.registration.images import register_read
 from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
+from cifl_tf.registration.plausibility import (
+    foreground_overlap,
+    matrix_doubts,
+    overlap_doubts,
+    warp_doubts,
+)
 from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.registration.sampling import read_typed_labels
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
 FAST = DemonsSettings(scales=(4, 2), steps=(30, 25))
-LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
-NO_LOSS = 0.03  # of similarity: scans that were aligned before do not gain
 
 
 def _accepts_network(function):
@@ -138,7 +140,7 @@ def register(
         affine = found.affine
         report["similarity before"] = found.before
         report["similarity after the matrix"] = found.after
-        doubts += _doubts(found)
+        doubts += matrix_doubts(found)
     method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
         method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)
@@ -154,6 +156,22 @@ def register(
             moving_mask,
             fixed_mask,
         )
+    if DEFORMABLE in chosen:
+        linear = (affine or Affine.identity()).apply(volumes[0], volumes[1].original)
+        judge = aligning if len(aligning.input_shape) == 5 else _shipped(ENCODERS[0])
+        before, after = (
+            feature_similarity(
+                image, volumes[1], judge, remappings, fixed_mask, moving_window, fixed_window
+            )
+            for image in (linear, result.warped)
+        )
+        report["similarity before the warp"] = before
+        report["similarity after the warp"] = after
+        doubts += warp_doubts(before, after)
+    overlap = foreground_overlap(*volumes, result.displacement, moving_mask, fixed_mask)
+    if overlap is not None:
+        report["overlap of foregrounds (Dice)"] = overlap
+        doubts += overlap_doubts(overlap)
     return replace(result, affine=affine, report=report, warnings=tuple(doubts))
 
 
@@ -173,18 +191,3 @@ def _measured(report, name):
     memory = peak_memory()
     if memory is not None:
         report[f"{name}, peak memory (MB)"] = memory
-
-
-def _doubts(found):
-    """What makes the alignment of two scans doubtful."""
-    scales = np.linalg.svd(found.affine.matrix[:3, :3], compute_uv=False)
-    if found.after < max(LEAST_SIMILARITY, found.before - NO_LOSS):
-        yield (
-            f"The features of both scans agree by {found.after:.2f} after the alignment, and by "
-            f"{found.before:.2f} before: look at the result, or give --initial or masks"
-        )
-    if not 0.5 < scales.min() <= scales.max() < 2:
-        yield (
-            f"The alignment scales by {scales.min():.2f} to {scales.max():.2f}: look at the "
-            "result, or give --stages rigid, --initial or masks"
-        )

@@ -98,6 +98,7 @@ def test_a_turned_scan_of_another_contrast_is_found(scans, aligned):
     (run,) = json.loads((aligned / "run.json").read_text())["runs"]
     numbers = run["inputs"][0]["numbers"]
     assert numbers["similarity after the matrix"] > numbers["similarity before"]
+    assert numbers["overlap of foregrounds (Dice)"] > 0.9
     labels = np.asarray(nibabel.load(aligned / "labels.nii.gz").dataobj)
     truth = np.asarray(nibabel.load(scans["dseg"]).dataobj)
     assert np.mean(labels[truth > 0] == truth[truth > 0]) > 0.6
@@ -137,6 +138,10 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     warped = nibabel.load(out / "warped.nii.gz").get_fdata()
     found = resampled(files, field(out / "warp.nii.gz"))
     np.testing.assert_allclose(found, warped, atol=0.02 * warped.max())
+    (run,) = json.loads((out / "run.json").read_text())["runs"]
+    numbers = run["inputs"][0]["numbers"]
+    assert 0.5 < numbers["similarity before the warp"] < 1
+    assert 0.5 < numbers["similarity after the warp"] < 1
     forward, backward = (field(out / f"{name}.nii.gz") for name in ("warp", "inverse_warp"))
     middle = np.array([0.0, 20.0, 15.0])  # of the brain
     there = forward.TransformPoint(middle.tolist())
