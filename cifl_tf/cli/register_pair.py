@@ -138,11 +138,11 @@ def pair_command(
     """Register two scans of any contrast, orientation, voxel size and place.
 
     No training is needed. Writes warped.nii.gz; warp.nii.gz and inverse_warp.nii.gz, which hold
-    all stages, and which ITK and ANTs read; affine.mat, the matrix alone; jacobian.nii.gz,
-    labels.nii.gz and registration.png. The files of each pair of a folder or a CSV file lie in a
-    folder of its name; a pair that fails does not stop the others. The same command goes on after
-    an interruption: pairs that are done, and whose files have not changed, stay as they are, if
-    not --overwrite.
+    all stages, and which ITK and ANTs read; composite.h5, the same in one file of ITK; affine.mat,
+    the matrix alone; jacobian.nii.gz, labels.nii.gz and registration.png. The files of each pair of
+    a folder or a CSV file lie in a folder of its name; a pair that fails does not stop the others.
+    The same command goes on after an interruption: pairs that are done, and whose files have not
+    changed, stay as they are, if not --overwrite.
     """
     windows = parse_windows(moving_window, fixed_window)
     from cifl_tf.registration.stages import register

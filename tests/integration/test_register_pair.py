@@ -136,8 +136,14 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     assert done.exit_code == 0, done.output
     np.testing.assert_allclose(cifl_tf.Affine.from_file(out / "affine.mat").matrix, known)
     warped = nibabel.load(out / "warped.nii.gz").get_fdata()
-    found = resampled(files, field(out / "warp.nii.gz"))
-    np.testing.assert_allclose(found, warped, atol=0.02 * warped.max())
+    composite = sitk.ReadTransform(str(out / "composite.h5"))
+    for transform in (field(out / "warp.nii.gz"), composite):
+        found = resampled(files, transform)
+        np.testing.assert_allclose(found, warped, atol=0.02 * warped.max())
+    once_more = ["--transform", out / "composite.h5", "--out", tmp_path / "again"]
+    assert run_here("warp", files["moving"], *once_more).exit_code == 0
+    again = nibabel.load(tmp_path / "again" / "moving_warped.nii.gz").get_fdata()
+    np.testing.assert_allclose(again, warped, atol=0.02 * warped.max())
     (run,) = json.loads((out / "run.json").read_text())["runs"]
     numbers = run["inputs"][0]["numbers"]
     assert 0.5 < numbers["similarity before the warp"] < 1
