@@ -47,7 +47,7 @@ class TransformChain:
     def __init__(self, transforms: Sequence, inverse: bool = False):
         if not transforms:
             raise ValueError("there are no transforms; give one at least")
-        read = []
+        read: list[Affine | Displacement] = []
         for each in transforms:
             known = isinstance(each, Affine | Displacement)
             read += [each] if known else read_transforms(each)
