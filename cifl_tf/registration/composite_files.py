@@ -102,7 +102,7 @@ def read_composite(path) -> list[np.ndarray | tuple[np.ndarray, Grid]]:
         ) from error
     if not read:
         raise ValueError(f"{path} holds no transforms; write it again")
-    return [_transform(kind, *numbers, path) for kind, *numbers in reversed(read)]
+    return [_transform(kind, parameters, fixed, path) for kind, parameters, fixed in reversed(read)]
 
 
 def _transform(kind, parameters, fixed, path):
