@@ -4,15 +4,18 @@ One of two scans of a NiChart brain, FLAIR or T1w with inverted intensities, is 
 axis, moved and scaled at random, by SimpleITK, onto a grid that holds all of it, and registered to
 the T1w scan. The error is the largest distance at the corners of the box around the brain:
 
-    python benchmarks/affine_trials.py --data /data/nichart --trials 20
-    python benchmarks/affine_trials.py --data /data/nichart --trials 20 --ants
+    python benchmarks/affine_trials.py --data nichart --out trials.csv
+    python benchmarks/affine_trials.py --data nichart --out trials.csv --methods features
 
-Prints a Markdown table. Processor seconds are those of this process; other work on the machine
-changes them little.
+The default is 40 trials of each contrast and move, by features and by mutual information: ANTs'
+affine where ANTsPy is installed, else SimpleITK's. Each trial is a row of the CSV file as soon as
+it is done; the same command goes on where it was ended. Prints a Markdown table of the rows.
+Processor seconds are those of this process; other work on the machine changes them little.
 """
 
 import argparse
-import sys
+import importlib.util
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -21,10 +24,13 @@ import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import nibabel  # isort: skip
 import numpy as np
+import pandas as pd
 import SimpleITK
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
+from tqdm import tqdm
 
+from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.registration import Affine, register_affine
 
 RANGES = {"large": (30, 30, (0.85, 1.15)), "small": (15, 20, (1.0, 1.0))}
@@ -32,9 +38,8 @@ CONTRASTS = ("FLAIR", "inverted T1w")
 RIGHT = 2.0  # mm
 MARGIN = 4.0  # mm around what was turned
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-HEADER = (
-    "| move | contrast | method | trials | right | median mm | 95 % mm | worst mm | s | cpu s |"
-)
+KEYS = ["move", "contrast", "method", "trial"]
+BINS, SAMPLED, SEED = 32, 0.25, 1  # of SimpleITK's mutual information
 
 
 def scan(data, subject, contrast):
@@ -89,8 +94,9 @@ def turned(image, matrix, size=2.0):
     return nibabel.Nifti1Image(SimpleITK.GetArrayFromImage(found).T, affine)
 
 
-def by_features(encoder):
+def by_features(model):
     """Registers by the features of an encoder."""
+    encoder = cifl.load_encoder(model)
 
     def run(moving, fixed):
         return register_affine(moving, fixed, encoder).affine
@@ -113,51 +119,103 @@ def by_ants(moving, fixed):
         return Affine.from_file(found["fwdtransforms"][0])
 
 
-def run_trials(data, subjects, trials, move, contrast, method):
-    """Errors in mm, seconds, and processor seconds of random trials, (trials, 3)."""
-    rows = []
-    for trial in range(trials):
-        # Every method and contrast meets the same turns.
-        rng = np.random.default_rng([trial, [*RANGES].index(move)])
-        subject = subjects[trial % len(subjects)]
-        fixed = scan(data, subject, "T1w")
-        corners = corners_of(fixed)
-        truth = random_matrix(rng, move, corners.mean(0))
-        moving = turned(scan(data, subject, contrast), truth)
-        start = time.perf_counter(), time.process_time()
-        affine = method(moving, fixed)
-        seconds = time.perf_counter() - start[0], time.process_time() - start[1]
-        apart = np.linalg.norm(affine.map(corners) - apply_affine(truth, corners), axis=1)
-        rows.append((apart.max(), *seconds))
-        print(f"{move} {contrast} {trial}: {rows[-1]}", file=sys.stderr, flush=True)
-    return np.array(rows)
+def by_simpleitk(moving, fixed):
+    """Registers by SimpleITK: affine, mutual information, from the centers of mass."""
+    images = [in_itk(np.asarray(image.dataobj), image.affine) for image in (fixed, moving)]
+    start = SimpleITK.CenteredTransformInitializer(
+        *images,
+        SimpleITK.AffineTransform(3),
+        SimpleITK.CenteredTransformInitializerFilter.MOMENTS,
+    )
+    method = SimpleITK.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(SAMPLED, SEED)
+    method.SetInterpolator(SimpleITK.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 300, 0.5, 1e-8)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([4, 2, 0])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(*images)
+    with tempfile.TemporaryDirectory() as folder:
+        SimpleITK.WriteTransform(SimpleITK.AffineTransform(start), f"{folder}/affine.tfm")
+        return Affine.from_file(f"{folder}/affine.tfm")
+
+
+def trial_row(data, subjects, trial, move, contrast, method):
+    """Error in mm, seconds and processor seconds of a random trial, by name."""
+    # Every method and contrast meets the same turns.
+    rng = np.random.default_rng([trial, [*RANGES].index(move)])
+    subject = subjects[trial % len(subjects)]
+    fixed = scan(data, subject, "T1w")
+    corners = corners_of(fixed)
+    truth = random_matrix(rng, move, corners.mean(0))
+    moving = turned(scan(data, subject, contrast), truth)
+    start = time.perf_counter(), time.process_time()
+    affine = method(moving, fixed)
+    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
+    apart = np.linalg.norm(affine.map(corners) - apply_affine(truth, corners), axis=1)
+    return {"mm": apart.max(), "s": seconds[0], "cpu s": seconds[1]}
+
+
+def table_of(rows):
+    """How often each method was right, and how far off it was."""
+    groups = rows.groupby(KEYS[:-1], sort=False)
+    table = groups["mm"].agg(
+        trials="size",
+        right=lambda errors: f"{np.mean(errors < RIGHT):.0%}",
+        median="median",
+        most=lambda errors: errors.quantile(0.95),
+        worst="max",
+    )
+    table = table.join(groups[["s", "cpu s"]].median()).round(2)
+    names = {"median": "median mm", "most": "95 % mm", "worst": "worst mm"}
+    return to_markdown(table.rename(columns=names).reset_index().astype(str))
 
 
 def main(argv=None):
-    """Run the trials and print the table."""
+    """Run the trials that are not in the file yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of NiChart")
-    parser.add_argument("--trials", type=int, default=4, help="of each contrast and move")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file of the trials")
+    parser.add_argument("--trials", type=int, default=40, help="of each contrast and move")
     parser.add_argument("--subjects", default="1-10", help="first and last")
-    parser.add_argument("--move", choices=[*RANGES, "both"], default="both")
+    parser.add_argument("--move", choices=RANGES, action="append", help="all, if not given")
     parser.add_argument("--model", default="shapes-3d", help="encoder for volumes")
-    parser.add_argument("--ants", action="store_true", help="ANTs in place of the features")
+    parser.add_argument(
+        "--methods", default="features,information", help="one or both, with a comma between"
+    )
     options = parser.parse_args(argv)
     first, last = (int(number) for number in options.subjects.split("-"))
-    name = "ANTs, mutual information" if options.ants else options.model
-    method = by_ants if options.ants else by_features(cifl.load_encoder(options.model))
-    print(f"{HEADER}\n|{' --- |' * HEADER.count(' | ')} --- |")
-    for move in RANGES if options.move == "both" else [options.move]:
-        for contrast in CONTRASTS:
-            rows = run_trials(
-                options.data, range(first, last + 1), options.trials, move, contrast, method
-            )
-            errors = rows[:, 0]
-            numbers = (np.median(errors), np.quantile(errors, 0.95), errors.max())
-            columns = [move, contrast, name, len(rows), f"{np.mean(errors < RIGHT):.0%}"]
-            columns += [f"{number:.2f}" for number in numbers]
-            columns += [f"{number:.1f}" for number in np.median(rows[:, 1:], axis=0)]
-            print(f"| {' | '.join(map(str, columns))} |", flush=True)
+    subjects = range(first, last + 1)
+    has_ants = importlib.util.find_spec("ants") is not None
+    known = {
+        "features": (options.model, by_features),
+        "information": (
+            f"{'ANTs' if has_ants else 'SimpleITK'}, mutual information",
+            lambda _: by_ants if has_ants else by_simpleitk,
+        ),
+    }
+    methods = {
+        name: make(options.model)
+        for name, make in (known[method] for method in options.methods.split(","))
+    }
+    done = set()
+    if options.out.exists():
+        done = set(pd.read_csv(options.out)[KEYS].itertuples(index=False, name=None))
+    moves = options.move or RANGES
+    todo = [
+        key
+        for key in itertools.product(moves, CONTRASTS, methods, range(options.trials))
+        if key not in done
+    ]
+    for move, contrast, name, trial in tqdm(todo):
+        found = trial_row(options.data, subjects, trial, move, contrast, methods[name])
+        row = pd.DataFrame([dict(zip(KEYS, (move, contrast, name, trial), strict=True)) | found])
+        row.to_csv(options.out, mode="a", header=not options.out.exists(), index=False)
+    print(table_of(pd.read_csv(options.out)))
 
 
 if __name__ == "__main__":

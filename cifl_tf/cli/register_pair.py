@@ -35,8 +35,9 @@ class PairOptions:
         encoder: for volumes: a name of `cifl info`, a folder of `cifl train`, or a .keras file.
         initial: matrix to start from: .mat, .tfm or .txt of ITK or ANTs, .lta of FreeSurfer, or a
             text file of 4 x 4 numbers, fixed to moving in mm (RAS).
-        moving_mask: image that is not 0 where the moving image shows what to align.
-        fixed_mask: image that is not 0 where the fixed image shows what to align.
+        moving_mask: image that is not 0 where the moving image shows what to align, such as a brain
+            without its lesion; the rest counts in no stage.
+        fixed_mask: the same of the fixed image.
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none.
         fast: leave out the finest level of the deformable stage, which takes most of the time.
@@ -119,11 +120,11 @@ def pair_command(
     """Register two scans of any contrast, orientation, voxel size and place.
 
     No training is needed. Writes warped.nii.gz; warp.nii.gz and inverse_warp.nii.gz, which hold
-    all stages, and which ITK and ANTs read; affine.mat, the matrix alone; jacobian.nii.gz,
-    labels.nii.gz and registration.png. The files of each pair of a folder or a CSV file lie in a
-    folder of its name; a pair that fails does not stop the others. The same command goes on after
-    an interruption: pairs that are done, and whose files have not changed, stay as they are, if
-    not --overwrite.
+    all stages, and which ITK and ANTs read; composite.h5, the same in one file of ITK; affine.mat,
+    the matrix alone; jacobian.nii.gz, labels.nii.gz and registration.png. The files of each pair of
+    a folder or a CSV file lie in a folder of its name; a pair that fails does not stop the others.
+    The same command goes on after an interruption: pairs that are done, and whose files have not
+    changed, stay as they are, if not --overwrite.
     """
     windows = parse_windows(moving_window, fixed_window)
     from cifl_tf.registration.stages import register

@@ -32,8 +32,9 @@ def warp_command(
         list[Path],
         typer.Option(
             callback=with_home,
-            help="A displacement field in NIfTI, or a matrix: .mat, .tfm, .txt or .lta. Give the "
-            "option again for more, in the order of antsApplyTransforms.",
+            help="A displacement field in NIfTI, a composite transform of ITK or ANTs (.h5), or a "
+            "matrix: .mat, .tfm, .txt or .lta. Give the option again for more, in the order of "
+            "antsApplyTransforms.",
             show_default=False,
         ),
     ],

@@ -247,10 +247,20 @@ def fill_air(image) -> np.ndarray:
         float32, the same shape. The mean is over a Gaussian of SD 2 voxels; far away from what is
         not air it becomes the mean of all that is not. An image of air stays as it is.
     """
+    image = np.asarray(image, np.float32)
+    return fill_outside(image, ~is_air(image))
+
+
+def fill_outside(image, inside) -> np.ndarray:
+    """The image with what is outside as the mean of what is near and inside; see ``fill_air``.
+
+    Args:
+        image: any shape.
+        inside: booleans of the same shape. Where none is true, the image stays as it is.
+    """
     from scipy.ndimage import gaussian_filter  # slow, and the command line fills nothing
 
     image = np.asarray(image, np.float32)
-    inside = ~is_air(image)
     if not inside.any():
         return image
     share = gaussian_filter(inside.astype(np.float32), FILL)

@@ -65,10 +65,19 @@ def memory_left(most: float | None, more: float = 0) -> float:
 def peak_memory() -> float | None:
     """Most MB that this process had in memory so far; None where the system does not say.
 
-    Not getrusage: that counts the parent's memory at the start too.
+    Since ``forget_peak``, where that was called. Not getrusage: that counts the parent's memory at
+    the start too.
     """
     highest = _status(PEAK)
     return None if highest is None else highest / 1024**2
+
+
+def forget_peak() -> None:
+    """Let ``peak_memory`` count from now on, where the system can do so (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not Linux, or not allowed
+        return
 
 
 def resident_memory() -> int | None:

@@ -1,6 +1,6 @@
 """``Affine``: where the points of one image lie in another, by one matrix in mm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nibabel
 import numpy as np
@@ -9,7 +9,7 @@ from nibabel.affines import apply_affine, from_matvec
 from cifl_tf.images.grid import RAS_TO_LPS, Grid
 from cifl_tf.registration.affine_files import read_affine, write_affine
 from cifl_tf.registration.displacement_field import Displacement
-from cifl_tf.registration.sampling import sampled_image
+from cifl_tf.registration.sampling import read_typed_labels, sampled_image
 
 LPS = np.diag([*RAS_TO_LPS, 1.0])
 LEAST_VOLUME = 1e-6  # determinant of a matrix that can be inverted
@@ -160,6 +160,23 @@ class Affine:
         steps = self.matrix @ grid.affine
         reached = self.map(grid.points())
         return sampled_image(image, grid, reached, steps, order, outside, volume_index)
+
+    def apply_mask(self, mask, grid: Grid) -> np.ndarray:
+        """Where a mask of the moving image is not 0, on a grid of the fixed image.
+
+        Args:
+            mask: file or nibabel image, on any grid.
+            grid: of the result.
+
+        Returns:
+            Booleans of the shape of the grid.
+
+        Raises:
+            ValueError, FileNotFoundError: as ``Displacement.apply`` for labels.
+        """
+        labels = read_typed_labels(mask)
+        shown = replace(labels, data=(labels.data != 0).astype(np.uint8))
+        return np.asarray(self.apply(shown, grid, "nearest").dataobj) > 0
 
     def then(self, other: "Affine") -> "Affine":
         """The one affine that warps by this one first, and by the other then.

@@ -103,7 +103,7 @@ def _read_itk_text(text, path):
         name: np.array(numbers.split(), np.float64)
         for name, numbers in re.findall(r"^(\w*Parameters):(.*)$", text, re.MULTILINE)
     }
-    return _itk_matrix(kinds[0], found.get("Parameters"), found.get("FixedParameters"), path)
+    return itk_matrix(kinds[0], found.get("Parameters"), found.get("FixedParameters"), path)
 
 
 def _read_itk_matlab(path):
@@ -117,11 +117,21 @@ def _read_itk_matlab(path):
     if len(kinds) != 1:
         raise ValueError(f"{path} holds {len(kinds)} transforms of ITK; give a file of one affine")
     fixed = found.get("fixed")
-    return _itk_matrix(kinds[0], found[kinds[0]].ravel(), None if fixed is None else fixed, path)
+    return itk_matrix(kinds[0], found[kinds[0]].ravel(), None if fixed is None else fixed, path)
 
 
-def _itk_matrix(kind, parameters, center, path):
-    """The matrix in RAS of a transform of ITK, ``M (p - c) + c + t`` in LPS."""
+def itk_matrix(kind, parameters, center, path):
+    """The matrix (4, 4) in RAS of a transform of ITK, ``M (p - c) + c + t`` in LPS.
+
+    Args:
+        kind: its name in ITK.
+        parameters: (12,), or (6,) of an Euler transform.
+        center: its fixed parameters.
+        path: of its file, to say.
+
+    Raises:
+        ValueError: it is no matrix in 3D.
+    """
     name = kind.split("_")[0]
     if name == "Euler3DTransform" and parameters is not None and len(parameters) == 6:
         linear = _euler(parameters[:3], center)

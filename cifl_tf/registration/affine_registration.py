@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -23,10 +23,11 @@ from cifl_tf.registration.affine_start import (
     rotations,
 )
 from cifl_tf.registration.block_matching import BLOCK, matched_matrix, similarity
-from cifl_tf.registration.sampling import as_volume, read_typed_labels
+from cifl_tf.registration.sampling import as_volume
 
 STARTS = 3  # how many of the best are refined, beside that of the headers
 FINER = 0.9  # of the finest level: smaller voxels are resampled to it
+COMPARED = 4.0  # mm, voxels at which scans are compared
 LEAST_SHOWN = 0.5  # of a coarse block: few are whole
 
 
@@ -170,6 +171,33 @@ def register_affine(
     )
 
 
+def feature_similarity(
+    moving,
+    fixed,
+    encoder: keras.Model,
+    remappings: Sequence[str] = ("inverted",),
+    mask=None,
+    moving_window: tuple[float, float] | None = None,
+    fixed_window: tuple[float, float] | None = None,
+) -> float:
+    """Correlation of the features of two scans where their headers put them, in [-1, 1].
+
+    Args:
+        moving, fixed, encoder, remappings, moving_window, fixed_window: see ``register_affine``.
+        mask: image that is not 0 where the scans are compared; None for all but air.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``register_affine``.
+    """
+    extract = FrozenFeatures(encoder, remappings)
+    scans = [
+        _scan(image, mask, window, extract, COMPARED / 2)
+        for image, window in ((fixed, fixed_window), (moving, moving_window))
+    ]
+    lattice = scans[0].lattice(COMPARED, AffineSettings.margin)
+    return similarity(*(scan.encoded(lattice, np.eye(4)) for scan in scans))
+
+
 class _Pair:
     """Two scans that are registered."""
 
@@ -239,13 +267,6 @@ def _scan(image, mask, window, extract, finest):
         )
     preprocessing = preprocessing_of(extract.encoder).with_choices(window=window)
     scaled = preprocessing.scaling(volume.data)
-    inside = None if mask is None else _mask_on(mask, volume)
-    return AffineScan(volume, scaled, extract, inside)
-
-
-def _mask_on(mask, volume):
-    """Where a mask on any grid is not 0, on the grid of a volume."""
-    labels = read_typed_labels(mask)
-    shown = replace(labels, data=(labels.data != 0).astype(np.uint8))
     grid = grid_at(volume.affine, volume.data.shape)
-    return np.asarray(Affine.identity().apply(shown, grid, "nearest").dataobj) > 0
+    inside = None if mask is None else Affine.identity().apply_mask(mask, grid)
+    return AffineScan(volume, scaled, extract, inside)

@@ -12,6 +12,7 @@ from cifl_tf._notes import note
 from cifl_tf.images.grid import RAS_TO_LPS, Grid
 from cifl_tf.images.nifti import READABLE, suffix_of
 from cifl_tf.registration.affine import Affine
+from cifl_tf.registration.composite_files import COMPOSITE_SUFFIXES, read_composite
 from cifl_tf.registration.config import LARGEST_RESIDUAL
 from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.sampling import as_volume, sampled_image
@@ -46,10 +47,10 @@ class TransformChain:
     def __init__(self, transforms: Sequence, inverse: bool = False):
         if not transforms:
             raise ValueError("there are no transforms; give one at least")
-        read = [
-            each if isinstance(each, Affine | Displacement) else read_transform(each)
-            for each in transforms
-        ]
+        read: list[Affine | Displacement] = []
+        for each in transforms:
+            known = isinstance(each, Affine | Displacement)
+            read += [each] if known else read_transforms(each)
         self.transforms = [_inverse(each) for each in reversed(read)] if inverse else read
 
     def map(self, points) -> np.ndarray:
@@ -97,15 +98,24 @@ class TransformChain:
         return fields[0].grid if fields else None
 
 
-def read_transform(path) -> Affine | Displacement:
-    """A transform of a file: a displacement field in NIfTI, or a matrix; see ``from_file`` of both.
+def read_transforms(path) -> list[Affine | Displacement]:
+    """The transforms of a file, in the order of a ``TransformChain``.
+
+    Args:
+        path: of a displacement field in NIfTI, or a matrix, see ``from_file`` of both; or of a
+            composite transform of ITK or ANTs (.h5).
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds none.
     """
+    if suffix_of(path, COMPOSITE_SUFFIXES):
+        return [
+            Displacement(*one) if isinstance(one, tuple) else Affine(one)
+            for one in read_composite(path)
+        ]
     kind = Displacement if suffix_of(path, READABLE) else Affine
-    return kind.from_file(path)
+    return [kind.from_file(path)]
 
 
 def warp_points(table: pd.DataFrame, chain: TransformChain, lps: bool = False) -> pd.DataFrame:

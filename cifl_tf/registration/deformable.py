@@ -8,9 +8,9 @@ from scipy.ndimage import find_objects
 from cifl_tf._checks import COUNT
 from cifl_tf._compat import keras
 from cifl_tf.features.planes import volume_features
-from cifl_tf.images.intensity import fill_air, is_air
+from cifl_tf.images.intensity import fill_air, fill_outside, is_air
 from cifl_tf.registration.demons import DemonsSettings, register_features
-from cifl_tf.registration.discrete import discrete_displacement
+from cifl_tf.registration.discrete import checked_mask, discrete_displacement
 from cifl_tf.registration.displacements import checked_pair
 
 MARGIN = 8  # voxels of air around the images that take part
@@ -25,6 +25,8 @@ def register_deformable(
     num_components: int = 8,
     intensities: bool = True,
     search: tuple[int, int] | None = None,
+    moving_mask=None,
+    fixed_mask=None,
 ) -> np.ndarray:
     """Register two volumes of any contrasts: a search, if asked for, and then Gauss-Newton steps.
 
@@ -43,13 +45,18 @@ def register_deformable(
         intensities: False leaves them out.
         search: grid spacing and half width of ``discrete_displacement``, for images that lie far
             apart; None for no search.
+        moving_mask: booleans (x, y, z): where the moving image counts, such as a brain without its
+            lesion; None for everywhere. What is outside, and no air, is filled with the mean of
+            what is near before it is encoded; the displacement goes on smoothly there.
+        fixed_mask: the same of the fixed image.
 
     Returns:
         float32 (x, y, z, 3) in voxels, on the grid of the fixed image; for ``warp``.
 
     Raises:
         ValueError: the images are not two volumes of one shape, are not finite, or are too small
-            for the scales; an unknown remapping; or a number is wrong.
+            for the scales; an unknown remapping; a mask that does not fit or shows nothing; or a
+            number is wrong.
 
     Example:
         >>> import cifl_tf as cifl, numpy as np
@@ -65,24 +72,39 @@ def register_deformable(
     if moving.ndim != 5 or len(moving) > 1:
         raise ValueError(f"the images have shape {moving.shape[1:-1]}; give two volumes (x, y, z)")
     COUNT.check("num_components", num_components)
-    moving, fixed = moving[0, ..., 0], fixed[0, ..., 0]
+    moving, moving_mask = _inside(moving[0, ..., 0], moving_mask, "moving")
+    fixed, fixed_mask = _inside(fixed[0, ..., 0], fixed_mask, "fixed")
     box = _bounding_box(~(is_air(moving) & is_air(fixed)))
     moving_features, fixed_features = _principal(
         volume_features(moving[box], encoder, remappings),
         volume_features(fixed[box], encoder, remappings),
         num_components,
     )
+    masks = [None if mask is None else mask[box] for mask in (moving_mask, fixed_mask)]
     initial = None
     if search is not None:
         spacing, half_width = search
-        initial = discrete_displacement(moving_features, fixed_features, spacing, half_width)
+        initial = discrete_displacement(
+            moving_features, fixed_features, spacing, half_width, *masks
+        )
     if intensities:
         moving_features = _beside(moving_features, fill_air(moving[box]))
         fixed_features = _beside(fixed_features, fill_air(fixed[box]))
-    found = register_features(moving_features, fixed_features, int(intensities), settings, initial)
+    found = register_features(
+        moving_features, fixed_features, int(intensities), settings, initial, *masks
+    )
     # Air around the box moves with its edge: a jump there would fold.
     around = [(one.start, size - one.stop) for one, size in zip(box, moving.shape, strict=True)]
     return np.pad(found, [*around, (0, 0)], mode="edge")
+
+
+def _inside(image, mask, name):
+    """The image, filled outside of its mask but for air, and the mask as booleans; or None."""
+    if mask is None:
+        return image, None
+    mask, air = checked_mask(mask, image.shape, name), is_air(image)
+    shown = checked_mask(mask & ~air, image.shape, name)
+    return np.where(air, image, fill_outside(image, shown)), mask
 
 
 def _bounding_box(inside):

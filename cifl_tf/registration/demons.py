@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from cifl_tf._checks import AT_LEAST_0, POSITIVE, VOXELS, check_fields
 from cifl_tf._compat import vxm
-from cifl_tf.registration.discrete import checked_features
+from cifl_tf.registration.discrete import masked_features
 from cifl_tf.registration.displacements import checked_displacement
 from cifl_tf.registration.separable import (
     box_matrix,
@@ -78,6 +78,8 @@ def register_features(
     num_unsigned: int = 0,
     settings: DemonsSettings | None = None,
     initial=None,
+    moving_mask=None,
+    fixed_mask=None,
 ) -> np.ndarray:
     """Displacement between two feature volumes.
 
@@ -93,13 +95,17 @@ def register_features(
             as intensities: they count by their squared correlation.
         settings: None for ``DemonsSettings()``.
         initial: displacement (x, y, z, 3) in voxels to start from; None for none.
+        moving_mask: booleans (x, y, z): where the moving features count; None for everywhere. The
+            displacement goes on smoothly where they do not.
+        fixed_mask: the same of the fixed features.
 
     Returns:
         float32 (x, y, z, 3) in voxels, on the grid of the fixed features; for ``warp``.
 
     Raises:
         ValueError: the features are not two volumes of one shape, are not finite, or have fewer
-            channels; an axis has fewer than two blocks; or the initial displacement does not fit.
+            channels; an axis has fewer than two blocks; or the initial displacement or a mask does
+            not fit.
 
     Example:
         >>> import numpy as np
@@ -110,7 +116,9 @@ def register_features(
         (12, 12, 12, 3)
     """
     settings = settings or DemonsSettings()
-    moving, fixed = checked_features(moving_features, fixed_features)
+    moving, fixed, *masks = masked_features(
+        moving_features, fixed_features, moving_mask, fixed_mask
+    )
     shape, num_channels = fixed.shape[:-1], fixed.shape[-1]
     VOXELS.check("num_unsigned", num_unsigned)
     if num_unsigned > num_channels:
@@ -129,22 +137,25 @@ def register_features(
             "give one on the same grid"
         )
     field, last = tf.constant(initial[None]), 1
+    is_masked = moving_mask is not None or fixed_mask is not None
     for scale, steps in zip(settings.scales, settings.steps, strict=True):
         pair = average_pool(tf.stack([moving, fixed]), scale)
+        if is_masked:  # as a last channel
+            pair = tf.concat([pair, average_pool(tf.stack(masks)[..., None], scale)], axis=-1)
         start = resample_blocks(field, shape, last, scale)[0] / scale
-        descend = _descent(tuple(pair.shape[1:]), num_unsigned, settings)
+        descend = _descent(tuple(pair.shape[1:]), num_unsigned, settings, is_masked)
         field, last = scale * descend(pair, start, tf.constant(steps))[None], scale
     return resample_blocks(field, shape, last)[0].numpy()
 
 
 @functools.lru_cache(maxsize=4)  # all scales of a pair; each takes about 20 MB
-def _descent(shape, num_unsigned, settings):
+def _descent(shape, num_unsigned, settings, is_masked):
     """The steps on features (2, *shape) of moving and fixed, traced once for a shape.
 
     A function of the features, the displacement so far and the number of steps, in voxels of the
-    scale.
+    scale. The last channel is the share of each voxel that counts, where there are masks.
     """
-    sizes, num_signed = shape[:-1], shape[-1] - num_unsigned
+    sizes, num_signed = shape[:-1], shape[-1] - num_unsigned - is_masked
     boxes = [box_matrix(size, settings.radius) for size in sizes]
 
     def gaussian(volume, sigma):
@@ -153,9 +164,16 @@ def _descent(shape, num_unsigned, settings):
 
     noise = tf.constant([FEATURE_VARIANCE] * num_signed + [INTENSITY_VARIANCE] * num_unsigned)
 
-    def normalized(volume):
+    def window_mean(volume, shown):
+        """Means in windows, of what is shown there."""
+        if not is_masked:
+            return separable(volume[None], boxes)[0]
+        sums, share = (separable(one[None], boxes)[0] for one in (shown * volume, shown))
+        return tf.math.divide_no_nan(sums, share)
+
+    def normalized(volume, shown):
         """Each channel with mean 0 and variance 1 in windows, and what its gradient is times."""
-        mean, square = tf.split(separable(tf.concat([volume, volume**2], -1)[None], boxes)[0], 2, 3)
+        mean, square = tf.split(window_mean(tf.concat([volume, volume**2], -1), shown), 2, 3)
         scale = tf.math.rsqrt(tf.maximum(square - mean**2, 0) + noise)
         return (volume - mean) * scale, scale
 
@@ -167,20 +185,25 @@ def _descent(shape, num_unsigned, settings):
         ]
     )
     def descend(pair, start, steps):
-        moving, fixed = pair[0], pair[1]
-        target, target_scale = normalized(fixed)
-        slopes = [slope * target_scale for slope in gradient(fixed)]
+        moving, fixed = pair[0], pair[1, ..., : num_signed + num_unsigned]
+        slopes, alone = gradient(fixed), None if is_masked else normalized(fixed, 1.0)
 
         def step(index, field):
-            warped = vxm.utils.transform(moving, field)
-            image, image_scale = normalized(warped)
-            sign, weight = _signs(target, image, boxes, num_unsigned)
+            warped, shown = vxm.utils.transform(moving, field), 1.0
+            if is_masked:
+                shown = pair[1, ..., -1:] * warped[..., -1:]
+                warped = warped[..., :-1]
+            target, target_scale = alone or normalized(fixed, shown)
+            image, image_scale = normalized(warped, shown)
+            sign, weight = _signs(target, image, num_unsigned, lambda one: window_mean(one, shown))
             residual = sign * target - image
             means = [
-                (slope * sign + other * image_scale) / 2
+                (slope * target_scale * sign + other * image_scale) / 2
                 for slope, other in zip(slopes, gradient(warped), strict=True)
             ]
-            equations = _equations(means, residual, weight, num_signed, settings.unsigned_weight)
+            equations = _equations(
+                means, residual, weight, shown, num_signed, settings.unsigned_weight
+            )
             update = solve_3x3(gaussian(equations, settings.neighborhood), settings.damping)
             update = gaussian(update, settings.fluid)
             length = tf.norm(update, axis=-1, keepdims=True)
@@ -195,12 +218,11 @@ def _descent(shape, num_unsigned, settings):
     return descend
 
 
-def _signs(target, image, boxes, num_unsigned):
+def _signs(target, image, num_unsigned, window_mean):
     """Sign and weight of each channel in each voxel: of its correlation, where it is unsigned."""
     if not num_unsigned:
         return 1.0, 1.0
-    product = (target * image)[..., -num_unsigned:]
-    correlation = separable(product[None], boxes)[0]
+    correlation = window_mean((target * image)[..., -num_unsigned:])
     ones = tf.ones_like(target[..., :-num_unsigned])
     return (
         tf.concat([ones, tf.sign(correlation)], axis=-1),
@@ -208,8 +230,11 @@ def _signs(target, image, boxes, num_unsigned):
     )
 
 
-def _equations(slopes, residual, weight, num_signed, unsigned_weight):
-    """Normal equations (x, y, z, 9) of a step: six of the matrix, three of the right side."""
+def _equations(slopes, residual, weight, shown, num_signed, unsigned_weight):
+    """Normal equations (x, y, z, 9) of a step: six of the matrix, three of the right side.
+
+    Voxels count by ``shown``, (x, y, z, 1) or a number.
+    """
     total = 0.0
     for channels, factor in (
         (slice(None, num_signed), 1.0),
@@ -224,8 +249,9 @@ def _equations(slopes, residual, weight, num_signed, unsigned_weight):
             tf.reduce_sum(weighted[i] * part[j], axis=-1) for i in range(3) for j in range(i, 3)
         ]
         products += [tf.reduce_sum(slope * residual[..., channels], -1) for slope in weighted]
-        mean = tf.reduce_mean(products[0] + products[3] + products[5])
-        total += factor * tf.math.divide_no_nan(tf.stack(products, axis=-1), mean)
+        equations = shown * tf.stack(products, axis=-1)
+        mean = tf.reduce_mean(equations[..., 0] + equations[..., 3] + equations[..., 5])
+        total += factor * tf.math.divide_no_nan(equations, mean)
     return total
 
 

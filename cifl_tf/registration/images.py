@@ -110,8 +110,13 @@ def register_read(
     moving_window: tuple[float, float] | None = None,
     fixed_window: tuple[float, float] | None = None,
     affine: Affine | None = None,
+    moving_mask=None,
+    fixed_mask=None,
 ) -> RegistrationResult:
-    """``register_images`` on images that were read, in their own voxel sizes."""
+    """``register_images`` on images that were read, in their own voxel sizes.
+
+    Masks, on any grid, are for a ``DeformableMethod``.
+    """
     untrained = isinstance(method, InstanceMethod | DeformableMethod | NoDeformation)
     if voxel_size is None and untrained and method.ndim == 3:
         voxel_size = _affordable_voxel_size(fixed_volume.original)
@@ -135,6 +140,14 @@ def register_read(
             "(cifl register), or correct the affines in their headers"
         )
     affine = affine or Affine.identity()
+    if isinstance(method, DeformableMethod):
+        method = replace(
+            method,
+            moving_mask=None if moving_mask is None else affine.apply_mask(moving_mask, grid),
+            fixed_mask=None
+            if fixed_mask is None
+            else Affine.identity().apply_mask(fixed_mask, grid),
+        )
     forward, backward = (
         Displacement.from_voxels(field, grid) for field in register_volumes(*pair, method)
     )
@@ -195,6 +208,7 @@ def _views(before, moving, fixed, displacement, method):
         places = [(axis, share) for share in SHARES]
     field = displacement.in_voxels()
     warped = warp(moving, field, outside=0.0)
+    jacobian = np.reshape(displacement.jacobian().dataobj, field.shape[:3])
     views = {}
     for axis, share in places:
         index = central_slice(fixed, axis, share)
@@ -205,5 +219,6 @@ def _views(before, moving, fixed, displacement, method):
             warped.take(index, axis),
             np.delete(field.take(index, axis), axis, axis=-1),
             (width, height),
+            jacobian.take(index, axis),
         )
     return views

@@ -159,6 +159,9 @@ class DeformableMethod:
         encoder: for slices, which then runs in all three planes, or for volumes.
         remappings: see ``FrozenFeatures``.
         settings: None for ``DemonsSettings()``.
+        moving_mask: booleans (x, y, z) on the grid of the volumes: where the moving one counts;
+            None for everywhere.
+        fixed_mask: the same of the fixed one.
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
@@ -172,6 +175,8 @@ class DeformableMethod:
     encoder: keras.Model
     remappings: tuple[str, ...] = ("inverted",)
     settings: DemonsSettings | None = None
+    moving_mask: np.ndarray | None = None
+    fixed_mask: np.ndarray | None = None
     ndim: ClassVar[int] = 3
 
     @property
@@ -184,7 +189,13 @@ class DeformableMethod:
         displacement = np.stack(
             [
                 register_deformable(
-                    one[..., 0], other[..., 0], self.encoder, self.remappings, self.settings
+                    one[..., 0],
+                    other[..., 0],
+                    self.encoder,
+                    self.remappings,
+                    self.settings,
+                    moving_mask=self.moving_mask,
+                    fixed_mask=self.fixed_mask,
                 )
                 for one, other in zip(moving, fixed, strict=True)
             ]

@@ -12,13 +12,20 @@ from cifl_tf.images.atomic import expanded
 from cifl_tf.images.volumes import save_image
 from cifl_tf.metrics.folding import std_of_logarithm
 from cifl_tf.registration.affine import Affine
+from cifl_tf.registration.composite_files import write_composite
 from cifl_tf.registration.displacement_field import Displacement
 
 FIGURE_FILE = "registration.png"
 IMAGES = ("warped", "warp", "inverse_warp", "jacobian", "labels")
 LABELS_FILE = "labels.nii.gz"
 AFFINE_FILE = "affine.mat"
-REGISTRATION_FILES = (*(f"{name}.nii.gz" for name in IMAGES), AFFINE_FILE, FIGURE_FILE)
+COMPOSITE_FILE = "composite.h5"
+REGISTRATION_FILES = (
+    *(f"{name}.nii.gz" for name in IMAGES),
+    AFFINE_FILE,
+    COMPOSITE_FILE,
+    FIGURE_FILE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +93,8 @@ def save_registration(found: RegistrationResult, out, overwrite: bool = False) -
     """Write the images of a registration and a picture of it to a folder, each whole or not at all.
 
     ``warped.nii.gz``, ``warp.nii.gz``, ``inverse_warp.nii.gz``, ``jacobian.nii.gz``, where there
-    are labels ``labels.nii.gz``, where there is a matrix ``affine.mat``, and ``registration.png``.
+    are labels ``labels.nii.gz``, where there is a matrix ``affine.mat``, the warp as a matrix and
+    what is left of it for ITK and ANTs as ``composite.h5``, and ``registration.png``.
 
     Args:
         found: of ``register_images``.
@@ -120,4 +128,6 @@ def save_registration(found: RegistrationResult, out, overwrite: bool = False) -
         (out / AFFINE_FILE).unlink(missing_ok=True)
     else:
         found.affine.write(out / AFFINE_FILE, found.inverse.grid, found.displacement.grid)
+    affine = found.affine or Affine.identity()
+    write_composite(out / COMPOSITE_FILE, affine, found.displacement, found.inverse.grid)
     save_figure(registration_figure(found.views), out / FIGURE_FILE, dpi=200)

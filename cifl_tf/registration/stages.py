@@ -1,33 +1,36 @@
 """Register any two scans of any contrast, in stages: rigid or affine, then deformable."""
 
+import contextlib
 import functools
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
-from cifl_tf.images.memory import peak_memory
+from cifl_tf.images.memory import forget_peak, peak_memory
 from cifl_tf.images.volumes import read_volume
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
-from cifl_tf.registration.affine_registration import register_affine
+from cifl_tf.registration.affine_registration import feature_similarity, register_affine
 from cifl_tf.registration.arrays import register_arrays
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.demons import DemonsSettings
 from cifl_tf.registration.images import register_read
 from cifl_tf.registration.methods import DeformableMethod, Method, NoDeformation
+from cifl_tf.registration.plausibility import (
+    foreground_overlap,
+    matrix_doubts,
+    overlap_doubts,
+    warp_doubts,
+)
 from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.registration.sampling import read_typed_labels
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
 FAST = DemonsSettings(scales=(4, 2), steps=(30, 25))
-LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
-NO_LOSS = 0.03  # of similarity: scans that were aligned before do not gain
 
 
 def _accepts_network(function):
@@ -75,7 +78,8 @@ def register(
             "deformable" after one of them, or alone for scans that are aligned.
         labels: label map of the moving scan to warp too.
         initial: ``Affine``, or a file of ``Affine.from_file``, fixed to moving, to start from.
-        moving_mask: image that is not 0 where the moving scan shows what to align.
+        moving_mask: image that is not 0 where the moving scan shows what to align; the rest counts
+            in no stage.
         fixed_mask: the same of the fixed scan.
         remappings: see ``FrozenFeatures``.
         fast: leave out the finest level of the deformable stage, which takes most of the time.
@@ -121,33 +125,53 @@ def register(
     doubts: list[str] = []
     affine = initial
     if RIGID in chosen or AFFINE in chosen:
-        found = register_affine(
-            *volumes,
-            aligning,
-            rigid=AFFINE not in chosen,
-            initial=initial,
-            remappings=remappings,
-            moving_mask=moving_mask,
-            fixed_mask=fixed_mask,
-            moving_window=moving_window,
-            fixed_window=fixed_window,
-        )
+        with _measured(report, "matrix"):
+            found = register_affine(
+                *volumes,
+                aligning,
+                rigid=AFFINE not in chosen,
+                initial=initial,
+                remappings=remappings,
+                moving_mask=moving_mask,
+                fixed_mask=fixed_mask,
+                moving_window=moving_window,
+                fixed_window=fixed_window,
+            )
         affine = found.affine
-        report |= {
-            "similarity before": found.before,
-            "similarity after the matrix": found.after,
-            **_costs("matrix", found.seconds),
-        }
-        doubts += _doubts(found)
+        report["similarity before"] = found.before
+        report["similarity after the matrix"] = found.after
+        doubts += matrix_doubts(found)
     method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
         method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)
-    started = time.perf_counter()
-    result = register_read(
-        *volumes, method, label_volume, voxel_size, moving_window, fixed_window, affine
-    )
-    name = "warp" if DEFORMABLE in chosen else "resampling"
-    report |= _costs(name, time.perf_counter() - started)
+    with _measured(report, "warp" if DEFORMABLE in chosen else "resampling"):
+        result = register_read(
+            *volumes,
+            method,
+            label_volume,
+            voxel_size,
+            moving_window,
+            fixed_window,
+            affine,
+            moving_mask,
+            fixed_mask,
+        )
+    if DEFORMABLE in chosen:
+        linear = (affine or Affine.identity()).apply(volumes[0], volumes[1].original)
+        judge = aligning if len(aligning.input_shape) == 5 else _shipped(ENCODERS[0])
+        before, after = (
+            feature_similarity(
+                image, volumes[1], judge, remappings, fixed_mask, moving_window, fixed_window
+            )
+            for image in (linear, result.warped)
+        )
+        report["similarity before the warp"] = before
+        report["similarity after the warp"] = after
+        doubts += warp_doubts(before, after)
+    overlap = foreground_overlap(*volumes, result.displacement, moving_mask, fixed_mask)
+    if overlap is not None:
+        report["overlap of foregrounds (Dice)"] = overlap
+        doubts += overlap_doubts(overlap)
     return replace(result, affine=affine, report=report, warnings=tuple(doubts))
 
 
@@ -157,23 +181,13 @@ def _shipped(name):
     return load_encoder(name)
 
 
-def _costs(name, seconds):
-    """Seconds and memory of a stage, as far as they are known."""
+@contextlib.contextmanager
+def _measured(report, name):
+    """Note the seconds and, as far as it is known, the memory of a stage in a report."""
+    forget_peak()
+    started = time.perf_counter()
+    yield
+    report[f"{name} (s)"] = time.perf_counter() - started
     memory = peak_memory()
-    known = {} if memory is None else {f"{name}, peak memory (MB)": memory}
-    return {f"{name} (s)": seconds, **known}
-
-
-def _doubts(found):
-    """What makes the alignment of two scans doubtful."""
-    scales = np.linalg.svd(found.affine.matrix[:3, :3], compute_uv=False)
-    if found.after < max(LEAST_SIMILARITY, found.before - NO_LOSS):
-        yield (
-            f"The features of both scans agree by {found.after:.2f} after the alignment, and by "
-            f"{found.before:.2f} before: look at the result, or give --initial or masks"
-        )
-    if not 0.5 < scales.min() <= scales.max() < 2:
-        yield (
-            f"The alignment scales by {scales.min():.2f} to {scales.max():.2f}: look at the "
-            "result, or give --stages rigid, --initial or masks"
-        )
+    if memory is not None:
+        report[f"{name}, peak memory (MB)"] = memory

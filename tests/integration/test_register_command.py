@@ -7,8 +7,10 @@ from cifl_tf.datasets import virtual_cohort
 from cifl_tf.training.callbacks import read_history
 from command_runner import run_here
 
-OUTPUTS = {"warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz", "run.json"}
-OUTPUTS.add("report.html")
+OUTPUTS = {
+    *("warped.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "jacobian.nii.gz"),
+    *("composite.h5", "run.json", "report.html"),
+}
 PICTURE = "registration.png"
 TRAIN = ["train", "--encoder", "intensity", "--data", "{data}"]
 TRAINING = ["--steps", 2, "--num-slices", 1, "--remappings", "none"]

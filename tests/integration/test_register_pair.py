@@ -98,6 +98,7 @@ def test_a_turned_scan_of_another_contrast_is_found(scans, aligned):
     (run,) = json.loads((aligned / "run.json").read_text())["runs"]
     numbers = run["inputs"][0]["numbers"]
     assert numbers["similarity after the matrix"] > numbers["similarity before"]
+    assert numbers["overlap of foregrounds (Dice)"] > 0.9
     labels = np.asarray(nibabel.load(aligned / "labels.nii.gz").dataobj)
     truth = np.asarray(nibabel.load(scans["dseg"]).dataobj)
     assert np.mean(labels[truth > 0] == truth[truth > 0]) > 0.6
@@ -135,8 +136,18 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     assert done.exit_code == 0, done.output
     np.testing.assert_allclose(cifl_tf.Affine.from_file(out / "affine.mat").matrix, known)
     warped = nibabel.load(out / "warped.nii.gz").get_fdata()
-    found = resampled(files, field(out / "warp.nii.gz"))
-    np.testing.assert_allclose(found, warped, atol=0.02 * warped.max())
+    composite = sitk.ReadTransform(str(out / "composite.h5"))
+    for transform in (field(out / "warp.nii.gz"), composite):
+        found = resampled(files, transform)
+        np.testing.assert_allclose(found, warped, atol=0.02 * warped.max())
+    once_more = ["--transform", out / "composite.h5", "--out", tmp_path / "again"]
+    assert run_here("warp", files["moving"], *once_more).exit_code == 0
+    again = nibabel.load(tmp_path / "again" / "moving_warped.nii.gz").get_fdata()
+    np.testing.assert_allclose(again, warped, atol=0.02 * warped.max())
+    (run,) = json.loads((out / "run.json").read_text())["runs"]
+    numbers = run["inputs"][0]["numbers"]
+    assert 0.5 < numbers["similarity before the warp"] < 1
+    assert 0.5 < numbers["similarity after the warp"] < 1
     forward, backward = (field(out / f"{name}.nii.gz") for name in ("warp", "inverse_warp"))
     middle = np.array([0.0, 20.0, 15.0])  # of the brain
     there = forward.TransformPoint(middle.tolist())
@@ -144,19 +155,27 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     np.testing.assert_allclose(backward.TransformPoint(there), middle, atol=1.0)
 
 
-def test_fast_leaves_out_the_finest_level(scans, encoder, tmp_path, monkeypatch):
-    seen = []
+def test_fast_and_masks_reach_the_deformable_stage(scans, encoder, tmp_path, monkeypatch):
+    seen, masks = [], []
 
-    def deform(moving, fixed, used, remappings, settings):
+    def deform(moving, fixed, used, remappings, settings, moving_mask, fixed_mask):
         seen.append((remappings, None if settings is None else settings.scales))
+        masks.append([moving_mask, fixed_mask])
         return np.zeros((*fixed.shape, 3), np.float32)
 
     monkeypatch.setattr("cifl_tf.registration.methods.register_deformable", deform)
     common = [scans["fixed"], scans["T1w"], "--stages", "deformable", "--model", encoder]
     assert run_here("register", *common, "--out", tmp_path / "default").exit_code == 0
-    more = ["--fast", "--remappings", "none"]
+    more = ["--fast", "--remappings", "none", "--fixed-mask", scans["dseg"]]
+    start = tmp_path / "start.txt"
+    np.savetxt(start, nibabel.affines.from_matvec(np.eye(3), [5, 0, 0]))  # a voxel
+    more += ["--moving-mask", scans["dseg"], "--initial", start]
     assert run_here("register", *common, *more, "--out", tmp_path / "fast").exit_code == 0
     assert seen == [(("inverted",), None), ((), (4, 2))]
+    assert masks[0] == [None, None]
+    brain = nibabel.as_closest_canonical(nibabel.load(scans["dseg"])).get_fdata() > 0
+    np.testing.assert_array_equal(masks[1][1], brain)
+    np.testing.assert_array_equal(masks[1][0][:-1], brain[1:])
 
 
 def test_python_gives_the_same(scans, aligned, encoder):

@@ -63,7 +63,7 @@ def test_registration_figure_shows_before_and_after(rng):
     still = RegisteredSlice(fixed, moving, warped, np.zeros((24, 32, 2)), (2.0, 1.0))
     moved = RegisteredSlice(fixed, moving, warped, 3 * rng.random((24, 32, 2)))
     figure = registration_figure({"coronal 5": still, "axial 3": moved})
-    axes = np.array(figure.axes).reshape(2, 6)
+    axes = np.array(figure.axes).reshape(2, 7)
     assert [row[0].get_ylabel() for row in axes] == ["coronal 5", "axial 3"]
     assert [panel.get_title() for panel in axes[0]][:3] == ["fixed", "moving", "warped"]
     shown = [np.asarray(panel.images[0].get_array()).T for panel in axes[0]]
@@ -89,6 +89,23 @@ def test_registration_figure_shows_before_and_after(rng):
     assert bend(axes[1, 5]) > 0.5
     with pytest.raises(ValueError, match="no slices"):
         registration_figure({})
+
+
+def test_registration_figure_shows_the_logarithm_of_the_jacobian(rng):
+    images = rng.random((3, 24, 32))
+    twice = np.moveaxis(np.indices((24, 32)), 0, -1) * (1, 0)
+    given = np.full((24, 32), np.exp(-0.5))
+    given[:5] = -0.1
+    slices = {
+        "of the slice": RegisteredSlice(*images, twice),
+        "of the volume": RegisteredSlice(*images, twice, jacobian=given),
+    }
+    axes = np.array(registration_figure(slices).axes).reshape(2, 7)
+    assert axes[0, 6].get_title() == "log Jacobian, ±1"
+    doubled, shrunk = (row[6].images[0].get_array() for row in axes)
+    np.testing.assert_allclose(doubled, np.log(2))
+    np.testing.assert_array_equal(np.ma.getmaskarray(shrunk), given.T < 0)
+    np.testing.assert_allclose(shrunk.compressed(), -0.5)
 
 
 def test_edges_of_the_fixed_image_are_drawn_over_the_others():

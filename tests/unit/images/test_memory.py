@@ -1,8 +1,9 @@
 import os
 
+import numpy as np
 import pytest
 
-from cifl_tf.images.memory import available_memory, size_text
+from cifl_tf.images.memory import available_memory, forget_peak, peak_memory, size_text
 
 KB = 1024
 MB = 1024 * KB
@@ -58,3 +59,13 @@ def test_this_machine():
 )
 def test_size_for_people(size, text):
     assert size_text(size) == text
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux forgets")
+def test_the_peak_counts_from_when_it_was_forgotten():
+    block = np.ones(25_000_000)
+    highest = peak_memory()
+    del block
+    assert peak_memory() > highest - 10  # Linux counts only about
+    forget_peak()
+    assert peak_memory() < highest - 150

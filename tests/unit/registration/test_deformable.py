@@ -40,6 +40,26 @@ def test_an_inverted_image_is_registered_without_folds(pair, search):
     assert folding_fraction(found) < 1e-3
 
 
+@pytest.mark.parametrize("search", [None, (2, 1)])
+def test_lesions_outside_of_masks_do_not_pull(pair, search):
+    *images, truth, inside = pair
+    points = np.moveaxis(np.indices(SHAPE), 0, -1)
+    masks = {}
+    for number, (name, middle) in enumerate((("moving", 17), ("fixed", 23))):
+        lesion = np.linalg.norm(points - [middle, 18, 20], axis=-1) < 5
+        images[number] = np.where(lesion, 1.0, images[number])
+        masks[f"{name}_mask"] = ~lesion
+    encoder = cifl_tf.Encoder.from_pretrained("shapes-2d")
+    near = inside & np.logical_and(*masks.values())
+
+    def error(**masks):
+        found = register_deformable(*images, encoder, settings=QUICK, search=search, **masks)
+        return np.abs(found - truth)[near].mean() / np.abs(truth)[near].mean()
+
+    assert error(**masks) < 0.27
+    assert error() > 0.3
+
+
 def test_air_alone_stays(tiny_encoder):
     air = np.zeros((12, 12, 12))
     settings = DemonsSettings(scales=(1,), steps=(1,))
@@ -54,6 +74,7 @@ def test_air_alone_stays(tiny_encoder):
         (((12, 12), (12, 12)), {}, "two volumes"),
         (((12, 12, 12), (12, 12, 12)), {"num_components": 0}, "num_components"),
         (((12, 12, 12), (12, 12, 12)), {"remappings": ("red",)}, "red"),
+        (((12, 12, 12), (12, 12, 12)), {"moving_mask": np.zeros((12, 12, 12))}, "moving mask"),
     ],
 )
 def test_bad_input_is_told(tiny_encoder, shapes, options, message):

@@ -57,6 +57,21 @@ def test_it_goes_on_from_an_initial_displacement(displaced):
     assert _relative_error(register_features(moving, fixed, settings=short), truth) > 0.6
 
 
+@pytest.mark.parametrize("num_unsigned", [0, 1])
+def test_what_masks_leave_out_does_not_count(displaced, num_unsigned):
+    moving, truth, fixed = displaced
+    points = np.moveaxis(np.indices(SHAPE), 0, -1)
+    masks = {}
+    for name, image, middle in (("moving", moving, (16, 16, 14)), ("fixed", fixed, (20, 16, 14))):
+        blob = np.linalg.norm(points - middle, axis=-1) < 5
+        image[blob] = 8
+        masks[f"{name}_mask"] = ~blob
+    found = register_features(moving, fixed, num_unsigned, QUICK, **masks)
+    pulled = register_features(moving, fixed, num_unsigned, QUICK)
+    assert _relative_error(found, truth) < 0.3
+    assert _relative_error(pulled, truth) > 1
+
+
 def test_the_same_features_stay(displaced):
     found = register_features(displaced[0], displaced[0], settings=QUICK)
     np.testing.assert_allclose(found, 0, atol=1e-4)

@@ -14,7 +14,7 @@ def _blobs(rng, shape, channels=4, sigma=2.0):
 
 def test_cost_volume_is_that_of_a_slow_loop(rng):
     moving, fixed = rng.normal(size=(2, 6, 5, 4, 3)).astype(np.float32)
-    found = cost_volume(moving, fixed, 1).numpy()
+    found = cost_volume(moving, fixed, 1, np.ones((6, 5, 4, 1), np.float32)).numpy()
     padded = np.pad(moving, [(1, 1)] * 3 + [(0, 0)], mode="edge")
     inside = uniform_filter(np.ones((6, 5, 4)), 3, mode="constant")
     for one, (i, j, k) in zip(found, displacements(1), strict=True):
@@ -55,6 +55,26 @@ def test_a_smooth_displacement_is_recovered_without_folds(rng):
     assert folding_fraction(found) < 1e-3
 
 
+@pytest.mark.parametrize("masked", [("moving",), ("fixed",), ("moving", "fixed")])
+def test_what_a_mask_leaves_out_does_not_count(rng, masked):
+    features = _blobs(rng, (40, 36, 32))
+    pair = {"moving": features[:, 4:].copy(), "fixed": features[:, :-4].copy()}
+    options = {}
+    for name in masked:  # blobs that are 8 voxels apart
+        middle = {"moving": (20, 12, 16), "fixed": (20, 20, 16)}[name]
+        points = np.moveaxis(np.indices(pair[name].shape[:-1]), 0, -1)
+        blob = np.linalg.norm(points - middle, axis=-1) < 6
+        pair[name][blob] = 6
+        options[f"{name}_mask"] = ~blob
+
+    def error(**options):
+        found = discrete_displacement(*pair.values(), grid_spacing=2, half_width=2, **options)
+        return np.abs(found - [0, -4, 0])[8:-8, 8:-8, 8:-8].mean()
+
+    assert error(**options) < 0.05
+    assert error() > 0.1
+
+
 def test_the_same_features_stay(rng):
     features = _blobs(rng, (24, 20, 16))
     np.testing.assert_allclose(discrete_displacement(features, features, 4, 2), 0, atol=1e-5)
@@ -68,6 +88,8 @@ def test_the_same_features_stay(rng):
         ((8, 8, 4, 2), (8, 8, 4, 2), {}, "smaller than every axis"),
         ((8, 8, 8, 2), (8, 8, 8, 2), {"half_width": 0}, "half_width"),
         ((8, 8, 8, 2), (8, 8, 8, 2), {"grid_spacing": 1.5}, "grid_spacing"),
+        ((8, 8, 8, 2), (8, 8, 8, 2), {"fixed_mask": np.zeros((8, 8, 8))}, "0 voxels inside"),
+        ((8, 8, 8, 2), (8, 8, 8, 2), {"moving_mask": np.ones((8, 8, 7))}, "moving mask has shape"),
     ],
 )
 def test_bad_input_is_told(moving, fixed, options, message):
