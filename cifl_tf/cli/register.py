@@ -1,5 +1,6 @@
 """``cifl register``: train a registration network, apply it, or optimize the warp of one pair."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from cifl_tf._checks import NDIM
 from cifl_tf.cli.command_run import record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import (
+    PLANE,
     REMAPPINGS,
     FeaturesModel,
     OutFolder,
@@ -16,9 +18,10 @@ from cifl_tf.cli.options import (
     Remappings,
     Window,
     chosen_model,
+    trained_model,
     with_shipped_encoder,
 )
-from cifl_tf.cli.parsing import parse_remappings, with_home
+from cifl_tf.cli.parsing import parse_remappings
 from cifl_tf.cli.register_pair import PairGroup, pair_command
 from cifl_tf.cli.registration_run import (
     Fixed,
@@ -44,19 +47,12 @@ register_app = typer.Typer(
 )
 register_app.command("pair")(pair_command)
 
-RegistrationFolder = Annotated[
-    Path,
-    typer.Option(
-        "--model",
-        callback=with_home,
-        help="Folder of `cifl register train`, or its registration.keras.",
-        show_default=False,
-    ),
-]
-VoxelSize = Annotated[
-    float | None,
-    typer.Option(help="Register at this size in mm.", show_default="that of the training images"),
-]
+RegistrationFolder = Annotated[Path, trained_model("register train", "registration.keras")]
+
+
+def _registering_at(shown):
+    """The option for a voxel size."""
+    return typer.Option(help="Register at this size in mm.", show_default=shown)
 
 
 @register_app.command("train")
@@ -91,7 +87,7 @@ def apply_command(
     out: OutFolder,
     model: RegistrationFolder,
     labels: Labels = None,
-    voxel_size: VoxelSize = None,
+    voxel_size: Annotated[float | None, _registering_at("that of the training images")] = None,
     moving_volume_index: MovingVolumeIndex = None,
     fixed_volume_index: FixedVolumeIndex = None,
     moving_window: Window = None,
@@ -142,15 +138,14 @@ def optimize_command(
             show_default="the encoder's; else as the fixed image",
         ),
     ] = None,
-    plane: Annotated[PlaneName, typer.Option(help="Plane of the slices.")] = "coronal",
+    plane: Annotated[PlaneName, typer.Option(help=PLANE.help)] = PLANE.default,
     remappings: Remappings = REMAPPINGS.default,
     labels: Labels = None,
     voxel_size: Annotated[
         float | None,
-        typer.Option(
-            help="Register at this size in mm.",
-            show_default=f"the fixed image's own; of volumes one for {MOST_VOXELS:,} voxels at "
-            "most, the same along all axes",
+        _registering_at(
+            f"the fixed image's own; of volumes one for {MOST_VOXELS:,} voxels at most, the same "
+            "along all axes"
         ),
     ] = None,
     moving_volume_index: MovingVolumeIndex = None,
@@ -225,8 +220,7 @@ def export_command(
     from cifl_tf.registration.loading import load_registration
 
     network = load_registration(model)
-    record_export(ctx, out, lambda: export_registration(network, out), model=model)
-    typer.echo(f"The SavedModel is in {out}.")
+    record_export(ctx, out, partial(export_registration, network), model)
 
 
 def _plane(method):
