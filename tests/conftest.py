@@ -1,15 +1,34 @@
 """Fixtures for all tests. cifl_tf comes first: it selects legacy Keras before TensorFlow loads."""
 
+import gc
+import os
+
 import numpy as np
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Of the threads of two workers on two cores, one half waits for the other.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 import cifl_tf
 from cifl_tf._compat import keras
+
+# A search for garbage looks at a million objects of TensorFlow's: not among those of the import,
+# and not as often.
+gc.freeze()
+gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """The folder of what is made once for all processes of a run; each part needs a lock."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
 
 @pytest.fixture

@@ -243,26 +243,27 @@ def score_subjects(
     return found
 
 
-def record_export(ctx: typer.Context, folder: Path, export: Callable[[], None], **resolved) -> None:
-    """Make a SavedModel, a folder that must be new, and put the record of the run into it.
+def record_export(ctx: typer.Context, folder: Path, export: Callable[[Path], None], model) -> None:
+    """Make a SavedModel, a folder that must be new, put the record of the run into it, and say so.
 
     Args:
         ctx: of the command.
         folder: of the SavedModel.
         export: makes it.
-        resolved: values of options that differ from what was given.
+        model: that is exported: its name or place.
     """
     start = time.monotonic()
     clear_leftovers(folder.parent)
-    export()
+    export(folder)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [path.relative_to(folder).as_posix() for path in files]
-    entry = Entry({"model": str(resolved["model"])}, names, outcome=DONE)
+    entry = Entry({"model": str(model)}, names, outcome=DONE)
     entry.files = dict(zip(names, map(digest, files), strict=True))
-    report = report_of(Request.of(ctx, resolved), [entry])
+    report = report_of(Request.of(ctx, {"model": model}), [entry])
     report.seconds = entry.seconds = round(time.monotonic() - start, 3)
     with locked(folder):
         write_runs(folder, [dataclasses.asdict(report)])
+    typer.echo(f"The SavedModel is in {folder}.")
 
 
 def _with_name(entry):

@@ -1,5 +1,6 @@
 """``cifl features`` and ``cifl export``: apply an encoder, or write it for other programs."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from cifl_tf.cli.options import (
     Stripped,
     VolumeIndex,
     Window,
+    resampling,
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_remappings, parse_window
@@ -38,9 +40,7 @@ def features_command(
             help="Slices for a 2D encoder.", show_default="coronal; of thick slices theirs"
         ),
     ] = None,
-    voxel_size: Annotated[
-        float | None, typer.Option(help="Resample to this size in mm before.")
-    ] = None,
+    voxel_size: Annotated[float | None, resampling()] = None,
     volume_index: VolumeIndex = None,
     stripped: Stripped = None,
     remappings: Remappings = "none",
@@ -93,5 +93,4 @@ def export_command(ctx: typer.Context, out: OutFolder, model: EncoderModel = DEF
     from cifl_tf.export import export_saved_model
 
     encoder = load_encoder(model)
-    record_export(ctx, out, lambda: export_saved_model(encoder, out), model=absolute_model(model))
-    typer.echo(f"The SavedModel is in {out}.")
+    record_export(ctx, out, partial(export_saved_model, encoder), absolute_model(model))

@@ -40,14 +40,16 @@ EncoderModel = Annotated[
         help="A name of `cifl info`, a folder of `cifl train`, or a .keras file.",
     ),
 ]
+ENCODER, PLANE, REMAPPINGS = (
+    options_of(RegistrationConfig)[name] for name in ("encoder", "plane", "remappings")
+)
 FeaturesModel = Annotated[
     str | None,
     typer.Option(
         "--model",
         callback=with_home,
-        help="A name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the "
-        "baseline.",
-        show_default="shapes-2d or shapes-3d",
+        help=ENCODER.help,
+        show_default=ENCODER.shown,
     ),
 ]
 DATASET, SEGMENTATION, SKIP_INCOMPLETE = (
@@ -57,7 +59,6 @@ Segmentation = Annotated[
     str | None, typer.Option(help=SEGMENTATION.help, show_default=SEGMENTATION.shown)
 ]
 SkipIncomplete = Annotated[bool, typer.Option(help=SKIP_INCOMPLETE.help)]
-REMAPPINGS = options_of(RegistrationConfig)["remappings"]
 Remappings = Annotated[str, typer.Option(help=REMAPPINGS.help)]
 VolumeIndex = Annotated[int | None, typer.Option(help="Which image of a 4D file.")]
 Window = Annotated[
@@ -81,6 +82,21 @@ Memory = Annotated[
         show_default="half of what is free",
     ),
 ]
+
+
+def trained_model(training: str, file: str):
+    """The option for what a command such as "segment train" made: a folder, or its file."""
+    return typer.Option(
+        "--model",
+        callback=with_home,
+        help=f"Folder of `cifl {training}`, or its {file}.",
+        show_default=False,
+    )
+
+
+def resampling(shown: str | bool = True):
+    """The option for the voxel size of images before anything else; the default in words."""
+    return typer.Option(help="Resample to this size in mm before.", show_default=shown)
 
 
 def chosen_model(model: str | None, ndim: int, option: str = "--model") -> str:

@@ -1,5 +1,6 @@
 """``cifl register``: train a registration network, apply it, or optimize the warp of one pair."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from cifl_tf.cli.command_run import record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.default_command import default_group
 from cifl_tf.cli.options import (
+    PLANE,
     REMAPPINGS,
     FeaturesModel,
     OutFolder,
@@ -17,9 +19,10 @@ from cifl_tf.cli.options import (
     Remappings,
     Window,
     chosen_model,
+    trained_model,
     with_shipped_encoder,
 )
-from cifl_tf.cli.parsing import parse_remappings, with_home
+from cifl_tf.cli.parsing import parse_remappings
 from cifl_tf.cli.register_pair import PAIR, pair_command
 from cifl_tf.cli.registration_run import (
     Fixed,
@@ -45,19 +48,12 @@ register_app = typer.Typer(
 )
 register_app.command(PAIR)(pair_command)
 
-RegistrationFolder = Annotated[
-    Path,
-    typer.Option(
-        "--model",
-        callback=with_home,
-        help="Folder of `cifl register train`, or its registration.keras.",
-        show_default=False,
-    ),
-]
-VoxelSize = Annotated[
-    float | None,
-    typer.Option(help="Register at this size in mm.", show_default="that of the training images"),
-]
+RegistrationFolder = Annotated[Path, trained_model("register train", "registration.keras")]
+
+
+def _registering_at(shown):
+    """The option for a voxel size."""
+    return typer.Option(help="Register at this size in mm.", show_default=shown)
 
 
 @register_app.command("train")
@@ -92,7 +88,7 @@ def apply_command(
     out: OutFolder,
     model: RegistrationFolder,
     labels: Labels = None,
-    voxel_size: VoxelSize = None,
+    voxel_size: Annotated[float | None, _registering_at("that of the training images")] = None,
     moving_volume_index: MovingVolumeIndex = None,
     fixed_volume_index: FixedVolumeIndex = None,
     moving_window: Window = None,
@@ -143,15 +139,14 @@ def optimize_command(
             show_default="the encoder's; else as the fixed image",
         ),
     ] = None,
-    plane: Annotated[PlaneName, typer.Option(help="Plane of the slices.")] = "coronal",
+    plane: Annotated[PlaneName, typer.Option(help=PLANE.help)] = PLANE.default,
     remappings: Remappings = REMAPPINGS.default,
     labels: Labels = None,
     voxel_size: Annotated[
         float | None,
-        typer.Option(
-            help="Register at this size in mm.",
-            show_default=f"the fixed image's own; of volumes one for {MOST_VOXELS:,} voxels at "
-            "most, the same along all axes",
+        _registering_at(
+            f"the fixed image's own; of volumes one for {MOST_VOXELS:,} voxels at most, the same "
+            "along all axes"
         ),
     ] = None,
     moving_volume_index: MovingVolumeIndex = None,
@@ -226,8 +221,7 @@ def export_command(
     from cifl_tf.registration.loading import load_registration
 
     network = load_registration(model)
-    record_export(ctx, out, lambda: export_registration(network, out), model=model)
-    typer.echo(f"The SavedModel is in {out}.")
+    record_export(ctx, out, partial(export_registration, network), model)
 
 
 def _plane(method):

@@ -1,5 +1,6 @@
 """``cifl segment``: train a segmenter on one contrast, apply it to any."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,12 @@ from cifl_tf.cli.options import (
     Overwrite,
     VolumeIndex,
     Window,
+    resampling,
+    trained_model,
     with_shipped_encoder,
 )
 from cifl_tf.cli.output_folder import image_entries
-from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
+from cifl_tf.cli.parsing import parse_memory, parse_window
 from cifl_tf.cli.segment_tissues import TISSUES_COMMAND, tissues_command
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
@@ -35,15 +38,7 @@ segment_app = typer.Typer(
 )
 segment_app.command(TISSUES_COMMAND)(tissues_command)
 
-SegmenterFolder = Annotated[
-    Path,
-    typer.Option(
-        "--model",
-        callback=with_home,
-        help="Folder of `cifl segment train`, or its segmenter.keras.",
-        show_default=False,
-    ),
-]
+SegmenterFolder = Annotated[Path, trained_model("segment train", "segmenter.keras")]
 
 
 @segment_app.command("train")
@@ -79,12 +74,7 @@ def apply_command(
     images: Images,
     out: OutFolder,
     model: SegmenterFolder,
-    voxel_size: Annotated[
-        float | None,
-        typer.Option(
-            help="Resample to this size in mm before.", show_default="that of the training"
-        ),
-    ] = None,
+    voxel_size: Annotated[float | None, resampling("that of the training")] = None,
     volume_index: VolumeIndex = None,
     probabilities: Annotated[
         bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
@@ -156,5 +146,4 @@ def export_command(
     from cifl_tf.segmentation.loading import load_segmenter
 
     segmenter = load_segmenter(model)
-    record_export(ctx, out, lambda: export_segmenter(segmenter, out), model=model)
-    typer.echo(f"The SavedModel is in {out}.")
+    record_export(ctx, out, partial(export_segmenter, segmenter), model)

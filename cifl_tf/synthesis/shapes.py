@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import tensorflow as tf
 
@@ -71,9 +72,18 @@ def shape_maps(
             "least 2 voxels and an SD of at least 0 voxels"
         )
     SEED.check("seed", seed)
+    draw = _map_drawer(shape, num_labels, tuple(scales), warp_std, seed)
+    indices = tf.data.Dataset.counter(start)
+    return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+@lru_cache(maxsize=8)
+def _map_drawer(shape, num_labels, scales, warp_std, seed):
+    """The function from an index to its map, whose graph is made once, not for every dataset."""
     # Noise and warp are smooth, so half the resolution carries them.
     half = tuple((size + 1) // 2 for size in shape)
 
+    @tf.function(autograph=False)
     def draw_map(index):
         warp_key, *keys = split_key(key_of(seed, 0, index), len(scales) + 1)
         noise = tf.add_n(
@@ -90,5 +100,4 @@ def shape_maps(
             noise = channels_first(moved[None])
         return tf.argmax(channels_last(interpolate(noise, shape)), -1, tf.int32)[0, ..., None]
 
-    indices = tf.data.Dataset.counter(start)
-    return indices.map(draw_map, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return draw_map

@@ -11,8 +11,12 @@ def coarse_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
     return tuple(max(2, int(np.ceil(size / scale))) for size in shape)
 
 
-def _interpolation_matrix(size, given_size) -> tf.Tensor:
+def _interpolation_matrix(size, given_size):
     """Weights (size, given_size) of linear interpolation; the outermost points coincide."""
+    if isinstance(size, int) and isinstance(given_size, int):  # one constant, not twenty operations
+        points = np.arange(given_size)
+        position = np.linspace(0, given_size - 1, size)
+        return np.maximum(1 - np.abs(position[:, None] - points), 0).astype(np.float32)
     points = tf.range(tf.cast(given_size, tf.float64), dtype=tf.float64)
     position = tf.linspace(points[0], points[-1], size)
     return tf.cast(tf.nn.relu(1 - tf.abs(position[:, None] - points)), tf.float32)
@@ -42,20 +46,21 @@ def gaussian_blur(image: tf.Tensor, std: tf.Tensor, max_std: float) -> tf.Tensor
     std = tf.broadcast_to(tf.reshape(std, [tf.shape(std)[0], -1]), [tf.shape(std)[0], ndim])
     kernels = tf.exp(-0.5 * (offset / tf.maximum(std, 1e-3)[..., None]) ** 2)
     kernels /= tf.reduce_sum(kernels, axis=-1, keepdims=True)
+    # Few operations for each shift, as each takes time when a graph is made.
+    shape, num_shifts = tf.shape(image), 2 * radius + 1
+    weights = tf.reshape(kernels, [-1, ndim, num_shifts, *[1] * (ndim + 1)])
     for axis in range(1, ndim + 1):
-        kernel = kernels[:, axis - 1]
-        size = tf.shape(image)[axis]
+        size = shape[axis]
         edges = [tf.gather(image, [end], axis=axis) for end in (0, size - 1)]
         padded = tf.concat(
             [tf.repeat(edges[0], radius, axis), image, tf.repeat(edges[1], radius, axis)], axis
         )
-        windows = []
-        for shift in range(2 * radius + 1):
-            weight = tf.reshape(kernel[:, shift], [-1] + [1] * (ndim + 1))
-            begin = [0] * (ndim + 2)
-            begin[axis] = shift
-            windows.append(weight * tf.slice(padded, begin, tf.shape(image)))
-        image = tf.add_n(windows)
+        begins = np.zeros((num_shifts, ndim + 2), np.int32)
+        begins[:, axis] = range(num_shifts)
+        image = tf.add_n(
+            weight * tf.slice(padded, begin, shape)
+            for weight, begin in zip(tf.unstack(weights[:, axis - 1], axis=1), begins, strict=True)
+        )
     return image
 
 

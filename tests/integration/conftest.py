@@ -6,6 +6,7 @@ import sys
 import nibabel
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from cifl_tf.datasets import virtual_cohort
 from command_runner import run_here
@@ -31,10 +32,11 @@ def run_cifl():
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
-    """A folder of ``cifl train``."""
-    folder = tmp_path_factory.mktemp("trained") / "model"
-    assert run_here("train", "--out", folder, "--steps", 4, *TINY).exit_code == 0
+def model_folder(shared):
+    """A folder of ``cifl train``, which tests do not change."""
+    folder = shared / "trained" / "model"
+    with FileLock(shared / "model.lock"):  # the second process finds a complete training
+        assert run_here("train", "--out", folder, "--steps", 4, *TINY).exit_code == 0
     return folder
 
 

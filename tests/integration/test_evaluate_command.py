@@ -1,7 +1,4 @@
-"""Run in this process, but for one test: TensorFlow takes seconds to start."""
-
 import csv
-import dataclasses
 import json
 import shutil
 
@@ -17,6 +14,7 @@ from cifl_tf.registration.training import train_registration
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.loading import load_segmenter
 from cifl_tf.segmentation.training import train_segmenter
+from cifl_tf.training.folder import CONFIG_FILE
 from command_runner import run_here
 
 VIEW = {"plane": "axial", "num_slices": 3}
@@ -65,9 +63,14 @@ def records(report):
     return report["rows"].to_dict("records")
 
 
-def test_segmenter(run_cifl, dataset, cohort, segmenter_folder, tmp_path):
+def test_segmenter(dataset, cohort, segmenter_folder, tmp_path, monkeypatch, capfd):
     common = ["--model", segmenter_folder, "--data", dataset, "--contrast", "T1w,T1w:inverted"]
-    done = run_cifl("evaluate", *common, "--out", tmp_path / "first")
+    arguments = [*common, "--out", tmp_path / "first"]
+    monkeypatch.setattr("sys.argv", ["cifl", "evaluate", *map(str, arguments)])
+    capfd.readouterr()
+    done = evaluate(*arguments)
+    assert done.exit_code == 0, done.output
+    assert capfd.readouterr() == ("", "")  # nothing of TensorFlow's own either
     report = read_report(tmp_path / "first")
     # Neither the subject of training nor that of validation, and cut like them.
     segmenter = load_segmenter(segmenter_folder)
@@ -231,13 +234,14 @@ def test_a_subject_that_cannot_be_read_does_not_cost_the_others(
 
 @pytest.mark.parametrize("source", ["here", "/elsewhere", "here:ses-2"])
 def test_names_of_the_training_are_left_out_wherever_the_data_are(
-    dataset, cohort, encoder_file, tmp_path, source
+    dataset, segmenter_folder, tmp_path, source
 ):
-    config = SegmentationConfig(str(encoder_file), num_filters=2, steps=1, batch_size=2, **VIEW)
     same = source == "here"
-    trained = dataclasses.replace(cohort, source=source.replace("here", str(dataset)))
-    train, validation = trained.select(["sub-1"]), trained.select(["sub-2"])
-    train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
+    shutil.copytree(segmenter_folder, tmp_path / "segmenter")
+    file = tmp_path / "segmenter" / CONFIG_FILE
+    claim = json.loads(file.read_text())
+    assert "data" in claim
+    file.write_text(json.dumps({**claim, "data": source.replace("here", str(dataset))}))
     common = ["--model", tmp_path / "segmenter", "--contrast", "T1w", "--out", tmp_path / "scores"]
     # Without --data, the dataset of the training.
     common += [] if same else ["--data", dataset]

@@ -1,37 +1,42 @@
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 
 import cifl_tf
+from cifl_tf.cli.main import app
 from cifl_tf.training.callbacks import read_history
 from command_runner import run_here
 
 STEPS = 450
 OPTIONS = ["--steps", STEPS, "--shape", "24,24", "--num-features", "3", "--num-filters", "2"]
+# Processes of one that has imported TensorFlow, and has used nothing of it.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["cifl_tf.features.training"])
 
 
 def test_training_survives_kills_at_random_moments(tmp_path):
     folder = tmp_path / "model"
-    command = [sys.executable, "-m", "cifl_tf", "train", "--out", folder, *OPTIONS]
-    command = [str(part) for part in command]
+    command = [*map(str, ("train", "--out", folder, *OPTIONS))]
     history = folder / "history.csv"
     done = 0
     for _ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = PROCESSES.Process(target=app, args=(command,))
+        process.start()
         # Somewhere in the first two epochs of this run, saving included.
-        while len(read_history(history)) <= done and process.poll() is None:
+        while len(read_history(history)) <= done and process.is_alive():
             time.sleep(0.01)
         time.sleep(random.SystemRandom().uniform(0, 1.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         done = len(read_history(history))
         assert done > 0
         cifl_tf.load_encoder(folder)  # complete at any moment
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    process = PROCESSES.Process(target=app, args=(command,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     rows = read_history(history)
     assert [int(row["epoch"]) for row in rows] == list(range(5))
     steps = [int(row["step"]) for row in rows]

@@ -3,6 +3,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
@@ -36,14 +37,24 @@ def test_notebook_is_its_source_and_ran_in_order(source):
     assert "error" not in kinds
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """A kernel in which one notebook runs after the other: TensorFlow is imported once."""
+    kernel = KernelManager()
+    kernel.start_kernel(cwd=tmp_path_factory.mktemp("notebooks"))
+    yield kernel
+    kernel.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(source, tmp_path):
+def test_notebook_runs(source, kernel):
     text = source.read_text()
     for long, short in FEW_STEPS[source.stem].items():
         assert long in text
         text = text.replace(long, short)
     notebook = jupytext.reads(text, fmt="py:percent")
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=600, resources=resources).execute()  # raises what a cell does
+    # Without the names of the notebook before.
+    NotebookClient(jupytext.reads("%reset -f", fmt="py:percent"), km=kernel).execute()
+    NotebookClient(notebook, km=kernel, timeout=600).execute()  # raises what a cell does
     pictures = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
     assert len(pictures) >= 2

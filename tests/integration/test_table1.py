@@ -15,9 +15,17 @@ from cifl_tf.training.folder import CONFIG_FILE
 FIGURES = ["figure1_synthesis", "figure2_features", "segmentations", "registrations"]
 
 
+# Networks for which the time of a step does not count.
+TINY = {
+    "TrainingConfig": {"shape": (32, 32), "num_features": 5, "num_filters": 2, "batch_size": 2},
+    "SegmentationConfig": {"num_filters": 2, "batch_size": 2},
+    "RegistrationConfig": {"num_filters": 2, "batch_size": 2, "int_steps": 1},
+}
+
+
 @pytest.fixture
 def script(monkeypatch):
-    """The script with a plan of a few steps, on small subjects."""
+    """The script with a plan of a step or two, with tiny networks on small subjects."""
     plan = dataclasses.replace(
         reproduce_table1.QUICK,
         temperatures=(0.1,),
@@ -29,30 +37,56 @@ def script(monkeypatch):
         num_slices=1,
         instance=InstanceSettings(scales=(2,), steps=(1,)),
     )
+    for name, sizes in TINY.items():
+        monkeypatch.setattr(table1_study, name, partial(getattr(table1_study, name), **sizes))
     monkeypatch.setattr(reproduce_table1, "QUICK", plan)
     monkeypatch.setattr(table1_study, "load_cohort", lambda data: virtual_cohort(8, resolution=8))
+    contrasts = ["T1w", "T1w:inverted", "FLAIR"]
+    monkeypatch.setattr(table1_study, "study_contrasts", lambda cohort: contrasts)
     return reproduce_table1
 
 
-def test_table_and_figures_are_written_and_an_interrupted_run_goes_on(script, tmp_path, capsys):
-    arguments = ["--data", "virtual", "--out", str(tmp_path / "out"), "--quick"]
+def test_the_table_grows_by_parts_to_its_figures_and_nothing_is_done_twice(
+    script, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    arguments = ["--data", "virtual", "--out", str(out), "--quick"]
+    part = [*arguments, "--no-figures"]
+    only = ["segmentation, intensity", "registration, unregistered"]
+    script.main([*part, "--only", only[0], "--only", only[1]])
+    assert "not tested yet: segmentation, CIFL τγ=0.1; " in capsys.readouterr().out
+    text = (out / "table1.md").read_text()
+    assert "| intensity |" in text
+    assert "| unregistered |" in text
+    assert "τγ=0.1" not in text
+    assert not (out / "training" / "tau_0.1").exists()  # trained when it is needed
+    script.main([*part, "--only", "segmentation, CIFL τγ=0.1"])
+    text = (out / "table1.md").read_text()
+    assert "| CIFL τγ=0.1 |" in text
+    assert "CIFL τγ=0.1 against intensity, FLAIR" in text
+    assert f"--out {out} --quick --no-figures`" in text.splitlines()[0]  # of the whole table
+    assert not list(out.glob("*.png"))
+
+    capsys.readouterr()
     script.main(arguments)
-    text = (tmp_path / "out" / "table1.md").read_text()
+    printed = capsys.readouterr().out
+    assert "registration, intensity" in printed
+    assert "segmentation, intensity" not in printed  # goes on
+    text = (out / "table1.md").read_text()
     assert "4 subjects train, 2 choose, 2 test (virtual-007, virtual-008)" in text
     for row in ("| CIFL τγ=0.1 |", "| synthetic images (SynthSeg style) |", "| unregistered |"):
         assert row in text
-    results = json.loads((tmp_path / "out" / "table1.json").read_text())["results"]
+    results = json.loads((out / "table1.json").read_text())["results"]
     zero = results["registration"]["unregistered"]["T1w to T1w:inverted"]
     assert zero["dice"]["mean"] == zero["dice before"]["mean"]
     for name in FIGURES:
-        assert imread(tmp_path / "out" / f"{name}.png").std() > 0.01
-    assert "segmentation, intensity" in capsys.readouterr().out
+        assert imread(out / f"{name}.png").std() > 0.01
 
-    (tmp_path / "out" / "table1.md").unlink()
-    script.main([*arguments, "--no-figures"])
-    again = (tmp_path / "out" / "table1.md").read_text()
+    (out / "table1.md").unlink()
+    script.main(part)
+    again = (out / "table1.md").read_text()
     assert again == text.replace("--quick`", "--quick --no-figures`")  # the command
-    assert "segmentation, intensity" not in capsys.readouterr().out  # nothing was done again
+    assert "registration, intensity" not in capsys.readouterr().out  # nothing was done again
 
 
 def test_without_steps_the_shipped_encoder_is_taken(script, tmp_path):
@@ -63,27 +97,6 @@ def test_without_steps_the_shipped_encoder_is_taken(script, tmp_path):
     assert study.test.names == ("virtual-007",)
     assert study.encoders == {f"CIFL τγ={tau}": "shapes-2d"}
     assert study.main.output_shape[-1] == 16
-
-
-def test_a_part_of_the_table_is_written_without_figures_and_the_rest_follows(
-    script, tmp_path, capsys
-):
-    out = tmp_path / "out"
-    arguments = ["--data", "virtual", "--out", str(out), "--quick", "--no-figures"]
-    only = ["segmentation, intensity", "registration, unregistered"]
-    script.main([*arguments, "--only", only[0], "--only", only[1]])
-    assert "not tested yet: segmentation, CIFL τγ=0.1; " in capsys.readouterr().out
-    text = (out / "table1.md").read_text()
-    assert "| intensity |" in text
-    assert "| unregistered |" in text
-    assert "τγ=0.1" not in text
-    assert not (out / "training" / "tau_0.1").exists()  # trained when it is needed
-    script.main([*arguments, "--only", "segmentation, CIFL τγ=0.1"])
-    text = (out / "table1.md").read_text()
-    assert "| CIFL τγ=0.1 |" in text
-    assert "CIFL τγ=0.1 against intensity, FLAIR" in text
-    assert f"--out {out} --quick --no-figures`" in text.splitlines()[0]  # of the whole table
-    assert not list(out.glob("*.png"))
 
 
 def test_methods_follow_from_the_plan(script, tmp_path):

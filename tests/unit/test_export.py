@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -9,32 +10,50 @@ import cifl_tf
 from cifl_tf.export import export_registration, export_segmenter
 
 ELSEWHERE = """
-import sys
+import json, sys
 for name in ("cifl_tf", "neurite", "voxelmorph", "tf_keras", "keras"):
     sys.modules[name] = None  # importing it raises ImportError
 import numpy as np
 import tensorflow as tf
-folder, images_file, outputs_file = sys.argv[1:]
-images = dict(np.load(images_file))
-model = tf.saved_model.load(folder)
-served = model.signatures["serving_default"](**{name: tf.constant(images[name]) for name in images})
-batches = tf.data.Dataset.from_tensor_slices(tuple(images.values())).batch(1)
-mapped = list(batches.map(model))
-outputs = {f"served {name}": values for name, values in served.items()}
-for name in served:
-    outputs[f"mapped {name}"] = np.concatenate([batch[name] for batch in mapped])
-np.savez(outputs_file, **outputs)
+for line in sys.stdin:
+    folder, images_file, outputs_file = json.loads(line)
+    images = dict(np.load(images_file))
+    model = tf.saved_model.load(folder)
+    tensors = {name: tf.constant(images[name]) for name in images}
+    served = model.signatures["serving_default"](**tensors)
+    batches = tf.data.Dataset.from_tensor_slices(tuple(images.values())).batch(1)
+    mapped = list(batches.map(model))
+    outputs = {f"served {name}": values for name, values in served.items()}
+    for name in served:
+        outputs[f"mapped {name}"] = np.concatenate([batch[name] for batch in mapped])
+    np.savez(outputs_file, **outputs)
+    print("done", flush=True)
 """
 
 
-def run_elsewhere(folder, **images):
+@pytest.fixture(scope="module")
+def run_elsewhere(tmp_path_factory):
     """Outputs of a SavedModel in a process without this package, twice, by signature and call."""
-    np.savez(folder.parent / "images.npz", **images)
-    arguments = [folder, folder.parent / "images.npz", folder.parent / "outputs.npz"]
-    subprocess.run([sys.executable, "-c", ELSEWHERE, *arguments], check=True, cwd=folder.parent)
-    outputs = np.load(folder.parent / "outputs.npz")
-    names = {name.partition(" ")[2] for name in outputs}
-    return [{name: outputs[f"{way} {name}"] for name in names} for way in ("served", "mapped")]
+    place = tmp_path_factory.mktemp("elsewhere")
+    process = subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE],
+        cwd=place,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(folder, **images):
+        files = [folder.parent / name for name in ("images.npz", "outputs.npz")]
+        np.savez(files[0], **images)
+        print(json.dumps([*map(str, (folder, *files))]), file=process.stdin, flush=True)
+        assert process.stdout.readline() == "done\n"
+        outputs = np.load(files[1])
+        names = {name.partition(" ")[2] for name in outputs}
+        return [{name: outputs[f"{way} {name}"] for name in names} for way in ("served", "mapped")]
+
+    with process:
+        yield run
 
 
 def raw(rng, *shape):
@@ -46,7 +65,7 @@ def scaled(images):
     return np.stack([cifl_tf.rescale_intensity(image) for image in images])
 
 
-def test_runs_without_this_package(tiny_encoder, tmp_path, rng):
+def test_runs_without_this_package(run_elsewhere, tiny_encoder, tmp_path, rng):
     images = raw(rng, 3, 37, 26)
     cifl_tf.export_saved_model(tiny_encoder, tmp_path / "saved_model")
     expected = [cifl_tf.features_of(image[..., 0], tiny_encoder) for image in images]
@@ -54,7 +73,7 @@ def test_runs_without_this_package(tiny_encoder, tmp_path, rng):
         np.testing.assert_allclose(outputs["features"], expected, atol=1e-4)
 
 
-def test_segmenter_runs_without_this_package(tiny_encoder, tmp_path, rng):
+def test_segmenter_runs_without_this_package(run_elsewhere, tiny_encoder, tmp_path, rng):
     segmenter = cifl_tf.build_segmenter(tiny_encoder, 3, 2, 2, 3, ("inverted", "gamma"))
     values = np.array([0, 17, 4])
     export_segmenter(segmenter, tmp_path / "saved_model", values.tolist())
@@ -78,7 +97,7 @@ def test_labels_of_a_segmenter(tmp_path, rng):
     np.testing.assert_array_equal(outputs["labels"], tf.argmax(outputs["probabilities"], axis=-1))
 
 
-def test_registration_runs_without_this_package(tiny_encoder, tmp_path, rng):
+def test_registration_runs_without_this_package(run_elsewhere, tiny_encoder, tmp_path, rng):
     network = cifl_tf.RegistrationNetwork(tiny_encoder, (19, 26), ("inverted", "folded"))
     for weight in network.trainable_variables[-2:]:
         weight.assign(tf.random.normal(weight.shape, stddev=0.3))

@@ -32,6 +32,19 @@ def trained(tmp_path_factory):
         return folder, train(folder, TrainingConfig(steps=5, **TINY), verbose=0)
 
 
+@pytest.fixture
+def fitted(monkeypatch):
+    """The models that were to be fitted; their encoders are saved as they are."""
+    models = []
+
+    def fit(model, data, steps, out, *_):
+        models.append(model)
+        model.encoder.save(out / "encoder.keras")
+
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", fit)
+    return models
+
+
 def contents(folder):
     """All files of a folder with their times and bytes."""
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -157,9 +170,10 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path):
         train(tmp_path, TrainingConfig(steps=1, **TINY), verbose=0)
 
 
-def test_temporary_files_of_a_killed_run_do_not_matter(tmp_path):
+def test_temporary_files_of_a_killed_run_do_not_matter(tmp_path, fitted):
     (tmp_path / ".1234.config.json").write_text("{")
     train(tmp_path, TrainingConfig(steps=1, **TINY), verbose=0)
+    assert len(fitted) == 1
     assert (tmp_path / "encoder.keras").exists()
 
 
@@ -176,14 +190,7 @@ def test_volumes_and_own_segmentations(tmp_path):
     assert encoder.output_shape == (None, None, None, None, 2)
 
 
-def test_the_whole_recipe_reaches_loss_and_images(tmp_path, monkeypatch):
-    models = []
-
-    def fit(model, data, steps, out, *_):
-        models.append(model)
-        model.encoder.save(out / "encoder.keras")
-
-    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", fit)
+def test_the_whole_recipe_reaches_loss_and_images(tmp_path, fitted):
     looks = {"noise_std": (1, 25), "blur_std": (0, 0), "bias_std": (0.1, 0.6)}
     losses = {"tau_alpha": 0.4, "tau_beta": 0.5, "tau_gamma": 0.2, "crop": 4, "both_orders": True}
     config = TrainingConfig(**TINY, **looks, **losses, window=0)
@@ -193,7 +200,8 @@ def test_the_whole_recipe_reaches_loss_and_images(tmp_path, monkeypatch):
     del written["version"]
     assert {name: tuple(written[name]) for name in looks} == looks
     assert TrainingConfig(**written).appearance == config.appearance
-    for model in models:
+    assert len(fitted) == 2
+    for model in fitted:
         assert model.synthesizer.appearance == Appearance(**looks)
         assert (losses | {"window": None}).items() <= model.loss.get_config().items()
 

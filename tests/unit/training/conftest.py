@@ -1,6 +1,5 @@
 """Trained folders that the tests of one run share, also over its processes."""
 
-import os
 from functools import cache
 
 import pytest
@@ -15,16 +14,13 @@ def _short_epochs(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def complete(tmp_path_factory):
+def complete(shared):
     """Gives the folder of a kind of training after three epochs, which tests do not change."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
 
     @cache
     def folder_of(kind):
-        folder = root / "complete" / kind
-        with FileLock(root / f"{kind}.lock"), pytest.MonkeyPatch.context() as patch:
+        folder = shared / "complete" / kind
+        with FileLock(shared / f"{kind}.lock"), pytest.MonkeyPatch.context() as patch:
             patch.setattr("cifl_tf.training.folder.MAX_STEPS_PER_EPOCH", STEPS_PER_EPOCH)
             TRAININGS[kind](folder)
         return folder
