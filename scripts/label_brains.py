@@ -32,12 +32,12 @@ from scipy.ndimage import (
 
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.images.volumes import save_image
+from cifl_tf.tissues.refinement import posterior
 
 DEEP = [*range(71, 77)]  # caudate, putamen and pallidum of AAL, left and right
 THALAMUS = (77, 78)
 STEM_BOX = (-20, 20), (-48, -10), (-60, -4)  # mm of MNI space, with the brain stem
 WHITE, GRAY, FLUID, DEEP_LABEL, THALAMUS_LABEL = range(1, 6)
-LEAST_PRIOR = 0.02  # so that a map that is wrong somewhere can be overruled
 SMOOTH = 0.5  # voxels, of the posterior
 ROUNDS = 12
 REGISTERED_AT = 2.0  # mm
@@ -60,22 +60,6 @@ def carried(moving, brain, maps) -> np.ndarray:
     moved = (displacement.apply(one) for one in maps)
     fitted = (resample_to_img(one, brain, "linear") for one in moved)
     return np.stack([np.asarray(one.dataobj, np.float32).clip(0, 1) for one in fitted])
-
-
-def posterior(values: np.ndarray, priors: np.ndarray) -> np.ndarray:
-    """Probabilities (3, n) of tissues, by a Gaussian of each and by their priors (3, n)."""
-    priors = np.maximum(priors, LEAST_PRIOR)
-    priors = priors / priors.sum(0)
-    found = priors
-    for _ in range(ROUNDS):
-        total = found.sum(1)
-        means = (found @ values) / total
-        variances = np.einsum("kn,kn->k", found, (values - means[:, None]) ** 2) / total
-        distance = (values - means[:, None]) ** 2 / variances[:, None]
-        likelihood = np.exp(-distance / 2) / np.sqrt(variances)[:, None]
-        found = priors * likelihood + 1e-12
-        found = found / found.sum(0)
-    return found
 
 
 def deep_maps(brain, labels) -> list:
@@ -108,7 +92,9 @@ def label_brain(brain, deep_brain, maps, head=None) -> nibabel.Nifti1Image:
     white, gray = carried(datasets.load_mni152_template(1), brain, templates)
     priors = np.stack([white, gray, (1 - white - gray).clip(0, 1)])
     found = np.zeros_like(priors)
-    found[:, inside] = posterior(image[inside], priors[:, inside])
+    found[:, inside] = posterior(
+        image[inside] / image.max(), priors[:, inside], ROUNDS, common_variance=False
+    )
     found = np.stack([gaussian_filter(one, SMOOTH) for one in found])
     labels = np.where(inside, 1 + found.argmax(0), 0).astype(np.uint8)
     deep, thalamus, stem = (one > 0.5 for one in carried(deep_brain, brain, maps))

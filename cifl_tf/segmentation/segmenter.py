@@ -9,6 +9,7 @@ from nibabel.affines import voxel_sizes
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import layer_memory, prepare_volume, run_network
 from cifl_tf.features.pretrained import load_named
+from cifl_tf.images.grid import grid_of
 from cifl_tf.images.intensity import BEFORE_0_2, air_mask
 from cifl_tf.images.preprocessing import SAME_SIZE, Preprocessing
 from cifl_tf.images.volumes import read_volume, to_original
@@ -184,20 +185,30 @@ class Segmenter(ImageModel):
             beyond = self._clear_empty_slices(
                 np.moveaxis(volume.data, axis, 0), np.moveaxis(probabilities, axis, 0)
             )
-        values = np.array(self.label_values, np.int32)
         # Labels come from probabilities on the image's own grid, so that both agree everywhere.
         on_grid = to_original(probabilities, volume, "linear")
-        indices = np.argmax(np.asarray(on_grid.dataobj), axis=-1)
-        grid = volume.original
+        return self.result(to_original(original.data, original), on_grid, beyond)
+
+    def result(self, image, probabilities, slices_beyond: int = 0) -> Segmentation:
+        """The segmentation that probabilities on the grid of an image make.
+
+        Args:
+            image: nibabel image.
+            probabilities: 4D nibabel image.
+            slices_beyond: see ``Segmentation``.
+        """
+        values = np.array(self.label_values, np.int32)
+        indices = np.argmax(np.asarray(probabilities.dataobj), axis=-1)
+        grid = grid_of(image, image.shape, "the image")
         # Not the product of the voxel sizes: the axes of a sheared grid are not at right angles.
         voxel = abs(np.linalg.det(grid.affine[:3, :3]))
         volumes = voxel * volumes_mm3(indices, range(1, len(values)), (1, 1, 1))
         return Segmentation(
-            image=to_original(original.data, original),
+            image=image,
             labels=grid.image(values[indices].reshape(grid.shape)),
-            probabilities=on_grid,
+            probabilities=probabilities,
             volumes=dict(zip(self.label_names[1:], volumes.tolist(), strict=True)),
-            slices_beyond=beyond,
+            slices_beyond=slices_beyond,
         )
 
     def _probabilities(self, array, axis, memory, progress):

@@ -3,11 +3,14 @@
 import dataclasses
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 
+from cifl_tf.images.grid import grid_of
 from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.stripping.automatic import Brain, brain_of
 from cifl_tf.stripping.stripper import Stripper
+from cifl_tf.tissues.refinement import refine
 
 LEAST_CERTAINTY = 0.75
 SHIPPED = "tissues"  # a folder of the weights that ship
@@ -20,7 +23,8 @@ class TissueResult:
     Attributes:
         segmentation: labels, probabilities, and volumes in mm³ by name.
         brain: the scan without skull, with its mask.
-        certainty: mean over the labeled voxels of the probability of their label.
+        certainty: mean over the labeled voxels of the probability that the network gives their
+            label.
 
     Example:
         >>> import nibabel, numpy as np
@@ -63,6 +67,7 @@ def segment_tissues(
     volume_index: int | None = None,
     window: tuple[float, float] | None = None,
     memory: float | None = None,
+    refined: bool = True,
 ) -> TissueResult:
     """White matter, gray matter, fluid, deep gray matter and thalamus of a head or a brain.
 
@@ -72,6 +77,8 @@ def segment_tissues(
             ``Segmenter``.
         stripped, stripper: see ``brain_of``.
         volume_index, window, memory: see ``features_of``.
+        refined: place the borders by the intensities of the scan, see ``refine``; without, they are
+            those of the network.
 
     Raises:
         ValueError, FileNotFoundError: as ``brain_of`` and ``Segmenter.segment``.
@@ -88,7 +95,19 @@ def segment_tissues(
     segmenter = model if isinstance(model, Segmenter) else Segmenter.from_pretrained(model)
     brain = brain_of(image, stripped, stripper, volume_index, window)
     found = segmenter.segment(brain.image, window=window, memory=memory)
-    labeled = np.asarray(found.labels.dataobj) != 0
-    highest = np.asarray(found.probabilities.dataobj).max(axis=-1)
-    certainty = float(highest[labeled].mean()) if labeled.any() else 0.0
-    return TissueResult(found, brain, certainty)
+    known = np.asarray(found.probabilities.dataobj)
+    if refined:
+        found = _refined(found, segmenter)
+    labels = np.asarray(found.probabilities.dataobj).argmax(axis=-1)
+    # What the network says of the labels that were chosen, also where intensities chose.
+    chosen = np.take_along_axis(known, labels[..., None], axis=-1)[labels > 0]
+    return TissueResult(found, brain, float(chosen.mean()) if len(chosen) else 0.0)
+
+
+def _refined(found, segmenter):
+    """The segmentation with borders by the intensities of the scan."""
+    grid = grid_of(found.image, found.image.shape, "the image")
+    values = np.asarray(found.image.dataobj)
+    probabilities = np.asarray(found.probabilities.dataobj)
+    better = refine(values, probabilities, voxel_sizes(grid.affine)[: values.ndim])
+    return segmenter.result(found.image, grid.image(better))
