@@ -11,7 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-LEAST_PRIOR = 0.02  # so that intensities can overrule a network that is sure
+# So that intensities can overrule a network that is sure. A share of the mean prior of each tissue,
+# or a small one, such as the thalamus, would drift to what has its intensity elsewhere.
+LEAST_PRIOR = 0.1
 PRIOR_WEIGHT = 0.7  # exponent of the prior: the network is surer than it should be
 ROUNDS = 30
 BIAS_EVERY = 5  # rounds
@@ -87,7 +89,8 @@ def posterior(
     Returns:
         (classes, n).
     """
-    priors = np.maximum(priors / np.maximum(priors.sum(0), 1e-12), LEAST_PRIOR)
+    priors = priors / np.maximum(priors.sum(0), 1e-12)
+    priors = np.maximum(priors, LEAST_PRIOR * priors.mean(axis=1, keepdims=True))
     priors /= priors.sum(0)
     found, corrected = priors, values
     for index in range(rounds):

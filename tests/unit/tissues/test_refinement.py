@@ -72,3 +72,15 @@ def test_equal_priors_give_the_mixture_of_scikit_learn(rng):
     expected = np.stack(density) / np.sum(density, axis=0)
     found = posterior(values, 0.5 + 0.01 * start, rounds=200)
     np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_a_small_tissue_does_not_drift_to_what_has_its_intensity(brain):
+    """A fourth tissue, of few voxels, has the intensity of a large one."""
+    image, truth, known = brain
+    place = np.zeros(SHAPE, bool)
+    place[13:16, 13:16, 12:15] = True
+    image = np.where(place, 0.5, image)
+    share = np.where(place, 0.9, 0.0)[..., None]
+    five = np.concatenate([known * (1 - share), share], axis=-1).astype(np.float32)
+    found = refine(image, five, (2, 2, 2)).argmax(axis=-1)
+    np.testing.assert_array_equal(found == 4, place)
