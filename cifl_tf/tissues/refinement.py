@@ -19,6 +19,7 @@ ROUNDS = 30
 BIAS_EVERY = 5  # rounds
 BIAS_MM = 20.0  # SD of the Gaussian that the bias field is smoothed by
 GAINS = 0.2, 5.0  # of a bias field
+DEEP_MARGIN = 0.25  # of the difference of white and gray matter
 LEAST_VARIANCE = 1e-5  # of intensities in [0, 1]
 
 
@@ -29,7 +30,8 @@ def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarr
 
     Args:
         image: float32 (x, y, z), intensities; any scale.
-        probabilities: float32 (x, y, z, 1 + tissues), the background first.
+        probabilities: float32 (x, y, z, 1 + tissues), the background first, then those of
+            ``TISSUES`` or the first few of them.
         voxel_size: mm along each axis.
 
     Returns:
@@ -66,8 +68,21 @@ def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarr
     refined = np.zeros_like(probabilities)
     refined[..., 0] = 1
     refined[inside, 0] = 0
-    refined[inside, 1:] = posterior(values, priors, ROUNDS, gain=gain).T
+    refined[inside, 1:] = posterior(values, priors, ROUNDS, True, gain, with_deep_between).T
     return refined
+
+
+def with_deep_between(means: np.ndarray) -> np.ndarray:
+    """Mean intensities of tissues, those of deep gray matter about between white and gray matter.
+
+    Without this, the thalamus of a brain with large ventricles can become fluid.
+
+    Args:
+        means: of ``TISSUES`` in their order.
+    """
+    low, high = means[:2].min(), means[:2].max()
+    margin = DEEP_MARGIN * (high - low)
+    return np.concatenate([means[:3], means[3:].clip(low - margin, high + margin)])
 
 
 def posterior(
@@ -76,6 +91,7 @@ def posterior(
     rounds: int,
     common_variance: bool = True,
     gain: Callable[[np.ndarray], np.ndarray] | None = None,
+    restrict: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Probabilities of classes by a Gaussian of each and by their priors: expectation maximization.
 
@@ -85,6 +101,7 @@ def posterior(
         rounds: how often the Gaussians are fitted.
         common_variance: of all classes, so that no class spreads over the others.
         gain: from the expected intensities (n,) to a bias field (n,); None for none.
+        restrict: from mean intensities (classes,) to such as may be; None for any.
 
     Returns:
         (classes, n).
@@ -94,8 +111,9 @@ def posterior(
     priors /= priors.sum(0)
     found, corrected = priors, values
     for index in range(rounds):
-        totals = found.sum(1)
+        totals = found.sum(1) + 1e-12
         means = (found @ corrected) / totals
+        means = means if restrict is None else restrict(means)
         squares = (corrected - means[:, None]) ** 2
         variances = np.einsum("kn,kn->k", found, squares) / totals
         if common_variance:

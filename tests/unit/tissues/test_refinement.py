@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from cifl_tf.tissues.refinement import posterior, refine
+from cifl_tf.tissues.refinement import posterior, refine, with_deep_between
 
 SHAPE = (30, 28, 26)
 
@@ -76,7 +76,7 @@ def test_equal_priors_give_the_mixture_of_scikit_learn(rng):
 
 def test_a_small_tissue_does_not_drift_to_what_has_its_intensity(brain):
     """A fourth tissue, of few voxels, has the intensity of a large one."""
-    image, truth, known = brain
+    image, _truth, known = brain
     place = np.zeros(SHAPE, bool)
     place[13:16, 13:16, 12:15] = True
     image = np.where(place, 0.5, image)
@@ -84,3 +84,9 @@ def test_a_small_tissue_does_not_drift_to_what_has_its_intensity(brain):
     five = np.concatenate([known * (1 - share), share], axis=-1).astype(np.float32)
     found = refine(image, five, (2, 2, 2)).argmax(axis=-1)
     np.testing.assert_array_equal(found == 4, place)
+
+
+def test_deep_gray_matter_looks_like_something_between_white_and_gray_matter():
+    means = np.array([0.8, 0.4, 0.1, 0.05, 0.6])
+    np.testing.assert_allclose(with_deep_between(means), [0.8, 0.4, 0.1, 0.3, 0.6])
+    np.testing.assert_allclose(with_deep_between(1 - means), [0.2, 0.6, 0.9, 0.7, 0.4])
