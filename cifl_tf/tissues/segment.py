@@ -95,19 +95,15 @@ def segment_tissues(
     segmenter = model if isinstance(model, Segmenter) else Segmenter.from_pretrained(model)
     brain = brain_of(image, stripped, stripper, volume_index, window)
     found = segmenter.segment(brain.image, window=window, memory=memory)
-    known = np.asarray(found.probabilities.dataobj)
+    grid = grid_of(found.image, found.image.shape, "the image")
+    known = np.asarray(found.probabilities.dataobj).copy()
+    known[~brain.mask] = np.eye(known.shape[-1])[0]  # the network may see things at the border
+    better = known
     if refined:
-        found = _refined(found, segmenter)
-    labels = np.asarray(found.probabilities.dataobj).argmax(axis=-1)
+        sizes = voxel_sizes(grid.affine)[: brain.mask.ndim]
+        better = refine(np.asarray(found.image.dataobj), known, sizes)
+    found = segmenter.result(found.image, grid.image(better))
+    labels = better.argmax(axis=-1)
     # What the network says of the labels that were chosen, also where intensities chose.
     chosen = np.take_along_axis(known, labels[..., None], axis=-1)[labels > 0]
     return TissueResult(found, brain, float(chosen.mean()) if len(chosen) else 0.0)
-
-
-def _refined(found, segmenter):
-    """The segmentation with borders by the intensities of the scan."""
-    grid = grid_of(found.image, found.image.shape, "the image")
-    values = np.asarray(found.image.dataobj)
-    probabilities = np.asarray(found.probabilities.dataobj)
-    better = refine(values, probabilities, voxel_sizes(grid.affine)[: values.ndim])
-    return segmenter.result(found.image, grid.image(better))

@@ -108,3 +108,15 @@ def test_an_uncertain_network_is_doubted():
     found = segment_tissues(brain, unsure, stripped=True)
     assert found.certainty < 0.3
     assert "uncertain" in found.doubts[-1]
+
+
+def test_nothing_outside_of_the_brain_gets_a_label():
+    class Everything(Levels):
+        def call(self, image):
+            return super().call(image + 0.5)
+
+    brain, distance = shells((20, 100), (40, 60))
+    for refined in (False, True):
+        found = segment_tissues(brain, model_of(Everything()), stripped=True, refined=refined)
+        labels = np.asarray(found.segmentation.labels.dataobj)
+        np.testing.assert_array_equal(labels > 0, distance < 40)
