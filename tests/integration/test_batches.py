@@ -381,7 +381,7 @@ def test_labels_of_another_registration_do_not_stay_beside_the_next(save, tmp_pa
         assert done.exit_code == 0, done.output
     assert "labels.nii.gz" in names(out)
     done = run_here(*optimize)
-    assert "and 3 more are in the way" in done.stderr
+    assert "and 4 more are in the way" in done.stderr
     assert run_here(*optimize, "--overwrite").exit_code == 0
     assert "labels.nii.gz" not in names(out)
     assert [run["inputs"][0]["outcome"] for run in runs(out)] == ["done"] * 3

@@ -36,7 +36,7 @@ def test_version_and_help(run_cifl):
     assert device.stderr == ""
     text = run_here("--help").stdout
     commands = re.findall(r"^  (\w+) +[A-Z].+\.$", text.partition("Commands:")[2], re.MULTILINE)
-    names = {"train", "features", "export", "demo", "info", "device", "evaluate"}
+    names = {"train", "features", "export", "demo", "info", "device", "evaluate", "cohort"}
     assert {*commands} == {*names, "strip", "segment", "register", "warp"}
 
 
@@ -133,7 +133,7 @@ def test_info_lists_the_encoders_and_prints_a_card(weights):
 
 def test_info_of_the_models_that_ship():
     known = pretrained.shipped_models()
-    assert {*known} == {*cifl_tf.pretrained_encoders(), "strip"}
+    assert {*known} == {*cifl_tf.pretrained_encoders(), "strip", "tissues"}
     assert "shapes-2d" in known
     done = run_here("info")
     assert done.exit_code == 0
