@@ -2,8 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from balls import RADIUS, ball_head
 
+from balls import RADIUS, ball_head
 from cifl_tf.stripping.examples import HeadVariation, head_examples, vary_head
 from cifl_tf.stripping.heads import NUM_REGIONS, OUTSIDE, read_head
 

@@ -1,8 +1,8 @@
 import nibabel
 import numpy as np
 import pytest
-from balls import AFFINE, RADIUS, ball_head
 
+from balls import AFFINE, RADIUS, ball_head
 from cifl_tf.stripping.heads import INSIDE, OUTSIDE, VOXEL_SIZE, read_head, signed_distance
 
 

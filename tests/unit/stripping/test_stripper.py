@@ -2,8 +2,8 @@ import nibabel
 import numpy as np
 import pytest
 import tensorflow as tf
-from balls import AFFINE, ball_head
 
+from balls import AFFINE, ball_head
 from cifl_tf._compat import keras
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.stripping.field_of_view import FIELD_MM, head_window
