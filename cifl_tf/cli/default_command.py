@@ -7,7 +7,7 @@ from cifl_tf.cli.former_names import COMMANDS, PresentNames
 
 
 class DefaultGroup(PresentNames):
-    """A group of commands, one of which needs no name before its files; see ``default_group``."""
+    """A group of commands, one of which, the default, needs no name before its files."""
 
     default: str
 
@@ -17,11 +17,6 @@ class DefaultGroup(PresentNames):
         if args and args[0] not in known and (args[0].startswith("-") or _is_file(args[0])):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
-
-
-def default_group(name: str) -> type[DefaultGroup]:
-    """The class of a group whose command of this name is the default."""
-    return type("DefaultGroup", (DefaultGroup,), {"default": name})
 
 
 def _is_file(text):

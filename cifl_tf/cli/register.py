@@ -9,7 +9,7 @@ import typer
 from cifl_tf._checks import NDIM
 from cifl_tf.cli.command_run import record_export
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.default_command import default_group
+from cifl_tf.cli.default_command import DefaultGroup
 from cifl_tf.cli.options import (
     PLANE,
     REMAPPINGS,
@@ -39,8 +39,15 @@ from cifl_tf.features.pretrained import INTENSITY, absolute_model, load_encoder,
 from cifl_tf.images.planes import PlaneName
 from cifl_tf.registration.config import MOST_VOXELS, RegistrationConfig
 
+
+class RegisterGroup(DefaultGroup):
+    """The commands of ``cifl register``."""
+
+    default = PAIR
+
+
 register_app = typer.Typer(
-    cls=default_group(PAIR),
+    cls=RegisterGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Register two scans of any contrast: `cifl register MOVING FIXED --out FOLDER`, which is "

@@ -9,7 +9,7 @@ import typer
 from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.default_command import default_group
+from cifl_tf.cli.default_command import DefaultGroup
 from cifl_tf.cli.options import (
     Images,
     Memory,
@@ -29,8 +29,16 @@ from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.segmentation.config import SegmentationConfig
 
 BEYOND = "slices beyond training"  # a column of volumes.csv
+
+
+class SegmentGroup(DefaultGroup):
+    """The commands of ``cifl segment``."""
+
+    default = TISSUES_COMMAND
+
+
 segment_app = typer.Typer(
-    cls=default_group(TISSUES_COMMAND),
+    cls=SegmentGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Segment the tissues of heads or brains of any contrast: `cifl segment IMAGE... --out "

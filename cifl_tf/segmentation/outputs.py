@@ -22,7 +22,7 @@ def with_outputs(network: keras.Model, count: int) -> keras.Model:
     """
     weighted = [layer for layer in network.layers if layer.weights]
     last = weighted[-1] if weighted else None
-    if not isinstance(last, (keras.layers.Conv2D, keras.layers.Conv3D)):
+    if not isinstance(last, (keras.layers.Conv2D, keras.layers.Conv3D, keras.Model)):
         found = "no weights" if last is None else f"{type(last).__name__} {last.name!r} last"
         raise ValueError(
             f"the network has {found}, but its last layer with weights must be a convolution; "
@@ -30,6 +30,8 @@ def with_outputs(network: keras.Model, count: int) -> keras.Model:
         )
 
     def copied(layer):
+        if layer is last and isinstance(layer, keras.Model):
+            return with_outputs(layer, count)
         config = layer.get_config()
         return type(layer).from_config({**config, "filters": count} if layer is last else config)
 

@@ -99,8 +99,8 @@ def head_in(
     finding_out = stripped is None and any_body_part
     if finding_out:
         grid = read_grid(image)
-        fields = np.multiply(three_axes(grid.shape), voxel_sizes(grid.affine))
-        if fields.min() < LEAST_FIELD:
+        shape = three_axes(grid.shape)
+        if len(shape) != 3 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
             return None
     try:
         stripper = stripper or shipped_stripper()

@@ -36,3 +36,16 @@ def test_a_network_without_a_last_convolution_is_refused():
     dense = keras.Model(image, keras.layers.Dense(3, name="out")(image))
     with pytest.raises(ValueError, match=r"Dense 'out' last.*must be a convolution"):
         with_outputs(dense, 2)
+
+
+def test_a_segmenter_of_the_command_gets_other_labels_too(rng):
+    encoder = cifl.build_encoder(ndim=2, num_features=3, num_filters=2)
+    network = cifl.build_segmenter(encoder, 4, num_filters=2, num_levels=2)
+    copy = with_outputs(network, 2)
+    image = rng.random((1, 16, 12, 1)).astype(np.float32)
+    assert copy(image).shape == (1, 16, 12, 2)
+    below = [one.get_layer("features") for one in (network, copy)]
+    features = [np.asarray(one(image)) for one in below]
+    np.testing.assert_allclose(features[0], features[1], atol=1e-6)
+    unets = [one.get_layer("unet").weights[0].numpy() for one in (network, copy)]
+    np.testing.assert_array_equal(*unets)
