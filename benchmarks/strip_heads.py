@@ -2,9 +2,9 @@
 
     python benchmarks/strip_heads.py --heads heads.csv --data ../shared/data --out masks
 
-The table has the columns image and mask, with paths from --data. Where the mask is a map of
-tissues, which leaves fluid out between the folds, give 6 in the column closing: the mask is closed
-by a ball of this radius in mm, and its holes are filled. A head without a mask is looked at only.
+The table has the columns head (a name), image and mask, with paths from --data. Where the mask is a
+map of tissues, which leaves fluid out between the folds, give 6 in the column closing: the mask is
+closed by a ball of this radius in mm, and its holes are filled. A head without a mask is looked at only.
 --out gets a picture for each head. Prints a Markdown table.
 """
 
@@ -52,10 +52,13 @@ def known_mask(file: Path, closing: float, image) -> np.ndarray:
 def main(argv=None):
     """Strip the heads and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--heads", type=Path, required=True, help="CSV file: image, mask, closing")
+    parser.add_argument(
+        "--heads", type=Path, required=True, help="CSV file: head, image, mask, closing"
+    )
     parser.add_argument("--data", type=Path, default=Path(), help="folder that its paths lead from")
     parser.add_argument("--model", default="strip", help="as of `cifl strip`")
     parser.add_argument("--out", type=Path, help="folder for pictures")
+    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
     args = parser.parse_args(argv)
     stripper = cifl.Stripper.from_pretrained(args.model)
     rows = []
@@ -63,7 +66,7 @@ def main(argv=None):
         start = time.process_time()
         found = stripper.strip(args.data / row["image"])
         line = {
-            "head": Path(row["image"]).name.split(".")[0],
+            "head": row["head"],
             "ml": f"{found.volume_ml:.0f}",
             "seconds": f"{time.process_time() - start:.1f}",
         }
@@ -79,9 +82,13 @@ def main(argv=None):
             }
         rows.append(line)
         if args.out:
-            save_mask_picture(found.image, found.mask, args.out / f"{line['head']}.png")
+            name = Path(row["image"]).name.split(".")[0]
+            save_mask_picture(found.image, found.mask, args.out / f"{name}.png")
     columns = ["head", "Dice", "HD95 (mm)", "ml", "known ml", "seconds"]
-    print(to_markdown(pd.DataFrame(rows).reindex(columns=columns).fillna("")))
+    table = pd.DataFrame(rows).reindex(columns=columns).fillna("")
+    print(to_markdown(table))
+    if args.json:
+        table.to_json(args.json, orient="records", indent=2)
     print(f"Peak memory: {peak_memory():.0f} MB")
 
 

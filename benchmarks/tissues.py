@@ -1,7 +1,7 @@
 """Tissues of brains whose labels are known: Dice of `cifl segment`, of clustering, and of an atlas.
 
     python benchmarks/tissues.py --data nichart
-    python benchmarks/tissues.py --data nichart --subjects sub-11,sub-12 --methods network
+    python benchmarks/tissues.py --data nichart --subjects sub-11,sub-12 --methods "cifl segment"
 
 Whole volumes of NiChart subjects, T1w, inverted T1w, and FLAIR. Clustering is a mixture of three
 Gaussians of the intensities in the brain (scikit-learn), whose tissues are named with the help of
@@ -27,7 +27,7 @@ from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.metrics import dice
 from cifl_tf.registration.syn import has_ants, register_syn
 
-CONTRASTS = ("T1w", "T1w:inverted", "FLAIR")
+CONTRASTS = {"T1w": "T1w", "inverted T1w": "T1w:inverted", "FLAIR": "FLAIR"}
 NAMES = {1: "WM", 2: "GM", 3: "CSF", 4: "thalamus"}  # values of the label maps of NiChart
 AS_NICHART = np.array([0, 1, 2, 3, 2, 4])  # of the values of `cifl segment`
 
@@ -109,7 +109,7 @@ def by_syn(model):
 
 
 METHODS = {
-    "network": by_network,
+    "cifl segment": by_network,
     "clusters": by_clusters,
     "atlas": by_atlas,
     "atlas by SyN": by_syn,
@@ -123,6 +123,7 @@ def main(argv=None):
     parser.add_argument("--subjects", default="sub-13,sub-14,sub-15,sub-16")
     parser.add_argument("--model", default="tissues", help="as of `cifl segment`")
     parser.add_argument("--methods", default=",".join(METHODS), help="with commas between")
+    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
     args = parser.parse_args(argv)
     cohort = load_cohort(args.data, 3, needed=["T1w", "FLAIR"])
     rows = []
@@ -131,7 +132,7 @@ def main(argv=None):
             print("ANTsPy is not installed: no row of SyN.")
             continue
         label = METHODS[method](args.model)
-        for contrast in CONTRASTS:
+        for name, contrast in CONTRASTS.items():
             scores = []
             for subject in cohort.select(args.subjects.split(",")).subjects:
                 image = nibabel.Nifti1Image(subject.image(contrast), subject.affine)
@@ -140,16 +141,19 @@ def main(argv=None):
                 scores.append(dice(found, truth, [*NAMES]))
                 print(method, contrast, subject.name, np.round(scores[-1], 3), flush=True)
             means = dict(zip(NAMES.values(), np.mean(scores, axis=0), strict=True))
-            three = np.mean([means[name] for name in ("WM", "GM", "CSF")])
+            three = np.mean([means[key] for key in ("WM", "GM", "CSF")])
             numbers = {"mean of WM, GM, CSF": three, **means}
             rows.append(
                 {
                     "method": method,
-                    "contrast": contrast,
-                    **{name: f"{value:.3f}" for name, value in numbers.items()},
+                    "contrast": name,
+                    **{key: f"{value:.3f}" if value else "" for key, value in numbers.items()},
                 }
             )
-    print(to_markdown(pd.DataFrame(rows)))
+    table = pd.DataFrame(rows)
+    print(to_markdown(table))
+    if args.json:
+        table.to_json(args.json, orient="records", indent=2)
 
 
 if __name__ == "__main__":

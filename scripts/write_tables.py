@@ -5,9 +5,10 @@
     python scripts/write_tables.py --add cards/shapes-2d "shapes-2d | sub-13 to sub-16" scores
 
 A table stands between the lines ``<!-- results: NAME begin -->`` and ``<!-- results: NAME end -->``
-of a page. NAME is one of ``TABLES``, or STUDY/TASK for all that a study has of a task, such as
-``cards/shapes-2d/features``. The third command puts the scores of a folder of `cifl evaluate` into
-a study, ``benchmarks/results/cards/shapes-2d.json``, under a name, in which ``|`` separates the
+of a page. NAME is one of ``TABLES``; STUDY/TASK for all that a study has of a task, such as
+``cards/shapes-2d/features``; or a file of ``benchmarks/results`` that a benchmark wrote with
+``--json``, such as ``tissues``. The third command puts the scores of a folder of `cifl evaluate`
+into a study, ``benchmarks/results/cards/shapes-2d.json``, under a name, in which ``|`` separates the
 cells of the first columns.
 """
 
@@ -102,6 +103,8 @@ def table(name: str) -> str:
             for found in [_read(line.study)["results"][line.task][line.method]]
         ]
         return to_markdown(pd.DataFrame(rows))
+    if (RESULTS / f"{name}.json").is_file() and isinstance(_read(name), list):
+        return to_markdown(pd.DataFrame(_read(name)))
     study, _, task = name.rpartition("/")
     known = task in COLUMNS and (RESULTS / f"{study}.json").is_file()
     methods = _read(study)["results"].get(task) if known else None
