@@ -4,8 +4,8 @@
 
 The table has the columns head (a name), image and mask, with paths from --data. Where the mask is a
 map of tissues, which leaves fluid out between the folds, give 6 in the column closing: the mask is
-closed by a ball of this radius in mm, and its holes are filled. A head without a mask is looked at only.
---out gets a picture for each head. Prints a Markdown table.
+closed by a ball of this radius in mm, and its holes are filled. A head without a mask is looked at
+only. --out gets a picture for each head. Prints a Markdown table.
 """
 
 import argparse

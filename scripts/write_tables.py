@@ -8,8 +8,8 @@ A table stands between the lines ``<!-- results: NAME begin -->`` and ``<!-- res
 of a page. NAME is one of ``TABLES``; STUDY/TASK for all that a study has of a task, such as
 ``cards/shapes-2d/features``; or a file of ``benchmarks/results`` that a benchmark wrote with
 ``--json``, such as ``tissues``. The third command puts the scores of a folder of `cifl evaluate`
-into a study, ``benchmarks/results/cards/shapes-2d.json``, under a name, in which ``|`` separates the
-cells of the first columns.
+into a study, ``benchmarks/results/cards/shapes-2d.json``, under a name, in which ``|`` separates
+the cells of the first columns.
 """
 
 import argparse
