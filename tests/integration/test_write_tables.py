@@ -51,6 +51,14 @@ def test_scores_become_a_table_between_markers(root):
         write_tables.main(["--check"])
 
 
+def test_the_table_of_a_benchmark_becomes_one_of_a_page(root):
+    results = root / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    (results / "heads.json").write_text('[{"head": "a", "Dice": "0.9"}, {"head": "b", "Dice": ""}]')
+    table = "| head | Dice |\n| --- | --- |\n| a | 0.9 |\n| b |  |\n"
+    assert write_tables.table("heads") == table
+
+
 def test_a_table_that_is_not_there_is_refused(root):
     for name in ("cards/x/segmentation", "readme/else"):
         with pytest.raises(ValueError, match=f"there is no table '{name}'; give one of readme, "):
