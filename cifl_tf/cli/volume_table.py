@@ -49,7 +49,7 @@ class VolumeTable:
             self._anew = False
             table.loc[image] = volumes
             with atomic_path(self.path) as temporary:
-                table.to_csv(temporary)
+                table.to_csv(temporary, float_format="%.10g")
 
     def _read(self):
         """The table by image, as text."""
