@@ -30,8 +30,8 @@ class Brain(NamedTuple):
 
     @property
     def volume(self) -> float:
-        """Of the mask, in mm³."""
-        return float(self.mask.sum() * abs(np.linalg.det(self.image.affine[:3, :3])))
+        """Of the mask, in mm³, whatever the unit of the header."""
+        return float(self.mask.sum() * abs(np.linalg.det(read_grid(self.image).affine[:3, :3])))
 
     @property
     def mask_image(self) -> nibabel.Nifti1Image:

@@ -30,6 +30,14 @@ def test_a_brain_stays_as_it_is():
     np.testing.assert_array_equal(found.mask, np.asarray(known.dataobj) > 0)
 
 
+def test_volumes_are_in_mm3_whatever_the_unit_of_the_header():
+    _, known = ball_head()
+    brain = nibabel.Nifti1Image(np.asarray(known.dataobj) * 50, np.diag([0.004, 0.004, 0.004, 1]))
+    brain.header.set_xyzt_units("meter")
+    inside = np.asarray(known.dataobj) > 0
+    assert brain_of(brain, stripped=True).volume == pytest.approx(64 * inside.sum())
+
+
 def test_a_scan_that_may_show_anything_is_stripped_where_its_brain_has_the_size_of_one():
     head, _ = ball_head()  # of 268 ml: no brain of an adult
     assert head_in(head, stripper=ball_stripper(), any_body_part=True) is None
