@@ -4,6 +4,7 @@ Points of the fixed image go through the last transform of the file first. Insid
 RAS; in the file, in LPS.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import h5py
@@ -23,6 +24,8 @@ COMPOSITE_TYPE = "CompositeTransform_double_3_3"
 FIELD_TYPE = "DisplacementFieldTransform_double_3_3"
 GROUP, TYPE = "TransformGroup", "TransformType"
 PARAMETERS, FIXED = "TransformParameters", "TransformFixedParameters"
+MISSPELLED = {name: name.replace("Transform", "Tranform") for name in (PARAMETERS, FIXED)}  # old ITK
+UNREADABLE = OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError
 STILL = 1e-3  # mm, that is rounding: without more a matrix says all
 ITK_VERSION = "5.4.0"  # whose layout this is
 
@@ -92,11 +95,11 @@ def read_composite(path) -> list[np.ndarray | tuple[np.ndarray, Grid]]:
         with h5py.File(path, "r") as file:
             groups = sorted(file[GROUP].items(), key=lambda item: int(item[0]))
             read = [
-                (group[TYPE].asstr()[0], group[PARAMETERS][()], group[FIXED][()])
+                (group[TYPE].asstr()[0], _numbers(group, PARAMETERS), _numbers(group, FIXED))
                 for _, group in groups
-                if PARAMETERS in group and FIXED in group
+                if {PARAMETERS, MISSPELLED[PARAMETERS]} & {*group}
             ]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except UNREADABLE as error:  # h5py raises any of them, by where a file is damaged
         raise ValueError(
             f"{path} is no transform of ITK in HDF5: {error}; write it again"
         ) from error
@@ -105,15 +108,25 @@ def read_composite(path) -> list[np.ndarray | tuple[np.ndarray, Grid]]:
     return [_transform(kind, parameters, fixed, path) for kind, parameters, fixed in reversed(read)]
 
 
+def _numbers(group, name):
+    """The numbers of a transform (n,), by the name or as older versions of ITK misspelled it."""
+    numbers = group[name if name in group else MISSPELLED[name]][()]
+    return np.ravel(numbers).astype(np.float64)
+
+
 def _transform(kind, parameters, fixed, path):
+    if not (np.isfinite(parameters).all() and np.isfinite(fixed).all()):
+        raise ValueError(f"{path} holds numbers that are not finite; write it again")
     if not kind.startswith("DisplacementFieldTransform"):
         return itk_matrix(kind, parameters, fixed, path)
-    shape = fixed[:3].astype(int)
-    if len(fixed) != 18 or parameters.size != 3 * shape.prod():
+    shape = fixed[:3].round().astype(int)
+    if len(fixed) != 18 or shape.min() < 1 or parameters.size != 3 * math.prod(shape.tolist()):
         raise ValueError(
             f"the field of {path} has {parameters.size} numbers, and {len(fixed)} of its grid; "
             "give one of a volume"
         )
     vectors = parameters.reshape(*shape[::-1], 3).transpose(2, 1, 0, 3) * RAS_TO_LPS
     affine = LPS @ from_matvec(fixed[9:].reshape(3, 3) * fixed[6:9], fixed[3:6])
+    if np.linalg.det(affine) == 0:
+        raise ValueError(f"the grid of the field of {path} has no volume; write it again")
     return vectors, grid_at(affine, tuple(shape.tolist()))

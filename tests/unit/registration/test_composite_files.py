@@ -8,6 +8,7 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from cifl_tf.cli.errors import mendable
 from cifl_tf.images.grid import grid_at
 from cifl_tf.registration import Affine, Displacement, TransformChain
 from cifl_tf.registration.composite_files import read_composite, write_composite
@@ -102,4 +103,54 @@ def test_bad_files_are_told(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["TransformGroup/0/TransformType"] = ["CompositeTransform_double_3_3"]
     with pytest.raises(ValueError, match="holds no transforms"):
+        read_composite(tmp_path / "other.h5")
+
+
+def test_names_that_older_versions_of_itk_misspelled_are_read(warp, points, tmp_path):
+    affine, displacement = warp
+    write_composite(tmp_path / "composite.h5", affine, displacement)
+    with h5py.File(tmp_path / "composite.h5", "a") as file:
+        for number in ("1", "2"):
+            group = file["TransformGroup"][number]
+            for name in ("TransformParameters", "TransformFixedParameters"):
+                group.move(name, name.replace("Transform", "Tranform"))
+    sitk.ReadTransform(str(tmp_path / "composite.h5"))  # ITK still reads such files
+    chain = TransformChain([tmp_path / "composite.h5"])
+    np.testing.assert_allclose(chain.map(points), displacement.map(points), atol=1e-3)
+
+
+def test_damaged_files_are_told(warp, tmp_path):
+    """Cut anywhere, or with any bytes changed, a file is read or refused in one line."""
+    write_composite(tmp_path / "composite.h5", *warp)
+    content = (tmp_path / "composite.h5").read_bytes()
+    choose, refused = np.random.default_rng(3), 0
+    for number in range(60):
+        damaged = bytearray(content)
+        for place in choose.integers(len(damaged) if number % 3 else 6000, size=20):
+            damaged[place] = choose.integers(256)
+        kept = len(damaged) if number % 3 else int(choose.integers(1, len(damaged)))
+        (tmp_path / "damaged.h5").write_bytes(damaged[:kept])
+        try:
+            TransformChain([tmp_path / "damaged.h5"])
+        except ValueError as error:
+            assert mendable(error), error
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("layout", ["no group", "no transform", "a number", "empty text"])
+def test_files_of_another_layout_are_told(layout, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        if layout == "no group":
+            file["TransformGroup"] = [1.0]
+        elif layout == "no transform":
+            file["TransformGroup/0"] = [1.0]
+        else:
+            text = [] if layout == "empty text" else ["DisplacementFieldTransform_double_3_3"]
+            file.create_dataset(
+                "TransformGroup/0/TransformType", data=text, dtype=h5py.string_dtype("ascii")
+            )
+            for name in ("TransformParameters", "TransformFixedParameters"):
+                file[f"TransformGroup/0/{name}"] = 1.0
+    with pytest.raises(ValueError, match=r"other\.h5"):
         read_composite(tmp_path / "other.h5")
