@@ -21,6 +21,7 @@ BIAS_MM = 20.0  # SD of the Gaussian that the bias field is smoothed by
 GAINS = 0.2, 5.0  # of a bias field
 DEEP_MARGIN = 0.25  # of the difference of white and gray matter
 LEAST_VARIANCE = 1e-5  # of intensities in [0, 1]
+TAILS = 1, 99  # percentiles; as far beyond them as they lie apart, intensities end
 
 
 def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarray:
@@ -52,6 +53,9 @@ def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarr
     if not inside.any():
         return probabilities
     values = image[inside].astype(np.float64)
+    low, high = np.percentile(values, TAILS)
+    if low < high:  # a voxel of metal, or where the fit of a map failed, would squeeze all others
+        values = values.clip(2 * low - high, 2 * high - low)
     values = (values - values.min()) / max(np.ptp(values), 1e-12)
     smooth = _smoother(np.argwhere(inside) * voxel_size)
 

@@ -42,6 +42,18 @@ def test_contrast_and_scale_of_intensities_do_not_matter(brain):
     np.testing.assert_array_equal(first, other)
 
 
+def test_a_few_extreme_voxels_do_not_matter(brain):
+    """As of metal, or of a quantitative map where its fit failed."""
+    image, truth, known = brain
+    first = refine(image, known, (2, 2, 2)).argmax(axis=-1)
+    places = np.argwhere(truth > 0)[::400]
+    for extreme in (1e4, -1e4):
+        spiked = image.copy()
+        spiked[tuple(places.T)] = extreme
+        found = refine(spiked, known, (2, 2, 2)).argmax(axis=-1)
+        assert np.mean(found[truth > 0] != first[truth > 0]) < 0.03
+
+
 def test_most_of_a_bias_field_is_taken_away(brain, monkeypatch):
     image, truth, known = brain
     bias = np.exp(np.linspace(-0.7, 0.7, SHAPE[0]))[:, None, None]
