@@ -54,9 +54,10 @@ def tissues_command(
     limits, most = parse_window(window), parse_memory(memory)
     entries = image_entries(images, out, endings(probabilities), "_dseg.png")
     from cifl_tf.segmentation.segmenter import Segmenter
-    from cifl_tf.tissues.segment import SHIPPED
+    from cifl_tf.tissues.segment import SHIPPED, check_tissues
 
     segmenter = Segmenter.from_pretrained(model)
+    check_tissues(segmenter)
     columns = [*segmenter.label_names[1:], BRAIN, CERTAINTY]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
 

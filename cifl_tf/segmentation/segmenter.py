@@ -1,5 +1,6 @@
 """``Segmenter``: the Keras model that segments arrays and image files."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -167,7 +168,8 @@ class Segmenter(ImageModel):
         """
         preprocessing = self.preprocessing.with_choices(window=window)
         original = read_volume(image, volume_index)
-        array, axis, volume = prepare_volume(original, self, preprocessing, voxel_size, image)
+        name = image if isinstance(image, str | os.PathLike) else "the image"
+        array, axis, volume = prepare_volume(original, self, preprocessing, voxel_size, name)
         beyond = 0
         if self.field_margin is None:
             probabilities = self._probabilities(array, axis, memory, progress)

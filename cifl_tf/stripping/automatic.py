@@ -105,10 +105,12 @@ def head_in(
     try:
         stripper = stripper or shipped_stripper()
         head = stripper.strip(image, volume_index=volume_index, window=window)
-    except NoBrainError:
+    except NoBrainError as error:
         if finding_out:
             return None
-        raise
+        raise NoBrainError(
+            f"{error}; if the image shows a brain alone, give --stripped, or stripped=True in Python"
+        ) from error
     wrong = (stripped is None and head.was_stripped) or (finding_out and head.doubt)
     return None if wrong else head
 

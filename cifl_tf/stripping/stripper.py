@@ -148,7 +148,8 @@ class Stripper(ImageModel):
         if not mask.any():
             raise NoBrainError(
                 f"no brain was found in {name}; check that the image shows a head and "
-                "that its header has the right voxel size, or give a wider border"
+                "that its header has the right voxel size"
+                + (", or give a wider border" if border < 0 else "")
             )
         grid = volume.original
         head = to_original(original.data, original)

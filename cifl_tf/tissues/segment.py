@@ -1,15 +1,18 @@
 """Tissues of a scan of any contrast: the skull is taken away, and the brain is segmented."""
 
 import dataclasses
+import os
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 
-from cifl_tf.images.grid import grid_of
+from cifl_tf.images.grid import grid_of, three_axes
+from cifl_tf.images.volumes import read_grid
 from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.stripping.automatic import Brain, brain_of
 from cifl_tf.stripping.stripper import Stripper
+from cifl_tf.tissues.network import TISSUES
 from cifl_tf.tissues.refinement import refine
 
 # Of 96 images that got worse in 5 ways, those below this had a mean Dice of 0.66 or less.
@@ -82,6 +85,7 @@ def segment_tissues(
             those of the network.
 
     Raises:
+        ValueError: the segmenter is of other labels or for slices, or the image is a single slice.
         ValueError, FileNotFoundError: as ``brain_of`` and ``Segmenter.segment``.
 
     Example:
@@ -94,6 +98,8 @@ def segment_tissues(
         True
     """
     segmenter = model if isinstance(model, Segmenter) else Segmenter.from_pretrained(model)
+    check_tissues(segmenter)
+    _check_volume(image)
     brain = brain_of(image, stripped, stripper, volume_index, window)
     found = segmenter.segment(brain.image, window=window, memory=memory)
     grid = grid_of(found.image, found.image.shape, "the image")
@@ -106,3 +112,28 @@ def segment_tissues(
     found = segmenter.result(found.image, grid.image(better))
     highest = known.max(axis=-1)[known.argmax(axis=-1) > 0]
     return TissueResult(found, brain, float(highest.mean()) if len(highest) else 0.0)
+
+
+def check_tissues(segmenter: Segmenter) -> None:
+    """Refuse a segmenter of other labels: their borders would be placed as those of tissues.
+
+    Raises:
+        ValueError: the segmenter is of other labels, or for slices.
+    """
+    labels = segmenter.label_names[1:]
+    if len(segmenter.input_shape) != 5 or labels != (*TISSUES.values(),)[: len(labels)]:
+        raise ValueError(
+            f"the segmenter is of {', '.join(labels)}, not of tissues in volumes; give a model of "
+            "scripts/train_tissues.py, or apply this one with `cifl segment apply` or "
+            "Segmenter.segment"
+        )
+
+
+def _check_volume(image):
+    """Refuse a slice alone, in which no brain is found, in words that fit it."""
+    if min(three_axes(read_grid(image).shape)) == 1:
+        name = image if isinstance(image, str | os.PathLike) else "the image"
+        raise ValueError(
+            f"{name} is a single slice, but tissues are found in volumes; give a volume, or train "
+            "a segmenter for slices with `cifl segment train`"
+        )

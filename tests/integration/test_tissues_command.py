@@ -72,3 +72,15 @@ def test_a_segmenter_of_the_package_is_named_in_the_error_when_there_is_none(bra
     assert "none" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_segmenter_of_other_labels_is_refused_before_anything_is_written(brain, tmp_path):
+    network = build_tissue_network(2, 2)
+    names = ["background", *(f"lesion {number}" for number in range(5))]
+    Segmenter(network, label_names=names).save(tmp_path / "lesions.keras")
+    done = run_here(
+        "segment", brain, "--model", tmp_path / "lesions.keras", "--out", tmp_path / "out"
+    )
+    assert done.exit_code == 1
+    assert "cifl segment apply" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -120,3 +120,36 @@ def test_nothing_outside_of_the_brain_gets_a_label():
         found = segment_tissues(brain, model_of(Everything()), stripped=True, refined=refined)
         labels = np.asarray(found.segmentation.labels.dataobj)
         np.testing.assert_array_equal(labels > 0, distance < 40)
+
+
+def test_a_segmenter_of_other_labels_is_refused():
+    class Slices(keras.layers.Layer):
+        def call(self, image):
+            return tf.nn.softmax(tf.concat([image, image], -1))
+
+    brain, _ = shells((20, 100), (40, 60))
+    layer = keras.Input((None, None, None, 1))
+    lesions = Segmenter(keras.Model(layer, Slices()(layer)), label_names=["background", "lesion"])
+    flat = keras.Input((None, None, 1))
+    slices = Segmenter(
+        keras.Model(flat, Slices()(flat)), label_names=["background", "white matter"]
+    )
+    for other in (lesions, slices):
+        with pytest.raises(ValueError, match="cifl segment apply"):
+            segment_tissues(brain, other, stripped=True)
+
+
+@pytest.mark.parametrize("stripped", [True, None])
+@pytest.mark.parametrize("shape", [(36, 34), (36, 34, 1)])
+def test_a_slice_alone_is_refused_in_one_line(segmenter, stripper, stripped, shape, tmp_path):
+    brain, _ = shells((20, 100), (40, 60))
+    scan = nibabel.Nifti1Image(np.asarray(brain.dataobj)[:, :, 16].reshape(shape), GRID)
+    nibabel.save(scan, tmp_path / "slice.nii.gz")
+    with pytest.raises(ValueError, match=r"slice\.nii\.gz is a single slice"):
+        segment_tissues(tmp_path / "slice.nii.gz", segmenter, stripped, stripper)
+
+
+def test_an_image_in_memory_is_named_in_words(segmenter):
+    scan = nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 1)), GRID)
+    with pytest.raises(ValueError, match="^the image is a single slice"):
+        segmenter.segment(scan)
