@@ -46,7 +46,8 @@ def foreground_overlap(
         for transform, foreground in zip(transforms, foregrounds, strict=True)
     )
     held = carried != BEYOND
-    return float(dice(carried[held], shown[held], [1])[0])
+    # Where nothing is left to compare, Dice is NaN, and the scans lie apart.
+    return float(np.nan_to_num(dice(carried[held], shown[held], [1])[0]))
 
 
 def _foreground(volume, mask):

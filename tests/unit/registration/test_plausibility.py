@@ -47,6 +47,14 @@ def test_what_the_moving_scan_does_not_hold_does_not_count():
     assert foreground_overlap(half, cube(10, 30), Displacement.identity(GRID)) == pytest.approx(0.8)
 
 
+def test_scans_that_do_not_meet_overlap_by_nothing():
+    """Not NaN, which is below no limit, and which JSON has not."""
+    away = Displacement(np.full((40, 40, 40, 3), (900.0, 0, 0)), GRID)
+    found = foreground_overlap(cube(10, 30), cube(10, 30), away)
+    assert found == 0
+    assert [*overlap_doubts(found)]
+
+
 def test_without_air_nothing_is_known():
     noise = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
     scan = read_volume(nibabel.Nifti1Image(noise, AFFINE))
