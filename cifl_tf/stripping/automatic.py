@@ -6,6 +6,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
+from scipy.ndimage import binary_fill_holes
 
 from cifl_tf.images.grid import three_axes
 from cifl_tf.images.intensity import air_mask
@@ -20,7 +21,7 @@ class Brain(NamedTuple):
 
     Attributes:
         image: float32, on the grid of the scan.
-        mask: bool, of the same shape: where it shows the brain.
+        mask: bool, of the same shape: where it shows the brain, without holes.
         head: what brain extraction found; None for a scan that had no skull.
     """
 
@@ -73,7 +74,7 @@ def brain_of(
         return Brain(head.brain, np.asarray(head.mask.dataobj) > 0, head)
     volume = read_volume(image, volume_index)
     scan = to_original(volume.data, volume)
-    return Brain(scan, ~air_mask(np.asarray(scan.dataobj)), None)
+    return Brain(scan, binary_fill_holes(~air_mask(np.asarray(scan.dataobj))), None)
 
 
 def head_in(

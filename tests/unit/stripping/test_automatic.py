@@ -30,6 +30,17 @@ def test_a_brain_stays_as_it_is():
     np.testing.assert_array_equal(found.mask, np.asarray(known.dataobj) > 0)
 
 
+def test_fluid_as_dark_as_the_air_around_a_brain_is_brain():
+    """In CT, fluid has about 0 HU, and so has what a skull strip left."""
+    _, known = ball_head()
+    inside = np.asarray(known.dataobj) > 0
+    values = np.where(inside, 35.0, 0)
+    middle = tuple(size // 2 for size in inside.shape)
+    values[tuple(slice(place - 2, place + 2) for place in middle)] = 0
+    found = brain_of(nibabel.Nifti1Image(values, known.affine), stripped=True)
+    np.testing.assert_array_equal(found.mask, inside)
+
+
 def test_volumes_are_in_mm3_whatever_the_unit_of_the_header():
     _, known = ball_head()
     brain = nibabel.Nifti1Image(np.asarray(known.dataobj) * 50, np.diag([0.004, 0.004, 0.004, 1]))
