@@ -94,7 +94,9 @@ def _check_same(out, there, content):
     mine: dict = content["GeneratedBy"][0]
     other: dict = {}
     if isinstance(there, dict):
-        other = next(iter(there.get("GeneratedBy") or []), {})
+        made_by = there.get("GeneratedBy")
+        first = made_by[0] if isinstance(made_by, list) and made_by else made_by
+        other = first if isinstance(first, dict) else {}
     if other.get("Name") != mine["Name"]:
         made = f"is a dataset of {other.get('Name') or 'another program'}"
     elif other.get("Description") != mine["Description"]:

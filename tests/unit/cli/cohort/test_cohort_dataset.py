@@ -45,6 +45,8 @@ def test_the_same_command_changes_nothing(bids, tmp_path):
     [
         ({"GeneratedBy": [{"Name": "fMRIPrep"}]}, "is a dataset of fMRIPrep"),
         ({"GeneratedBy": None}, "is a dataset of another program"),
+        ({"GeneratedBy": {"Name": "FreeSurfer"}}, "is a dataset of FreeSurfer"),
+        ({"GeneratedBy": ["FreeSurfer"]}, "is a dataset of another program"),
         ({"DatasetLinks": {"source": "file:///other"}}, "was made from .*other"),
     ],
 )
