@@ -37,7 +37,9 @@ class Brain(NamedTuple):
     @property
     def mask_image(self) -> nibabel.Nifti1Image:
         """The mask as uint8, 1 inside."""
-        mask = nibabel.Nifti1Image(self.mask.astype(np.uint8), None, self.image.header)
+        mask = nibabel.Nifti1Image(
+            self.mask.astype(np.uint8), self.image.affine, self.image.header
+        )
         mask.set_data_dtype(np.uint8)
         return mask
 

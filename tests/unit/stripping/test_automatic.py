@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from balls import ball_head, ball_stripper
+from cifl_tf.images.volumes import read_volume
 from cifl_tf.stripping import brain_of, head_in, strip
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -39,6 +40,15 @@ def test_fluid_as_dark_as_the_air_around_a_brain_is_brain():
     values[tuple(slice(place - 2, place + 2) for place in middle)] = 0
     found = brain_of(nibabel.Nifti1Image(values, known.affine), stripped=True)
     np.testing.assert_array_equal(found.mask, inside)
+
+
+def test_the_mask_is_an_image_for_further_work():
+    head, known = ball_head()
+    scan = nibabel.Nifti1Image(np.asarray(head.dataobj), known.affine)
+    mask = brain_of(scan, stripper=ball_stripper()).mask_image
+    np.testing.assert_allclose(mask.affine, known.affine)
+    assert mask.get_data_dtype() == np.uint8
+    read_volume(mask)
 
 
 def test_volumes_are_in_mm3_whatever_the_unit_of_the_header():
