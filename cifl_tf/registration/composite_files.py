@@ -24,7 +24,8 @@ COMPOSITE_TYPE = "CompositeTransform_double_3_3"
 FIELD_TYPE = "DisplacementFieldTransform_double_3_3"
 GROUP, TYPE = "TransformGroup", "TransformType"
 PARAMETERS, FIXED = "TransformParameters", "TransformFixedParameters"
-MISSPELLED = {name: name.replace("Transform", "Tranform") for name in (PARAMETERS, FIXED)}  # old ITK
+# By older versions of ITK.
+MISSPELLED = {PARAMETERS: "TranformParameters", FIXED: "TranformFixedParameters"}
 UNREADABLE = OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError
 STILL = 1e-3  # mm, that is rounding: without more a matrix says all
 ITK_VERSION = "5.4.0"  # whose layout this is

@@ -37,9 +37,7 @@ class Brain(NamedTuple):
     @property
     def mask_image(self) -> nibabel.Nifti1Image:
         """The mask as uint8, 1 inside."""
-        mask = nibabel.Nifti1Image(
-            self.mask.astype(np.uint8), self.image.affine, self.image.header
-        )
+        mask = nibabel.Nifti1Image(self.mask.astype(np.uint8), self.image.affine, self.image.header)
         mask.set_data_dtype(np.uint8)
         return mask
 
@@ -112,7 +110,7 @@ def head_in(
         if finding_out:
             return None
         raise NoBrainError(
-            f"{error}; if the image shows a brain alone, give --stripped, or stripped=True in Python"
+            f"{error}; if it shows a brain alone, give --stripped, or stripped=True in Python"
         ) from error
     wrong = (stripped is None and head.was_stripped) or (finding_out and head.doubt)
     return None if wrong else head

@@ -5,7 +5,7 @@ An analysis is loaded once in every process, when the first scan is done.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,7 +17,8 @@ from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.run_report import Entry
 from cifl_tf.cli.scan_work import brain_for_features
 from cifl_tf.datasets.contrasts import checked_remappings
-from cifl_tf.features.pretrained import absolute_model, shipped_models
+from cifl_tf.features.pretrained import pretrained_encoders
+from cifl_tf.images.atomic import absolute_path
 from cifl_tf.images.planes import PlaneName
 
 if TYPE_CHECKING:  # nibabel
@@ -29,6 +30,7 @@ Window = Annotated[
 ]
 Stripped = Annotated[bool | None, Option(default="found out for each image")]
 BRAIN_MASK = {"Description": "Brain mask", "Type": "Brain"}  # its sidecar
+STRIPPER = "strip"  # the stripper that ships
 CIFL = "cifl"  # the description of results; of label maps it is the segmentation of read_bids
 
 
@@ -101,7 +103,7 @@ class Features(Analysis):
 
     def __post_init__(self):
         checked_remappings(self.remappings)
-        object.__setattr__(self, "model", checked_model(self.model))
+        object.__setattr__(self, "model", checked_model(self.model, pretrained_encoders()))
 
     @functools.cached_property
     def _encoder(self):
@@ -153,7 +155,7 @@ class Strip(Analysis):
         window: two intensities that become black and white, such as 0,80 for a brain in CT.
     """
 
-    model: Annotated[str, Option(to_field=with_home)] = "strip"
+    model: Annotated[str, Option(to_field=with_home)] = STRIPPER
     border: float = 0.0
     volume_index: int | None = None
     window: Window = None
@@ -161,7 +163,7 @@ class Strip(Analysis):
 
     def __post_init__(self):
         check_fields(self, border=BORDER_MM)
-        object.__setattr__(self, "model", checked_model(self.model))
+        object.__setattr__(self, "model", checked_model(self.model, [STRIPPER]))
 
     @functools.cached_property
     def _stripper(self):
@@ -200,11 +202,22 @@ def picture_name(name: str) -> str:
     return f"{FIGURES}/{Path(name).name.removesuffix('.nii.gz')}.png"
 
 
-def checked_model(model: str) -> str:
-    """What stands for a model in the record, after a check that it is there."""
-    if model in shipped_models():
+def checked_model(model: str, shipped: Collection[str]) -> str:
+    """What stands for a model in the record, after a check that it is there.
+
+    Args:
+        model: as given.
+        shipped: names of the models of this kind that ship.
+
+    Raises:
+        ValueError: it is neither one of them nor a file or folder.
+    """
+    if model in shipped:
         return model
-    path = Path(absolute_model(model))
-    if not path.exists():
-        raise ValueError(f"--model {model} does not exist; give a folder or file of a training")
-    return str(path)
+    path = absolute_path(model)
+    if not Path(path).exists():
+        raise ValueError(
+            f"--model {model} does not exist; give {' or '.join(shipped)}, or a folder or file of "
+            "a training"
+        )
+    return path

@@ -52,7 +52,7 @@ class Segment(Analysis):
             raise ValueError(
                 f"--stripped is for the network of tissues, not for {self.model}; leave it out"
             )
-        object.__setattr__(self, "model", checked_model(self.model))
+        object.__setattr__(self, "model", checked_model(self.model, [TISSUES]))
 
     @functools.cached_property
     def _segmenter(self):

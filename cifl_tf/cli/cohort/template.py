@@ -11,6 +11,7 @@ from cifl_tf._options import Option
 from cifl_tf.cli.cohort.analyses import Analysis, Window, checked_model, picture_name
 from cifl_tf.cli.parsing import with_home
 from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
 from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
 
@@ -66,7 +67,7 @@ class ToTemplate(Analysis):
         object.__setattr__(self, "stages", checked_stages(self.stages))
         checked_remappings(self.remappings)
         if self.model is not None:
-            object.__setattr__(self, "model", checked_model(self.model))
+            object.__setattr__(self, "model", checked_model(self.model, pretrained_encoders()))
         if self.template is not None and not self.template.is_file():
             raise ValueError(f"--template {self.template} is no file; give a NIfTI or MGZ file")
         if not self.space.isalnum():

@@ -70,7 +70,7 @@ def test_a_scan_that_may_show_anything_is_stripped_where_its_brain_has_the_size_
 
 def test_a_scan_without_a_brain_is_told_with_what_to_do():
     head, _ = ball_head()
-    with pytest.raises(ValueError, match="no brain was found.*give --stripped") as told:
+    with pytest.raises(ValueError, match=r"no brain was found.*give --stripped") as told:
         brain_of(head, stripper=ball_stripper(radius=-1))
     assert "border" not in str(told.value)
 

@@ -151,5 +151,5 @@ def test_a_slice_alone_is_refused_in_one_line(segmenter, stripper, stripped, sha
 
 def test_an_image_in_memory_is_named_in_words(segmenter):
     scan = nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 1)), GRID)
-    with pytest.raises(ValueError, match="^the image is a single slice"):
+    with pytest.raises(ValueError, match=r"^the image is a single slice"):
         segmenter.segment(scan)
