@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from cifl_tf._checks import COUNT, POSITIVE, SEED, check_fields
@@ -10,6 +10,7 @@ from cifl_tf._compat import keras
 from cifl_tf._notes import note
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.files import STRIPPER
+from cifl_tf.models.image_model import ImageModel
 from cifl_tf.stripping.examples import HeadVariation, head_examples
 from cifl_tf.stripping.heads import read_head
 from cifl_tf.stripping.losses import DistanceLoss, brain_dice
@@ -29,7 +30,7 @@ class StripperConfig:
         num_levels: resolutions of the U-Net.
         steps: optimization steps, of one image each.
         learning_rate: at the first step; it falls to zero along a cosine.
-        initial: file of a stripper whose weights are the start; None for random ones.
+        initial: file of a model of this kind whose weights are the start; None for random ones.
         seed: of everything random.
     """
 
@@ -50,6 +51,11 @@ class StripperConfig:
             learning_rate=POSITIVE,
             seed=SEED,
         )
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the model, which sees voxels of the size of the examples."""
+        return Preprocessing(exact_voxel_size([self.variation.voxel_size] * 3))
 
 
 def train_stripper(
@@ -85,23 +91,48 @@ def train_stripper(
     """
     if not heads:
         raise ValueError("there are no heads; give at least one scan with its brain mask")
-    files = {name: [os.path.abspath(file) for file in pair] for name, pair in heads.items()}
-    claim = {**dataclasses.asdict(config), "heads": files}
     goal = Goal(STRIPPER_FILE, STRIPPER, config.steps)
-    return train_in_folder(
-        out, claim, goal, partial(_fit, config=config, heads=files, verbose=verbose)
-    )
+    return train_on_examples(out, config, {"heads": heads}, goal, _made, verbose)
 
 
-def _fit(folder, config, heads, verbose):
-    keras.utils.set_random_seed(config.seed)
-    read = [read_head(name, *pair) for name, pair in heads.items()]
-    note(f"heads: {', '.join(heads)}")
-    size = exact_voxel_size([config.variation.voxel_size] * 3)
+def _made(config, heads, start):
     network = build_stripper(config.num_filters, config.num_levels)
-    if config.initial is not None and not folder.steps:
-        network.set_weights(Stripper.from_pretrained(config.initial).get_weights())
     network.compile(cosine_adam(config), DistanceLoss(), metrics=[brain_dice])
-    data = head_examples(read, config.variation, config.seed, folder.steps)
-    product = Stripper(network, Preprocessing(size), name="stripper")
-    folder.fit(network, data, [folder.keep_best(product)], verbose)
+    read = [read_head(name, *pair) for name, pair in heads.items()]
+    data = head_examples(read, config.variation, config.seed, start)
+    return Stripper(network, config.preprocessing, name="stripper"), data
+
+
+def train_on_examples(
+    out,
+    config: StripperConfig,
+    scans: Mapping[str, Mapping[str, tuple]],
+    goal: Goal,
+    make: Callable,
+    verbose: int | str,
+) -> ImageModel:
+    """Train a model on images without an end, or go on with it, or load it when it is complete.
+
+    Args:
+        out: see ``train_stripper``.
+        config: see ``train_stripper``.
+        scans: files by the name of each scan, under the word for these scans.
+        goal: file of the model in the folder, its kind, and the steps.
+        make: called with ``config``, the scans with absolute paths, and the number of the first
+            example; gives a model, the network of which is compiled, and its examples.
+        verbose: as in ``keras.Model.fit``.
+    """
+    [(word, given)] = scans.items()
+    files = {name: [os.path.abspath(file) for file in each] for name, each in given.items()}
+    claim = {**dataclasses.asdict(config), word: files}
+    fit = partial(_fit, config=config, word=word, files=files, make=make, verbose=verbose)
+    return train_in_folder(out, claim, goal, fit)
+
+
+def _fit(folder, config, word, files, make, verbose):
+    keras.utils.set_random_seed(config.seed)
+    note(f"{word}: {', '.join(files)}")
+    model, data = make(config, files, folder.steps)
+    if config.initial is not None and not folder.steps:
+        model.network.set_weights(type(model).from_pretrained(config.initial).get_weights())
+    folder.fit(model.network, data, [folder.keep_best(model)], verbose)

@@ -1,22 +1,17 @@
 """Train a tissue network in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
-from functools import partial
 
-from cifl_tf._checks import COUNT, POSITIVE, SEED, check_fields
-from cifl_tf._compat import keras
-from cifl_tf._notes import note
-from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.files import SEGMENTER
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.segmenter import SEGMENTER_FILE, Segmenter
 from cifl_tf.stripping.examples import HeadVariation
 from cifl_tf.stripping.heads import read_head
+from cifl_tf.stripping.training import StripperConfig, train_on_examples
 from cifl_tf.tissues.examples import VARIATION, brain_examples
 from cifl_tf.tissues.network import TISSUES, build_tissue_network
-from cifl_tf.training.folder import cosine_adam, train_in_folder
+from cifl_tf.training.folder import cosine_adam
 from cifl_tf.training.progress import Goal
 
 LABEL_VOXEL_SIZE = 1.0  # mm: thin gyri are lost at more
@@ -24,36 +19,11 @@ FIELD_MARGIN = 10.0  # mm around a brain, as in training
 
 
 @dataclasses.dataclass(frozen=True)
-class TissueConfig:
-    """What a tissue network is trained with.
-
-    Attributes:
-        variation: of the brains.
-        num_filters: channels of the U-Net at full resolution, doubled at each level.
-        num_levels: resolutions of the U-Net.
-        steps: optimization steps, of one image each.
-        learning_rate: at the first step; it falls to zero along a cosine.
-        initial: file of a segmenter of this kind whose weights are the start; None for random ones.
-        seed: of everything random.
-    """
+class TissueConfig(StripperConfig):
+    """What a tissue network is trained with; its attributes are those of ``StripperConfig``."""
 
     variation: HeadVariation = VARIATION
-    num_filters: int = 12
-    num_levels: int = 5
     steps: int = 3000
-    learning_rate: float = 1e-3
-    initial: str | None = None
-    seed: int = 0
-
-    def __post_init__(self):
-        check_fields(
-            self,
-            num_filters=COUNT,
-            num_levels=COUNT,
-            steps=COUNT,
-            learning_rate=POSITIVE,
-            seed=SEED,
-        )
 
 
 def train_tissues(
@@ -90,33 +60,24 @@ def train_tissues(
     """
     if not brains:
         raise ValueError("there are no brains; give at least one scan with its tissues")
-    files = {name: [os.path.abspath(file) for file in pair] for name, pair in brains.items()}
-    claim = {**dataclasses.asdict(config), "brains": files}
     goal = Goal(SEGMENTER_FILE, SEGMENTER, config.steps)
-    return train_in_folder(
-        out, claim, goal, partial(_fit, config=config, brains=files, verbose=verbose)
-    )
+    return train_on_examples(out, config, {"brains": brains}, goal, _made, verbose)
 
 
-def _fit(folder, config, brains, verbose):
-    keras.utils.set_random_seed(config.seed)
+def _made(config, brains, start):
+    network = build_tissue_network(config.num_filters, config.num_levels)
+    network.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(1 + len(TISSUES))])
     read = [
         read_head(name, scan, labels, labels, LABEL_VOXEL_SIZE)
         for name, (scan, labels) in brains.items()
     ]
-    note(f"brains: {', '.join(brains)}")
-    size = exact_voxel_size([config.variation.voxel_size] * 3)
-    network = build_tissue_network(config.num_filters, config.num_levels)
-    if config.initial is not None and not folder.steps:
-        network.set_weights(Segmenter.from_pretrained(config.initial).get_weights())
-    network.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(1 + len(TISSUES))])
-    data = brain_examples(read, config.variation, config.seed, folder.steps)
-    product = Segmenter(
+    data = brain_examples(read, config.variation, config.seed, start)
+    segmenter = Segmenter(
         network,
-        Preprocessing(size),
+        config.preprocessing,
         ["background", *TISSUES.values()],
         [0, *TISSUES],
         field_margin=FIELD_MARGIN,
         name="tissues",
     )
-    folder.fit(network, data, [folder.keep_best(product)], verbose)
+    return segmenter, data

@@ -1,0 +1,43 @@
+"""Arguments of the scripts that train on a table of scans."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+
+def train_on_table(argv, description: str, word: str, column: str, config_class, train):
+    """Read the arguments and the table, and train.
+
+    Args:
+        argv: arguments; None for those of the process.
+        description: of the script; the first line is shown.
+        word: for the scans: the name of the option that takes the table.
+        column: of the table, with the file that belongs to each image.
+        config_class: ``StripperConfig`` or one derived from it.
+        train: called with the folder, the configuration and the files of each scan by its name.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument(
+        f"--{word}", dest="table", type=Path, required=True, help=f"CSV file: name, image, {column}"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--without", nargs="*", default=[], help=f"names of {word} to leave out")
+    parser.add_argument("--steps", type=int, default=config_class.steps)
+    parser.add_argument("--learning-rate", type=float, default=config_class.learning_rate)
+    parser.add_argument("--initial", help="file of a model to start from")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+
+    table = pd.read_csv(args.table).set_index("name").drop(index=args.without)
+    scans = {
+        name: tuple(args.table.parent / row[each] for each in ("image", column))
+        for name, row in table.iterrows()
+    }
+    config = config_class(
+        steps=args.steps,
+        learning_rate=args.learning_rate,
+        initial=args.initial,
+        seed=args.seed,
+    )
+    train(args.out, config, scans)
