@@ -64,8 +64,7 @@ def write_tissues(
     save_image(found.brain.mask_image, files["mask"])
     if "probabilities" in files:
         save_image(segmented.probabilities, files["probabilities"])
-    names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
-    save_overlay(found.brain.image, segmented.labels, files["picture"], names)
+    save_overlay(found.brain.image, segmented.labels, files["picture"], segmenter.names_by_value)
     volumes = {**segmented.volumes, BRAIN: found.brain.volume}
     entry.numbers = {f"{name} (ml)": round(mm3 / 1000, 1) for name, mm3 in volumes.items()}
     entry.numbers[CERTAINTY] = round(found.certainty, 3)

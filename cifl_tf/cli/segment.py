@@ -23,9 +23,10 @@ from cifl_tf.cli.options import (
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_window
-from cifl_tf.cli.segment_tissues import TISSUES_COMMAND, tissues_command
+from cifl_tf.cli.segment_tissues import tissues_command
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
+from cifl_tf.models.shipped import TISSUES
 from cifl_tf.segmentation.config import SegmentationConfig
 
 BEYOND = "slices beyond training"  # a column of volumes.csv
@@ -34,7 +35,7 @@ BEYOND = "slices beyond training"  # a column of volumes.csv
 class SegmentGroup(DefaultGroup):
     """The commands of ``cifl segment``."""
 
-    default = TISSUES_COMMAND
+    default = TISSUES
 
 
 segment_app = typer.Typer(
@@ -44,7 +45,7 @@ segment_app = typer.Typer(
     help="Segment the tissues of heads or brains of any contrast: `cifl segment IMAGE... --out "
     "FOLDER`, which is short for `cifl segment tissues`. Or train a segmenter for other labels.",
 )
-segment_app.command(TISSUES_COMMAND)(tissues_command)
+segment_app.command(TISSUES)(tissues_command)
 
 SegmenterFolder = Annotated[Path, trained_model("segment train", "segmenter.keras")]
 
@@ -107,7 +108,7 @@ def apply_command(
     segmenter = load_segmenter(model)
     columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
-    label_names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
+    label_names = segmenter.names_by_value
     endings = ["_dseg.nii.gz", *(["_probseg.nii.gz"] if probabilities else [])]
 
     def write(entry):

@@ -20,8 +20,7 @@ from cifl_tf.cli.parsing import parse_memory, parse_window, with_home
 from cifl_tf.cli.scan_work import BRAIN, CERTAINTY, write_tissues
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
 from cifl_tf.images.atomic import absolute_path
-
-TISSUES_COMMAND = "tissues"
+from cifl_tf.models.shipped import TISSUES
 
 
 @command
@@ -35,7 +34,7 @@ def tissues_command(
             callback=with_home,
             help="'tissues', which ships, or a folder or file of scripts/train_tissues.py.",
         ),
-    ] = "tissues",
+    ] = TISSUES,
     stripped: Stripped = None,
     volume_index: VolumeIndex = None,
     probabilities: Annotated[
@@ -54,7 +53,7 @@ def tissues_command(
     limits, most = parse_window(window), parse_memory(memory)
     entries = image_entries(images, out, endings(probabilities), "_dseg.png")
     from cifl_tf.segmentation.segmenter import Segmenter
-    from cifl_tf.tissues.segment import SHIPPED, check_tissues
+    from cifl_tf.tissues.segment import check_tissues
 
     segmenter = Segmenter.from_pretrained(model)
     check_tissues(segmenter)
@@ -69,7 +68,7 @@ def tissues_command(
         volumes = {**found.segmentation.volumes, BRAIN: found.brain.volume}
         table.add(image, {**volumes, CERTAINTY: found.certainty})
 
-    resolved = model if model == SHIPPED else absolute_path(model)
+    resolved = model if model == TISSUES else absolute_path(model)
     with CommandRun(ctx, out, entries, model=resolved) as run:
         run.each(write)
 

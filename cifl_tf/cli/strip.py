@@ -12,6 +12,7 @@ from cifl_tf.cli.options import Images, OutFolder, Overwrite, VolumeIndex, Windo
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.images.atomic import absolute_path
+from cifl_tf.models.shipped import STRIPPER
 
 ENDINGS = ("_brain.nii.gz", "_brain_mask.nii.gz")
 
@@ -33,7 +34,7 @@ def strip_command(
             callback=with_home,
             help="'strip', which ships, or a folder or file of scripts/train_stripper.py.",
         ),
-    ] = "strip",
+    ] = STRIPPER,
     volume_index: VolumeIndex = None,
     window: Window = None,
     overwrite: Overwrite = False,
@@ -48,7 +49,7 @@ def strip_command(
     entries = image_entries(images, out, ENDINGS, "_strip.png")
     from cifl_tf.figures.masks import save_mask_picture
     from cifl_tf.images.volumes import save_image
-    from cifl_tf.stripping.stripper import SHIPPED, Stripper
+    from cifl_tf.stripping.stripper import Stripper
 
     stripper = Stripper.from_pretrained(model)
 
@@ -63,6 +64,6 @@ def strip_command(
         if found.doubt:
             note(f"{image}: {found.doubt}; look at its picture")
 
-    resolved = model if model == SHIPPED else absolute_path(model)
+    resolved = model if model == STRIPPER else absolute_path(model)
     with CommandRun(ctx, out, entries, model=resolved) as run:
         run.each(write)

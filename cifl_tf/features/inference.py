@@ -15,6 +15,7 @@ from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
 from cifl_tf.features.tiling import encode_in_tiles
 from cifl_tf.images.memory import memory_left
+from cifl_tf.images.nifti import name_of
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import (
     Volume,
@@ -150,7 +151,7 @@ def apply_network(
             batch_size,
             progress=progress,
             memory=memory,
-            name=image if isinstance(image, str | os.PathLike) else "the image",
+            name=name_of(image),
         )
     if voxel_size is not None or volume_index is not None:
         raise ValueError(

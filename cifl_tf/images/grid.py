@@ -50,6 +50,11 @@ class Grid:
     stored_affine: np.ndarray = field(repr=False)
     itk_affine: np.ndarray
 
+    @property
+    def voxel_volume(self) -> float:
+        """In mm³: not the product of the voxel sizes, as the axes of a sheared grid are oblique."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
     def points(self) -> np.ndarray:
         """The voxels' centers in mm, (x, y, z, 3)."""
         voxels = np.moveaxis(np.indices(three_axes(self.shape)), 0, -1)

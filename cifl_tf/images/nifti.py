@@ -183,6 +183,11 @@ def _beginning(path):
         return stream.read(1024)
 
 
+def name_of(image) -> str | os.PathLike:
+    """What an error calls an image: its path, or "the image" for one in memory."""
+    return image if isinstance(image, str | os.PathLike) else "the image"
+
+
 def open_image(path):
     """Return a file, or a nibabel image in memory, as a nibabel image, and its name for errors."""
     image = path if hasattr(path, "dataobj") else load_image(path)

@@ -1,6 +1,5 @@
 """``Segmenter``: the Keras model that segments arrays and image files."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cifl_tf.features.inference import layer_memory, prepare_volume, run_network
 from cifl_tf.features.pretrained import load_named
 from cifl_tf.images.grid import grid_of
 from cifl_tf.images.intensity import BEFORE_0_2, air_mask
+from cifl_tf.images.nifti import name_of
 from cifl_tf.images.preprocessing import SAME_SIZE, Preprocessing
 from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.images.windows import foreground_window, put, take
@@ -105,6 +105,11 @@ class Segmenter(ImageModel):
         network = load_named(model, SEGMENTER_FILE, kind=SEGMENTER)
         return as_segmenter(network, model_file(model, SEGMENTER_FILE).parent)
 
+    @property
+    def names_by_value(self) -> dict[int, str]:
+        """Names of the labels by their value in label maps, without the background."""
+        return dict(zip(self.label_values[1:], self.label_names[1:], strict=True))
+
     def with_labels(
         self, label_names: Sequence[str], label_values: Sequence[int] | None = None
     ) -> "Segmenter":
@@ -168,7 +173,7 @@ class Segmenter(ImageModel):
         """
         preprocessing = self.preprocessing.with_choices(window=window)
         original = read_volume(image, volume_index)
-        name = image if isinstance(image, str | os.PathLike) else "the image"
+        name = name_of(image)
         array, axis, volume = prepare_volume(original, self, preprocessing, voxel_size, name)
         beyond = 0
         if self.field_margin is None:
@@ -202,9 +207,7 @@ class Segmenter(ImageModel):
         values = np.array(self.label_values, np.int32)
         indices = np.argmax(np.asarray(probabilities.dataobj), axis=-1)
         grid = grid_of(image, image.shape, "the image")
-        # Not the product of the voxel sizes: the axes of a sheared grid are not at right angles.
-        voxel = abs(np.linalg.det(grid.affine[:3, :3]))
-        volumes = voxel * volumes_mm3(indices, range(1, len(values)), (1, 1, 1))
+        volumes = grid.voxel_volume * volumes_mm3(indices, range(1, len(values)), (1, 1, 1))
         return Segmentation(
             image=image,
             labels=grid.image(values[indices].reshape(grid.shape)),

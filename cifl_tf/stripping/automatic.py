@@ -32,7 +32,7 @@ class Brain(NamedTuple):
     @property
     def volume(self) -> float:
         """Of the mask, in mm³, whatever the unit of the header."""
-        return float(self.mask.sum() * abs(np.linalg.det(read_grid(self.image).affine[:3, :3])))
+        return float(self.mask.sum() * read_grid(self.image).voxel_volume)
 
     @property
     def mask_image(self) -> nibabel.Nifti1Image:

@@ -1,7 +1,6 @@
 """Brain masks of image files: a network that knows its voxel size, and what it gives."""
 
 import dataclasses
-import os
 
 import nibabel
 import numpy as np
@@ -12,8 +11,10 @@ from cifl_tf._checks import BORDER_MM
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_named
+from cifl_tf.images.nifti import name_of
 from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.images.windows import put, take
+from cifl_tf.models import shipped
 from cifl_tf.models.files import STRIPPER
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.stripping.field_of_view import head_window, largest_piece, share_beyond
@@ -23,7 +24,6 @@ STRIPPER_FILE = "stripper.keras"
 PLAUSIBLE_ML = 700, 2200  # of the brain with the fluid around it
 # Of 25 scans, those without skull had 0.00 beyond the brain, and heads 0.16 or more.
 MOST_BEYOND = 0.06
-SHIPPED = "strip"  # a folder of the weights that ship
 
 
 class NoBrainError(ValueError):
@@ -94,7 +94,7 @@ class Stripper(ImageModel):
     """
 
     @classmethod
-    def from_pretrained(cls, model=SHIPPED) -> "Stripper":
+    def from_pretrained(cls, model=shipped.STRIPPER) -> "Stripper":
         """Load a stripper.
 
         Args:
@@ -132,7 +132,7 @@ class Stripper(ImageModel):
             ValueError, FileNotFoundError: as ``features_of``, or ``border`` is not finite.
         """
         BORDER_MM.check("border", border)
-        name = image if isinstance(image, str | os.PathLike) else "the image"
+        name = name_of(image)
         original = read_volume(image, volume_index)
         preprocessing = self.preprocessing.with_choices(window=window)
         volume = fit_voxel_size(original, preprocessing)
@@ -156,18 +156,17 @@ class Stripper(ImageModel):
         intensities = np.asarray(head.dataobj)
         outside = min(0.0, float(intensities.min()))
         brain = np.where(mask, intensities, outside).astype(np.float32)
-        voxel = abs(np.linalg.det(grid.affine[:3, :3]))
         return StrippedHead(
             image=head,
             brain=grid.image(brain),
             mask=grid.image(mask.astype(np.uint8)),
             distance=distance,
-            volume_ml=float(mask.sum() * voxel / 1000),
+            volume_ml=float(mask.sum() * grid.voxel_volume / 1000),
             share_beyond=share_beyond(part, near),
         )
 
 
-def strip(image, border: float = 0.0, model=SHIPPED, **options) -> StrippedHead:
+def strip(image, border: float = 0.0, model=shipped.STRIPPER, **options) -> StrippedHead:
     """Brain mask of the image of a head, by the stripper that ships with the package.
 
     Args:

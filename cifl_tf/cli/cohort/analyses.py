@@ -20,6 +20,7 @@ from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
 from cifl_tf.images.planes import PlaneName
+from cifl_tf.models.shipped import STRIPPER
 
 if TYPE_CHECKING:  # nibabel
     from cifl_tf.cli.cohort.names import Scan
@@ -30,7 +31,6 @@ Window = Annotated[
 ]
 Stripped = Annotated[bool | None, Option(default="found out for each image")]
 BRAIN_MASK = {"Description": "Brain mask", "Type": "Brain"}  # its sidecar
-STRIPPER = "strip"  # the stripper that ships
 CIFL = "cifl"  # the description of results; of label maps it is the segmentation of read_bids
 
 

@@ -17,8 +17,7 @@ from cifl_tf.cli.cohort.analyses import (
 )
 from cifl_tf.cli.parsing import with_home
 from cifl_tf.cli.scan_work import write_tissues
-
-TISSUES = "tissues"  # the segmenter that ships
+from cifl_tf.models.shipped import TISSUES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Segment(Analysis):
         from cifl_tf.images.atomic import atomic_path
 
         segmenter = self._segmenter
-        names = dict(zip(segmenter.label_values[1:], segmenter.label_names[1:], strict=True))
+        names = segmenter.names_by_value
         with atomic_path(files["table"]) as temporary:
             rows = "".join(f"{value}\t{name}\n" for value, name in names.items())
             temporary.write_text("index\tname\n" + rows, encoding="utf-8")
