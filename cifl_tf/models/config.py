@@ -31,6 +31,7 @@ REGISTERING_MODULES = (
     "segmentation.segmenter",
     "stripping.losses",
     "stripping.stripper",
+    "synthesis.integration",
     "synthesis.pairs",
 )
 # Of Keras what images need and what holds no code. Not Lambda and TFOpLambda, which call functions;

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cifl_tf._compat import keras, vxm
+from cifl_tf.synthesis.integration import IntegrateVelocity
 
 # voxelmorph's own U-Net: channels on the way down, and up and after it, relative to the first.
 UNET_DOWN = (1, 2, 2, 2)
@@ -28,14 +29,20 @@ def build_dense(
         nb_unet_features=[
             [num_filters * width for width in widths] for widths in (UNET_DOWN, UNET_UP)
         ],
-        int_steps=int_steps,
+        int_steps=min(int_steps, 1),
         int_resolution=int_resolution,
         src_feats=num_features,
         trg_feats=num_features,
     )
     references = dense.references
+    displacement = velocity = references.preint_flow
+    if int_steps > 0:
+        # Not voxelmorph's layer, which puts every squaring into the graph.
+        displacement = IntegrateVelocity(int_steps, name="vxm_dense_flow_int")(velocity)
+    sizes = displacement.shape[1], shape[0]
+    if sizes[0] != sizes[1]:
+        rescale = vxm.layers.RescaleTransform(sizes[1] / sizes[0], name="vxm_dense_diffflow")
+        displacement = rescale(displacement)
     return keras.Model(
-        [references.source, references.target],
-        [references.pos_flow, references.preint_flow],
-        name="vxm_dense",
+        [references.source, references.target], [displacement, velocity], name="vxm_dense"
     )

@@ -26,6 +26,7 @@ from cifl_tf.registration.similarity import (
     squared_local_ncc,
     voxel_cosine,
 )
+from cifl_tf.synthesis.integration import integrate
 
 # From so many pairs of slices on, compiling the optimization by XLA saves more than it takes.
 MANY_PAIRS = 32
@@ -274,8 +275,7 @@ def _dissimilarity(fixed, warped, intensity_weight):
 
 
 def _integrate(velocity, settings):
-    integrated = vxm.utils.integrate_vec(velocity[0], method="ss", nb_steps=settings.int_steps)
-    return integrated[None]
+    return integrate(velocity[0], settings.int_steps)[None]
 
 
 def _sampled(field, shape, scale, resolution):

@@ -21,6 +21,7 @@ from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import NetworkMethod
 from cifl_tf.registration.pair_model import PairModel
 from cifl_tf.registration.settings import MULTIPLE, REGISTRATION_FILE, check_settings, checked_shape
+from cifl_tf.synthesis.integration import integrate
 from cifl_tf.training.folder import CONFIG_FILE, read_config
 
 
@@ -234,18 +235,17 @@ class Registration(PairModel):
         steps, resolution = self._settings["int_steps"], self._settings["int_resolution"]
         if not self.has_velocity:
             raise ValueError(
-                "the network predicts displacements without a velocity (int_steps is 0); use "
-                "invert_displacement"
+                "the network is without a velocity (int_steps is 0); use invert_displacement"
             )
         velocities = self._passes(inputs[0], self._features(inputs), self.num_cascades, False)[1]
 
-        def integrate(field):
-            field = vxm.utils.integrate_vec(-field, method="ss", nb_steps=steps)
-            if resolution == 1:
-                return field
-            return vxm.utils.rescale_dense_transform(field, resolution)
+        def backward(field):
+            field = integrate(-field, steps)
+            if resolution > 1:
+                field = vxm.utils.rescale_dense_transform(field, resolution)
+            return field
 
-        *earlier, total = (self._crop(tf.map_fn(integrate, field)) for field in velocities)
+        *earlier, total = (self._crop(tf.map_fn(backward, field)) for field in velocities)
         for displacement in reversed(earlier):
             total = compose_batch(total, displacement)
         return total

@@ -16,6 +16,7 @@ from cifl_tf._checks import POSITIVE, check_fields, checked_range
 from cifl_tf._compat import keras, ne, vxm
 from cifl_tf._random_keys import as_key, split_key
 from cifl_tf.synthesis.appearance import Appearance, Range
+from cifl_tf.synthesis.integration import IntegrateVelocity
 from cifl_tf.synthesis.shapes import _checked_num_labels, _checked_shape
 from cifl_tf.synthesis.smooth_fields import (
     channels_first,
@@ -80,7 +81,7 @@ class PairSynthesizer(keras.layers.Layer):
         if not isinstance(appearance, Appearance):
             appearance = Appearance(**(appearance or {}))
         self.appearance = appearance
-        self._integrate = vxm.layers.VecInt(int_steps=5, dtype="float32")
+        self._integrate = IntegrateVelocity(5, dtype="float32")
         self._transform = vxm.layers.SpatialTransformer(interp_method="nearest", dtype="float32")
         # As a function: saving a layer that holds it as a model warns of neurite's lambdas.
         self._paint = self._build_painter().__call__

@@ -20,6 +20,7 @@ from cifl_tf.models.config import PREFIX, REGISTERING_MODULES
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.stripping.losses import DistanceLoss
+from cifl_tf.synthesis.integration import IntegrateVelocity
 
 SHAPE, NUM_LABELS = (16, 20), 3
 IMAGE, FEATURES, LABELS = (*SHAPE, 1), (*SHAPE, 4), "labels"
@@ -61,6 +62,7 @@ LAYERS = {
     "PadToMultiple": Case(lambda: PadToMultiple(8, name="b")),
     "CropTo": Case(CropTo, (FEATURES, IMAGE)),
     "RescaleIntensity": Case(lambda: RescaleIntensity(upper=98.0)),
+    "IntegrateVelocity": Case(lambda: IntegrateVelocity(2), ((*SHAPE, 2),)),
     "MindSSC": Case(lambda: MindSSC(2, 3)),
     "FrozenFeatures": Case(lambda: FrozenFeatures(encoder(), ("inverted", "gamma"))),
     "AverageOverCopies": Case(lambda: AverageOverCopies(encoder(), 1, (0.8,))),
