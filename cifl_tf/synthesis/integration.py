@@ -9,8 +9,8 @@ from cifl_tf._compat import keras, vxm
 def integrate(velocity: tf.Tensor, steps: int) -> tf.Tensor:
     """Displacement that a velocity adds up to in a unit of time, by scaling and squaring.
 
-    The same numbers as ``vxm.utils.integrate_vec``, which writes each squaring into the graph: a
-    loop is traced in a part of the time.
+    The same numbers as voxelmorph's ``integrate_vec``, which writes each squaring into the graph:
+    a loop is traced in a part of the time.
 
     Args:
         velocity: (*shape, ndim), in voxels.
