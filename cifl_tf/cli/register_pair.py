@@ -12,6 +12,7 @@ from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import OutFolder, Overwrite, Window
 from cifl_tf.cli.pair_lists import ROLES, folder_entries, table_entries
 from cifl_tf.cli.parsing import parse_names, with_home
+from cifl_tf.cli.registered_brains import register_pair
 from cifl_tf.cli.registration_run import (
     Labels,
     parse_windows,
@@ -44,6 +45,8 @@ class PairOptions:
         voxel_size: size in mm at which to deform.
         moving_volume_index: which image of a 4D moving file.
         fixed_volume_index: which image of a 4D fixed file.
+        stripped: whether the scans are registered as they are; of heads, the brains are registered
+            otherwise, and the whole head is warped.
 
     Raises:
         ValueError: an unknown stage or remapping.
@@ -74,6 +77,7 @@ class PairOptions:
     ] = None
     moving_volume_index: int | None = None
     fixed_volume_index: int | None = None
+    stripped: Annotated[bool | None, Option(default="found out for each image")] = None
 
     def __post_init__(self):
         object.__setattr__(self, "stages", checked_stages(self.stages))
@@ -127,8 +131,6 @@ def pair_command(
     changed, stay as they are, if not --overwrite.
     """
     windows = parse_windows(moving_window, fixed_window)
-    from cifl_tf.registration.stages import register
-
     encoder = None if options.encoder is None else load_encoder(options.encoder)
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     given |= {"encoder": encoder, "moving_window": windows[0], "fixed_window": windows[1]}
@@ -136,7 +138,7 @@ def pair_command(
 
     def work(entry, folder):
         files = {role.replace(" ", "_"): path for role, path in entry.input.items()}
-        write_registration(register(**{**given, **files}), folder, entry)
+        write_registration(register_pair(**{**given, **files}), folder, entry)
 
     is_table = moving.suffix.lower() == ".csv"
     if is_table and fixed is not None:

@@ -116,6 +116,21 @@ def head_in(
     return None if wrong else head
 
 
+def is_brain(
+    image, volume_index: int | None = None, window: tuple[float, float] | None = None
+) -> bool:
+    """Whether a scan shows a brain without skull.
+
+    Args:
+        image, volume_index, window: see ``brain_of``.
+    """
+    try:
+        head = shipped_stripper().strip(image, volume_index=volume_index, window=window)
+    except NoBrainError:
+        return False
+    return head.was_stripped and not head.doubt
+
+
 @lru_cache(maxsize=1)
 def shipped_stripper() -> Stripper:
     """The stripper that ships, loaded once."""

@@ -31,6 +31,8 @@ def made(monkeypatch):
         )
 
     monkeypatch.setattr("cifl_tf.registration.stages.register", register)
+    # The files hold no images.
+    monkeypatch.setattr("cifl_tf.stripping.automatic.head_in", lambda *arguments, **options: None)
     return seen
 
 

@@ -87,7 +87,8 @@ def register_command(
 ):
     """Warp every scan to a template: write warped scans and the transforms both ways.
 
-    The MNI152 template is a brain without its skull: strip the scans before.
+    The MNI152 template is a brain without its skull. Of a scan that shows a head, the brain is
+    registered, and the whole head is warped.
     """
     _run(ctx, bids_dir, out_dir, analysis_level, cohort, analysis)
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from cifl_tf._checks import COUNT, check_fields
 from cifl_tf._options import Option
-from cifl_tf.cli.cohort.analyses import Analysis, Window, checked_model, picture_name
+from cifl_tf.cli.cohort.analyses import Analysis, Stripped, Window, checked_model, picture_name
 from cifl_tf.cli.parsing import with_home
+from cifl_tf.cli.registered_brains import register_pair
 from cifl_tf.datasets.contrasts import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
@@ -34,6 +35,8 @@ class ToTemplate(Analysis):
         fast: leave out the finest level of the deformable stage, which takes most of the time.
         voxel_size: size in mm at which to deform.
         volume_index: which image of a 4D scan.
+        stripped: whether the scans show brains without skull; of heads, the brains are registered,
+            and the whole heads are warped.
         window: two intensities that become black and white, such as 0,80 for a brain in CT.
     """
 
@@ -59,6 +62,7 @@ class ToTemplate(Analysis):
         Option(default=f"the template's own, or one for {MOST_VOXELS:,} voxels at most"),
     ] = None
     volume_index: int | None = None
+    stripped: Stripped = None
     window: Window = None
     about: ClassVar[str] = "Scans in the space of a template"
 
@@ -132,12 +136,12 @@ class ToTemplate(Analysis):
         from cifl_tf.figures.panels import save_figure
         from cifl_tf.figures.registration import registration_figure
         from cifl_tf.images.volumes import save_image
-        from cifl_tf.registration.stages import register
 
-        found = register(
+        found = register_pair(
             scan.path,
             self._fixed,
-            self._encoder,
+            self.stripped,
+            encoder=self._encoder,
             stages=self.stages,
             remappings=self.remappings,
             fast=self.fast,

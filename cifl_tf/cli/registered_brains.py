@@ -1,0 +1,60 @@
+"""Registration of pairs that may show heads: their brains tell where things are."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from cifl_tf._notes import note
+
+if TYPE_CHECKING:  # nibabel
+    from cifl_tf.registration.result import RegistrationResult
+
+ROLES = "moving", "fixed"
+
+
+def register_pair(moving, fixed, stripped: bool | None = None, **options) -> "RegistrationResult":
+    """Register two scans by their brains; the warped image is the whole scan.
+
+    Skulls and scalps of two contrasts have little in common, and necks and jaws move. Mean Dice of
+    20 structures by heads, and by brains in half the time, of two NiChart subjects either way:
+    T1w to T1w 0.745 and 0.718, 0.732 and 0.715; T1w to FLAIR 0.316 and 0.633, 0.677 and 0.645.
+
+    Args:
+        moving, fixed: files.
+        stripped: whether both scans are registered as they are; None to find out for each, which
+            leaves pairs alone that show a head beside something else than a brain.
+        options: of ``register``.
+    """
+    from cifl_tf.images.nifti import name_of
+    from cifl_tf.registration.stages import register
+
+    indices = [options.get(f"{role}_volume_index") for role in ROLES]
+    windows = [options.get(f"{role}_window") for role in ROLES]
+    heads = _heads([moving, fixed], stripped, indices, windows)
+    if heads == [None, None]:
+        return register(moving, fixed, **options)
+    scans = [moving, fixed]
+    for place, head in enumerate(heads):
+        if head is not None:
+            name = name_of(scans[place])
+            note(f"{name} shows a head: its brain is registered; --stripped keeps all")
+            scans[place] = head.brain
+            options[f"{ROLES[place]}_volume_index"] = None
+    found = register(*scans, **options)
+    if heads[0] is None:
+        return found
+    return dataclasses.replace(found, warped=found.displacement.apply(heads[0].image))
+
+
+def _heads(scans, stripped, indices, windows):
+    """What brain extraction finds in each scan; None for a scan that is to stay as it is."""
+    from cifl_tf.stripping.automatic import head_in, is_brain
+
+    several = [*zip(scans, indices, windows, strict=True)]
+    heads = [
+        head_in(scan, stripped, None, index, window, any_body_part=True)
+        for scan, index, window in several
+    ]
+    alone = [place for place, head in enumerate(heads) if head is None]
+    if len(alone) == 1 and stripped is None and not is_brain(*several[alone[0]]):
+        return [None, None]
+    return heads
