@@ -97,38 +97,46 @@ def head_in(
     """
     if stripped:
         return None
-    finding_out = stripped is None and any_body_part
-    if finding_out:
-        grid = read_grid(image)
-        shape = three_axes(grid.shape)
-        if len(shape) != 3 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
-            return None
+    if stripped is None and any_body_part:
+        head = plausible_brain(image, stripper, volume_index, window)
+        return None if head is None or head.was_stripped else head
     try:
-        stripper = stripper or shipped_stripper()
-        head = stripper.strip(image, volume_index=volume_index, window=window)
+        head = (stripper or shipped_stripper()).strip(
+            image, volume_index=volume_index, window=window
+        )
     except NoBrainError as error:
-        if finding_out:
-            return None
         raise NoBrainError(
             f"{error}; if it shows a brain alone, give --stripped, or stripped=True in Python"
         ) from error
-    wrong = (stripped is None and head.was_stripped) or (finding_out and head.doubt)
-    return None if wrong else head
+    return None if stripped is None and head.was_stripped else head
 
 
-def is_brain(
-    image, volume_index: int | None = None, window: tuple[float, float] | None = None
-) -> bool:
-    """Whether a scan shows a brain without skull.
+def plausible_brain(
+    image,
+    stripper: Stripper | None = None,
+    volume_index: int | None = None,
+    window: tuple[float, float] | None = None,
+) -> StrippedHead | None:
+    """What brain extraction finds in a scan of any body part.
 
     Args:
-        image, volume_index, window: see ``brain_of``.
+        image, stripper, volume_index, window: see ``brain_of``.
+
+    Returns:
+        None where the field of view is too small for a head, or where nothing has the size of a
+        brain.
     """
+    grid = read_grid(image)
+    shape = three_axes(grid.shape)
+    if len(shape) != 3 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
+        return None
     try:
-        head = shipped_stripper().strip(image, volume_index=volume_index, window=window)
+        head = (stripper or shipped_stripper()).strip(
+            image, volume_index=volume_index, window=window
+        )
     except NoBrainError:
-        return False
-    return head.was_stripped and not head.doubt
+        return None
+    return None if head.doubt else head
 
 
 @lru_cache(maxsize=1)

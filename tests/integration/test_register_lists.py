@@ -32,7 +32,7 @@ def made(monkeypatch):
 
     monkeypatch.setattr("cifl_tf.registration.stages.register", register)
     # The files hold no images.
-    monkeypatch.setattr("cifl_tf.stripping.automatic.head_in", lambda *arguments, **options: None)
+    monkeypatch.setattr("cifl_tf.stripping.automatic.plausible_brain", lambda *arguments: None)
     return seen
 
 
