@@ -4,14 +4,20 @@ import runpy
 import sys
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from cifl_tf.cli.main import app
 
+# Made once: all commands and their options take longer to make than many a command to run.
+COMMAND = typer.main.get_command(app)
+
 
 def run_here(*arguments):
     """What ``cifl`` with these arguments gives: ``exit_code``, ``stdout`` and ``stderr``."""
-    return CliRunner().invoke(app, [*map(str, arguments)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", lambda _: COMMAND)
+        return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 def assert_one_line_error(done, message):

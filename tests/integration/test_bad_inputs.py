@@ -16,6 +16,7 @@ import cifl_tf
 from bad_datasets import DATASETS
 from bad_images import IMAGES, LABELS, nifti, packed, write_image, write_labels
 from bad_options import COMMANDS, OPTIONS
+from cifl_tf.models.files import load_network
 from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from cifl_tf.stripping.network import build_stripper
@@ -109,9 +110,11 @@ def no_work(monkeypatch):
     monkeypatch.setattr("cifl_tf.registration.affine_registration._Pair", accepted)
     monkeypatch.setattr("cifl_tf.cli.demo_images.run_demo", accepted)
     monkeypatch.setattr("cifl_tf.registration.loading.load_registration", loaded_registration)
+    monkeypatch.setattr("cifl_tf.models.files.load_network", loaded_network)
 
 
 loaded_registration = lru_cache(cifl_tf.load_registration)
+loaded_network = lru_cache(load_network)
 
 
 def files_of(world):
