@@ -25,6 +25,7 @@ REGISTERING_MODULES = (
     "features.losses",
     "features.mind",
     "models.image_model",
+    "registration.dense",
     "registration.network",
     "registration.similarity",
     "segmentation.losses",

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cifl_tf._compat import keras, vxm
+from cifl_tf._compat import keras
 from cifl_tf._former_names import accepts_former, with_present_names
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import PadToMultiple
@@ -14,7 +14,7 @@ from cifl_tf.images.intensity import BEFORE_0_2
 from cifl_tf.images.preprocessing import Preprocessing, as_preprocessing
 from cifl_tf.models.config import register_classes
 from cifl_tf.models.files import REGISTRATION, load_network, model_file
-from cifl_tf.registration.dense import build_dense
+from cifl_tf.registration.dense import build_dense, resize_displacement
 from cifl_tf.registration.displacements import compose_batch, warp_batch
 from cifl_tf.registration.images import RegistrationResult, register_images
 from cifl_tf.registration.instance import InstanceSettings
@@ -31,7 +31,7 @@ from cifl_tf.training.folder import CONFIG_FILE, read_config
 class Registration(PairModel):
     """From a moving and a fixed image to the warp between them, seen through frozen features.
 
-    Frozen encoder, then ``vxm.networks.VxmDense`` (Balakrishnan et al., IEEE TMI 2019) on the
+    Frozen encoder, then the network of VoxelMorph (Balakrishnan et al., IEEE TMI 2019) on the
     features of both. Images are padded to what its U-Net needs and the warp is cropped. By default
     the warp is the integral of a stationary velocity and so, but for discretization, a
     diffeomorphism (Dalca et al., Medical Image Analysis 2019).
@@ -112,8 +112,9 @@ class Registration(PairModel):
         }
         check_settings(SimpleNamespace(**self._settings))
         self._pad = PadToMultiple(MULTIPLE, dtype="float32", name="pad")
+        self._padded_shape = [size + -size % MULTIPLE for size in shape]
         self.dense = build_dense(
-            [size + -size % MULTIPLE for size in shape],
+            self._padded_shape,
             self.extract.num_features,
             num_filters,
             int_steps,
@@ -232,20 +233,18 @@ class Registration(PairModel):
         Raises:
             ValueError: the network has no velocity, its ``int_steps`` is 0.
         """
-        steps, resolution = self._settings["int_steps"], self._settings["int_resolution"]
+        steps = self._settings["int_steps"]
         if not self.has_velocity:
             raise ValueError(
                 "the network is without a velocity (int_steps is 0); use invert_displacement"
             )
         velocities = self._passes(inputs[0], self._features(inputs), self.num_cascades, False)[1]
 
-        def backward(field):
-            field = integrate(-field, steps)
-            if resolution > 1:
-                field = vxm.utils.rescale_dense_transform(field, resolution)
-            return field
+        def backward(velocity):
+            field = tf.map_fn(lambda one: integrate(-one, steps), velocity)
+            return self._crop(resize_displacement(field, self._padded_shape))
 
-        *earlier, total = (self._crop(tf.map_fn(backward, field)) for field in velocities)
+        *earlier, total = map(backward, velocities)
         for displacement in reversed(earlier):
             total = compose_batch(total, displacement)
         return total

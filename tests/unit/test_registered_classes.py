@@ -18,6 +18,7 @@ from cifl_tf.features.mind import MindSSC
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.config import PREFIX, REGISTERING_MODULES
 from cifl_tf.models.image_model import ImageModel
+from cifl_tf.registration.dense import ResizeDisplacement
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.stripping.losses import DistanceLoss
 from cifl_tf.synthesis.integration import IntegrateVelocity
@@ -63,6 +64,7 @@ LAYERS = {
     "CropTo": Case(CropTo, (FEATURES, IMAGE)),
     "RescaleIntensity": Case(lambda: RescaleIntensity(upper=98.0)),
     "IntegrateVelocity": Case(lambda: IntegrateVelocity(2), ((*SHAPE, 2),)),
+    "ResizeDisplacement": Case(lambda: ResizeDisplacement([9, 8]), ((*SHAPE, 2),)),
     "MindSSC": Case(lambda: MindSSC(2, 3)),
     "FrozenFeatures": Case(lambda: FrozenFeatures(encoder(), ("inverted", "gamma"))),
     "AverageOverCopies": Case(lambda: AverageOverCopies(encoder(), 1, (0.8,))),
