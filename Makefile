@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs notebooks benchmark clean
+.PHONY: demo test test-beam lint docs notebooks benchmark clean
 
 demo: .venv/installed
 	$(BIN)/cifl demo --out demo
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# In an environment of its own, as Apache Beam needs other versions of some packages.
+test-beam: .venv-beam/installed
+	.venv-beam/bin/python -m pytest tests/beam tests/unit/test_docstring_examples.py -k beam
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -38,5 +42,10 @@ benchmark: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
+.venv-beam/installed: setup.py constraints-beam.txt
+	$(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-beam.txt -e ".[beam]" pytest pytest-xdist
+	touch $@
+
 clean:
-	rm -rf .venv demo site build dist *.egg-info
+	rm -rf .venv .venv-beam demo site build dist *.egg-info

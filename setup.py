@@ -72,6 +72,7 @@ setup(
         "docs": DOCS,
         "gpu": ["tensorflow[and-cuda]"],
         "syn": ["antspyx>=0.5"],
+        "beam": ["apache-beam>=2.70"],
     },
     entry_points={"console_scripts": ["cifl = cifl_tf.cli.main:main"]},
     classifiers=[

@@ -40,6 +40,7 @@ PACKAGES = {
     "evaluation": "Evaluation",
     "figures": "Figures",
     "export": "Export",
+    "beam": "Apache Beam",
 }
 LINK = re.compile(r"(\]\()(?![a-z]+:|#|/)([^)\s#]+)")
 

@@ -1,6 +1,5 @@
 """``cifl cohort`` on tiny images: shares, kills, failures, and the files of each analysis."""
 
-import hashlib
 import json
 import os
 import signal
@@ -19,41 +18,20 @@ from cifl_tf.datasets.label_tables import read_bids_table
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.stripping.network import build_stripper
 from command_runner import assert_one_line_error, run_here
+from tiny_cohorts import SUBJECTS, contents, features, write_cohort, write_scan
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_array.sh"
-RECORDS = ("run.json", "report.html")  # which tell times
-SUBJECTS = 5
 
 
 @pytest.fixture
 def bids(tmp_path, rng):
-    """Five subjects, the first with two contrasts."""
-    folder = tmp_path / "study"
-    for number in range(1, SUBJECTS + 1):
-        write_scan(folder / f"sub-{number}" / "anat" / f"sub-{number}_T1w.nii.gz", rng)
-    write_scan(folder / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz", rng)
-    return folder
+    return write_cohort(tmp_path / "study", rng)
 
 
 @pytest.fixture
 def encoder(tmp_path, tiny_encoder):
     tiny_encoder.save(tmp_path / "encoder.keras")
     return tmp_path / "encoder.keras"
-
-
-def write_scan(path, rng):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = rng.random((12, 6, 10)).astype(np.float32) + 0.1
-    nibabel.save(nibabel.Nifti1Image(data, np.diag([8, 8, 8, 1])), path)
-
-
-def contents(out):
-    """SHA-256 of every file but the records."""
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in out.rglob("*")
-        if path.is_file() and path.name not in RECORDS
-    }
 
 
 def results(out):
@@ -63,10 +41,6 @@ def results(out):
         np.asarray(nibabel.load(path).dataobj)
         found[path.name] = path.stat().st_mtime_ns
     return found
-
-
-def features(bids, out, encoder, *more, level="participant"):
-    return run_here("cohort", "features", bids, out, level, "--model", encoder, *more)
 
 
 def test_shares_and_processes_give_the_same_files(bids, encoder, tmp_path):
@@ -91,6 +65,17 @@ def test_shares_and_processes_give_the_same_files(bids, encoder, tmp_path):
     page = (whole / "sub-1" / "report.html").read_text()
     assert GENERATOR in page
     assert page.count('src="data:image/png;base64,') == 2
+
+
+def test_engines(bids, encoder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
+    out = tmp_path / "out"
+    alone = features(bids, out, encoder, "--beam-options", "--runner=FlinkRunner")
+    assert_one_line_error(alone, "--beam-options is for --engine beam")
+    monkeypatch.delitem(sys.modules, "cifl_tf.cli.cohort.pipeline", raising=False)
+    done = features(bids, out, encoder, "--engine", "beam")
+    assert_one_line_error(done, 'pip install "cifl_tf[beam]"')
+    assert not out.exists()
 
 
 def test_nothing_is_done_twice(bids, encoder, tmp_path, rng):

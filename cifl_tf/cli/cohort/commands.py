@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import typer
 
@@ -13,6 +15,7 @@ from cifl_tf.cli.cohort.options import (
     CohortCommand,
     CohortOptions,
     DerivativeFolder,
+    Engine,
     Level,
     OverwriteScans,
 )
@@ -98,6 +101,7 @@ def _run(ctx, bids, out, level, options: CohortOptions, analysis: Analysis):
         raise ValueError(f"BIDS_DIR {bids} is no folder; give the root of a BIDS dataset")
     from cifl_tf.cli.cohort.dataset import claim_dataset
     from cifl_tf.cli.cohort.group import write_group
+    from cifl_tf.cli.cohort.processes import limit_threads
     from cifl_tf.cli.cohort.selection import subjects_in
     from cifl_tf.cli.cohort.work import Job
 
@@ -118,22 +122,41 @@ def _run(ctx, bids, out, level, options: CohortOptions, analysis: Analysis):
     if not subjects:
         note(f"shard {options.shard} has no subject; {bids} has fewer than there are shards")
         return
+    processes = min(options.n_procs, len(subjects))
+    each_result = _engine(options, processes)
     claim_dataset(out, bids, analysis.about, job.request)
-    _do_subjects(job, subjects, options.omp_nthreads)
+    limit_threads(options.omp_nthreads, processes)
+    _do_subjects(job, subjects, each_result)
 
 
-def _do_subjects(job, subjects, threads):
+def _engine(options: CohortOptions, processes: int) -> Callable:
+    """What gives the entries of each of many subjects, in the order in which they are done."""
+    if options.engine == Engine.PROCESSES:
+        from cifl_tf.cli.cohort.processes import each_result
+
+        return partial(each_result, processes=processes)
+    try:
+        from cifl_tf.cli.cohort.pipeline import pipeline_results, runner_options
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise ValueError(
+            "--engine beam needs Apache Beam, which is not installed; make an environment for "
+            'both, and say pip install "cifl_tf[beam]" there'
+        ) from None
+    return partial(pipeline_results, options=runner_options(options.beam_options, processes))
+
+
+def _do_subjects(job, subjects, each_result):
     """Do the scans of all subjects, and end with a table of outcomes."""
     from tqdm import tqdm
 
-    from cifl_tf.cli.cohort.processes import ProcessDied, each_result, limit_threads
+    from cifl_tf.cli.cohort.processes import ProcessDied
     from cifl_tf.cli.cohort.work import failed_subject
     from cifl_tf.cli.command_run import name_failures
 
-    processes = min(job.processes, len(subjects))
-    limit_threads(threads, processes)
     failed, without, counts = [], [], Counter[str]()
-    results = each_result(job, subjects, processes)
+    results = each_result(job, subjects)
     for subject, result in tqdm(results, total=len(subjects), unit="subject", disable=None):
         entries = [failed_subject(subject, result)] if isinstance(result, ProcessDied) else result
         without += [] if entries else [subject]

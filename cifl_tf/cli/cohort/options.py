@@ -27,6 +27,13 @@ class Level(StrEnum):
     GROUP = "group"
 
 
+class Engine(StrEnum):
+    """What runs the subjects."""
+
+    PROCESSES = "processes"
+    BEAM = "beam"
+
+
 BidsFolder = Annotated[
     Path,
     typer.Argument(
@@ -62,7 +69,7 @@ OverwriteScans = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class CohortOptions:
-    """Which scans are done, and by how many processes.
+    """Which scans are done, and by what.
 
     Attributes:
         participant_label: subjects, with or without sub-, with spaces or commas between.
@@ -74,9 +81,14 @@ class CohortOptions:
         n_procs: processes at work at the same time, each with its own copy of the model.
         omp_nthreads: threads of each process.
         mem_mb: most memory in MB of all processes together; for features and segment.
+        engine: 'processes' of this machine; or 'beam', a pipeline of Apache Beam, whose workers see
+            the same folders.
+        beam_options: of the pipeline, in quotation marks, such as "--runner=FlinkRunner
+            --flink_master=host:8081".
 
     Raises:
-        ValueError: a number is not positive and whole, or the shard is none.
+        ValueError: a number is not positive and whole, the shard is none, or there are options of a
+            pipeline for another engine.
     """
 
     participant_label: Annotated[str | None, Option(default="all")] = None
@@ -87,11 +99,17 @@ class CohortOptions:
     n_procs: int = 1
     omp_nthreads: Annotated[int | None, Option(default="the processors over --n-procs")] = None
     mem_mb: Annotated[int | None, Option(default="half of what is free")] = None
+    engine: Engine = Engine.PROCESSES
+    beam_options: Annotated[str | None, Option(default="--n-procs processes of this machine")] = (
+        None
+    )
 
     def __post_init__(self):
         check_fields(self, n_procs=COUNT)
         check_given(self, omp_nthreads=COUNT, mem_mb=COUNT)
         self.share  # noqa: B018
+        if self.beam_options is not None and self.engine != Engine.BEAM:
+            raise ValueError("--beam-options is for --engine beam; give both or neither")
 
     @property
     def participants(self) -> list[str]:

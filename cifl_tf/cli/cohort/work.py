@@ -156,7 +156,7 @@ def failed_subject(subject: str, error: Exception) -> Entry:
     return entry
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict | list) -> None:
     """Write a JSON file, whole or not at all."""
     with atomic_path(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False)
