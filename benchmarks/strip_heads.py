@@ -58,7 +58,7 @@ def main(argv=None):
     parser.add_argument("--data", type=Path, default=Path(), help="folder that its paths lead from")
     parser.add_argument("--model", default="strip", help="as of `cifl strip`")
     parser.add_argument("--out", type=Path, help="folder for pictures")
-    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
+    parser.add_argument("--json", help="file for the rows with a known mask, for scripts/write_tables.py")
     args = parser.parse_args(argv)
     stripper = cifl.Stripper.from_pretrained(args.model)
     rows = []
@@ -88,7 +88,8 @@ def main(argv=None):
     table = pd.DataFrame(rows).reindex(columns=columns).fillna("")
     print(to_markdown(table))
     if args.json:
-        table.to_json(args.json, orient="records", indent=2)
+        known = table[table["Dice"] != ""]
+        known.to_json(args.json, orient="records", indent=2)
     print(f"Peak memory: {peak_memory():.0f} MB")
 
 
