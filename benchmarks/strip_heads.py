@@ -58,7 +58,9 @@ def main(argv=None):
     parser.add_argument("--data", type=Path, default=Path(), help="folder that its paths lead from")
     parser.add_argument("--model", default="strip", help="as of `cifl strip`")
     parser.add_argument("--out", type=Path, help="folder for pictures")
-    parser.add_argument("--json", help="file for the rows with a known mask, for scripts/write_tables.py")
+    parser.add_argument(
+        "--json", help="file of rows with a known mask, for scripts/write_tables.py"
+    )
     args = parser.parse_args(argv)
     stripper = cifl.Stripper.from_pretrained(args.model)
     rows = []

@@ -3,10 +3,14 @@
 Each has a signature ``serving_default``, and calling the loaded object does the same. Intensities
 are raw: each image of a batch is scaled to [0, 1] as the model was trained with, by the rules of
 ``rescale_intensity``. So a slice is scaled by itself, where the commands of this package scale its
-whole volume. The voxel size is that of the training: nothing is resampled.
+whole volume. The signature ``scaled`` takes intensities that are in [0, 1] already. The voxel size
+is that of the training: nothing is resampled. ``read_description`` tells voxel size, orientation,
+plane and labels of a folder.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +18,7 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.features.layers import RescaleIntensity
 from cifl_tf.images.atomic import atomic_path, expanded
+from cifl_tf.models.description import DESCRIPTION_FILE, SCALED, SERVING, Description
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.displacements import warp_batch
 
@@ -40,12 +45,11 @@ def export_saved_model(encoder: keras.Model, path) -> None:
         ['assets', 'fingerprint.pb', 'saved_model.pb', 'variables']
     """
     encoder = getattr(encoder, "encoder", encoder)
-    rescale = RescaleIntensity(**preprocessing_of(encoder).scaling.to_config())
 
-    def features(image):
-        return {"features": encoder(rescale(image), training=False)}
+    def run(_, scaled):
+        return {"features": encoder(scaled[0], training=False)}
 
-    _save(features, encoder, {"image": encoder.input_shape}, path)
+    _save(run, encoder, {"image": encoder.input_shape}, path, "encoder")
 
 
 def export_segmenter(
@@ -83,14 +87,15 @@ def export_segmenter(
             f"label_values are {values.tolist()}, but the segmenter has {num_labels} labels; give "
             "a value for each, background included"
         )
-    rescale = RescaleIntensity(**preprocessing_of(segmenter).scaling.to_config())
 
-    def segment(image):
-        probabilities = segmenter(rescale(image), training=False)
+    def run(_, scaled):
+        probabilities = segmenter(scaled[0], training=False)
         labels = tf.gather(values.astype(np.int32), tf.argmax(probabilities, axis=-1))
         return {"labels": labels, "probabilities": probabilities}
 
-    _save(segment, segmenter, {"image": segmenter.input_shape}, path)
+    names = getattr(segmenter, "label_names", None) or [""] * num_labels
+    labels = dict(zip(values.tolist(), names, strict=True))
+    _save(run, segmenter, {"image": segmenter.input_shape}, path, "segmenter", labels)
 
 
 def export_registration(network: keras.Model, path) -> None:
@@ -116,36 +121,69 @@ def export_registration(network: keras.Model, path) -> None:
         >>> sorted(path.name for path in Path("exported").iterdir())
         ['assets', 'fingerprint.pb', 'saved_model.pb', 'variables']
     """
-    rescale = RescaleIntensity(**preprocessing_of(network).scaling.to_config())
 
-    def displace(moving, fixed):
-        displacement = network([rescale(moving), rescale(fixed)], training=False)
-        return {"displacement": displacement, "warped": warp_batch(moving, displacement)}
+    def run(given, scaled):
+        displacement = network(scaled, training=False)
+        return {"displacement": displacement, "warped": warp_batch(given[0], displacement)}
 
     shape = (None, *network.shape, 1)
-    _save(displace, network, {"moving": shape, "fixed": shape}, path)
+    _save(run, network, {"moving": shape, "fixed": shape}, path, "registration")
 
 
 def _save(
-    function: Callable, network: keras.Model, shapes: dict[str, tuple[int | None, ...]], path
+    run: Callable,
+    network: keras.Model,
+    shapes: dict[str, tuple[int | None, ...]],
+    path,
+    kind: str,
+    labels: dict[int, str] | None = None,
 ):
-    """Write a function of float32 tensors of these names and shapes that runs a network."""
+    """Write what a network gives for float32 images of these names and shapes, with two signatures.
+
+    Args:
+        run: called with the images as they are given, and with these in [0, 1].
+        network: whose weights are saved.
+        shapes: of the images, by name.
+        path: folder to make.
+        kind: of the network, in a word.
+        labels: of a segmenter, name by value.
+    """
     path = expanded(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not empty; give a new folder")
     signature = [tf.TensorSpec(shape, tf.float32, name) for name, shape in shapes.items()]
+    preprocessing = preprocessing_of(network)
+    rescale = RescaleIntensity(**preprocessing.scaling.to_config())
 
     class Exported(tf.Module):
-        """Only functions and weights, so that loading needs no Keras."""
+        """Only functions, weights and a text, so that loading needs no Keras."""
 
-        def __init__(self):
+        def __init__(self, description):
             super().__init__()
             self.weights = network.weights
+            self.description = tf.saved_model.Asset(description)
 
         @tf.function(input_signature=signature)
         def __call__(self, *images):
-            return function(*images)
+            return run(images, [rescale(image) for image in images])
 
-    module = Exported()
-    with atomic_path(path) as temporary:
-        tf.saved_model.save(module, temporary, signatures=module.__call__)
+        @tf.function(input_signature=signature)
+        def scaled(self, *images):
+            """The same for intensities that are in [0, 1] already."""
+            return run(images, images)
+
+    with TemporaryDirectory() as folder, atomic_path(path) as temporary:
+        description = Path(folder) / DESCRIPTION_FILE
+        description.touch()
+        module = Exported(str(description))
+        outputs = module.__call__.get_concrete_function().structured_outputs
+        content = Description(
+            kind,
+            preprocessing.to_config(),
+            {name: list(shape) for name, shape in shapes.items()},
+            {name: tensor.shape.as_list() for name, tensor in outputs.items()},
+            labels or {},
+        )
+        description.write_text(content.to_json(), encoding="utf-8")
+        signatures = {SERVING: module.__call__, SCALED: module.scaled}
+        tf.saved_model.save(module, temporary, signatures=signatures)

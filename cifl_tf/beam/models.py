@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
-SIGNATURE = "serving_default"
+from cifl_tf.models.description import SERVING
 
 
 class SavedModelHandler(ModelHandler):
@@ -54,7 +54,7 @@ class SavedModelHandler(ModelHandler):
         self, batch: Sequence, model: Any, inference_args: Mapping | None = None
     ) -> Iterable[PredictionResult]:
         """What the model gives for each image."""
-        run = model.signatures[SIGNATURE]
+        run = model.signatures[SERVING]
         wanted = run.structured_input_signature[1]
         for image in batch:
             found = run(**_inputs(image, wanted))

@@ -5,6 +5,7 @@ Modules of commands import TensorFlow, and whatever else takes seconds, when a c
 
 import importlib.metadata
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from cifl_tf.cli.demo import demo_command
 from cifl_tf.cli.errors import OneLineErrors
 from cifl_tf.cli.evaluate import evaluate_command
 from cifl_tf.cli.features import export_command, features_command
+from cifl_tf.cli.parsing import with_home
 from cifl_tf.cli.register import register_app
 from cifl_tf.cli.segment import segment_app
 from cifl_tf.cli.strip import strip_command
@@ -75,15 +77,24 @@ app.command("demo")(demo_command)
 @app.command("info")
 def info_command(
     name: Annotated[
-        str | None, typer.Argument(help="Print the model card of this one.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FOLDER]",
+            help="Print the model card of this one, or what this SavedModel takes and gives.",
+            show_default=False,
+        ),
     ] = None,
 ):
-    """List the models that ship, or print the card of one."""
+    """List the models that ship, or tell of one, or of a SavedModel of `cifl export`."""
     known = shipped_models()
     if name is None:
         width = max(map(len, known)) + 3
         for shipped in known.values():
             typer.echo(f"{shipped.name:{width}}{shipped.summary}")
+    elif name not in known and (folder := with_home(Path(name))).is_dir():
+        from cifl_tf.models.description import read_description
+
+        typer.echo("\n".join(read_description(folder).lines()))
     else:
         typer.echo(find_pretrained(name, known).card.rstrip())
 

@@ -4,7 +4,7 @@ import cifl_tf
 from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
 from cifl_tf.training.folder import claim_folder
-from command_runner import run_here
+from command_runner import assert_one_line_error, run_here
 
 
 def test_segment_export(tmp_path):
@@ -14,6 +14,10 @@ def test_segment_export(tmp_path):
     arguments = ["segment", "export", "--model", tmp_path / "model", "--out", tmp_path / "out"]
     done = run_here(*arguments)
     assert done.output == f"The SavedModel is in {tmp_path / 'out'}.\n"
+    told = run_here("info", tmp_path / "out").stdout.splitlines()
+    assert told[0] == f"model        segmenter of cifl_tf {cifl_tf.__version__}"
+    assert "slices       coronal" in told
+    assert told[-1] == "labels       5 background, 41 a, 8 b"
     outputs = tf.saved_model.load(str(tmp_path / "out"))(tf.random.normal((2, 9, 10, 1)))
     expected = tf.gather([5, 41, 8], tf.argmax(outputs["probabilities"], axis=-1))
     assert tf.reduce_all(outputs["labels"] == expected)
@@ -33,3 +37,8 @@ def test_register_export(tmp_path):
     outputs = tf.saved_model.load(str(tmp_path / "out"))(*images)
     assert outputs["displacement"].shape == (2, 16, 20, 2)
     assert outputs["warped"].shape == (2, 16, 20, 1)
+
+
+def test_folders_that_are_no_saved_model(tmp_path):
+    assert_one_line_error(run_here("info", tmp_path), "export the model again")
+    assert_one_line_error(run_here("info", tmp_path / "none"), "choose from")

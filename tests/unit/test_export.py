@@ -8,6 +8,8 @@ import tensorflow as tf
 
 import cifl_tf
 from cifl_tf.export import export_registration, export_segmenter
+from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.models.description import read_description
 
 ELSEWHERE = """
 import json, sys
@@ -119,6 +121,78 @@ def test_volumes_and_sizes(tmp_path, rng):
         volume = rng.random(shape).astype(np.float32)
         features = model(volume[None, ..., None])["features"][0]
         np.testing.assert_allclose(features, cifl_tf.features_of(volume, encoder), atol=1e-4)
+
+
+def test_the_second_signature_takes_scaled_intensities(tiny_encoder, tmp_path, rng):
+    cifl_tf.export_saved_model(tiny_encoder, tmp_path / "encoder")
+    cifl_tf.export_registration(cifl_tf.Registration(None, (16, 24), num_filters=2), tmp_path / "r")
+    images = rng.uniform(0.2, 0.6, (2, 16, 24, 1)).astype(np.float32)
+    run = tf.saved_model.load(str(tmp_path / "encoder")).signatures["scaled"]
+    np.testing.assert_allclose(run(image=images)["features"], tiny_encoder(images), atol=1e-5)
+    run = tf.saved_model.load(str(tmp_path / "r")).signatures["scaled"]
+    found = run(moving=tf.constant(images), fixed=tf.constant(images[::-1].copy()))
+    warped = cifl_tf.warp(images, found["displacement"].numpy())
+    np.testing.assert_allclose(found["warped"], warped, atol=1e-5)
+
+
+def test_a_folder_tells_what_it_takes(tmp_path):
+    segmenter = cifl_tf.Segmenter(
+        cifl_tf.build_segmenter(None, 3, 2, 2, 2),
+        Preprocessing(exact_voxel_size([1, 1, 3]), plane="axial"),
+        label_names=("background", "tumor", "edema"),
+        label_values=(0, 4, 2),
+    )
+    export_segmenter(segmenter, tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    found = read_description(tmp_path / "moved")
+    assert Preprocessing.from_config(found.preprocessing) == segmenter.preprocessing
+    assert found.labels == {0: "background", 4: "tumor", 2: "edema"}
+    assert found.outputs == {
+        "labels": [None, None, None],
+        "probabilities": [None, None, None, 3],
+    }
+    assert (
+        tf.saved_model.load(str(tmp_path / "moved"))
+        .description.asset_path.numpy()
+        .endswith(b"moved/assets/cifl_model.json")
+    )
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[1]", '{"kind": "encoder"}'])
+def test_other_folders_are_refused(content, tmp_path):
+    if content is not None:
+        (tmp_path / "assets").mkdir()
+        (tmp_path / "assets" / "cifl_model.json").write_text(content)
+    with pytest.raises(ValueError, match=r"0\.8 or later describes itself.*again"):
+        read_description(tmp_path)
+
+
+def test_the_tool_of_tensorflow_runs_it(tiny_encoder, tmp_path):
+    cifl_tf.export_saved_model(tiny_encoder, tmp_path / "exported")
+    tool = "from tensorflow.python.tools.saved_model_cli import main; main()"
+    request = ["--tag_set", "serve", "--signature_def", "serving_default", "--outdir", "."]
+    np.save(tmp_path / "image.npy", np.ones((1, 9, 10, 1), np.float32))
+    inputs = ["--inputs", "image=image.npy"]
+    subprocess.run(
+        [sys.executable, "-c", tool, "run", "--dir", "exported", *request, *inputs],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    assert np.load(tmp_path / "features.npy").shape == (1, 9, 10, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_tflite_runs_an_encoder_for_scaled_intensities(tiny_encoder, tmp_path, rng):
+    cifl_tf.export_saved_model(tiny_encoder, tmp_path / "exported")
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(tmp_path / "exported"), signature_keys=["scaled"]
+    )
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    image = rng.random((1, 20, 24, 1)).astype(np.float32)
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], image.shape)
+    features = interpreter.get_signature_runner("scaled")(image=image)["features"]
+    np.testing.assert_allclose(features, tiny_encoder(image), atol=1e-4)
 
 
 def test_existing_folder(tiny_encoder, tmp_path):
