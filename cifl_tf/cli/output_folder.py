@@ -212,6 +212,6 @@ def _names(source):
 
 def stem_of(path: Path) -> str:
     """The name of a file without the ending of an image."""
-    from cifl_tf.images.nifti import suffix_of  # nibabel
+    from cifl_tf.images.file_names import suffix_of
 
     return path.name[: len(path.name) - len(suffix_of(path) or "")]

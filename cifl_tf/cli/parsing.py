@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
-from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.intensity import IntensityScaling
 
 Number = TypeVar("Number", int, float)
 NO_NAMES = "none"
@@ -67,7 +66,11 @@ def parse_window(text: str | None, option: str = "--window") -> tuple[float, flo
     Raises:
         ValueError: it is not two finite numbers, the lower first.
     """
-    return None if text is None else IntensityScaling(window=parse_range(text, option)).window
+    if text is None:
+        return None
+    from cifl_tf.images.intensity import IntensityScaling  # NumPy
+
+    return IntensityScaling(window=parse_range(text, option)).window
 
 
 def parse_memory(text: str | None) -> int | None:

@@ -19,7 +19,7 @@ from cifl_tf.cli.registration_run import (
     registration_run,
     write_registration,
 )
-from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import absolute_model, load_encoder
 from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
 

@@ -18,7 +18,7 @@ from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.label_tables import occurring_rows, occurring_values, read_bids_table
 from cifl_tf.datasets.subjects import ImageSource, Subject
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.nifti import is_leftover, missing_content
+from cifl_tf.images.file_names import is_leftover, missing_content
 
 
 class _Place(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cifl_tf.images.nifti import is_leftover
+from cifl_tf.images.file_names import is_leftover
 
 # Entities whose values are numbers, so that run-1 is run-01 (BIDS 1.10, "index").
 INDICES = ("run", "echo", "flip", "inv", "split", "chunk")

@@ -1,23 +1,15 @@
 """Contrasts made from a contrast: intensities in [0, 1] to intensities in [0, 1]."""
 
 import re
-from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from cifl_tf.datasets.remappings import ALIASES, REMAPPINGS, Remapping
 
 NUM_KNOTS = 6
 LEAST_SLOPE = 0.2  # of a random monotone remapping, before interpolation; the identity has 1
 LEAST_FALL = 0.3  # of a random non-monotone remapping: its falls together, and its rises together
 
-Remapping = Callable[[np.ndarray], np.ndarray]
-
-# On arrays and on TensorFlow's tensors alike.
-REMAPPINGS: dict[str, Remapping] = {
-    "inverted": lambda x: 1 - x,
-    "gamma 0.4": lambda x: x**0.4,
-    "folded": lambda x: abs(2 * x - 1),
-}
-ALIASES = {"gamma": "gamma 0.4"}
 RANDOM = re.compile(r"(monotone|nonmonotone)-([0-9]+)")
 
 
@@ -42,24 +34,6 @@ def remapping(name: str) -> Remapping:
         )
     kind, seed = random.groups()
     return random_monotone(int(seed)) if kind == "monotone" else random_nonmonotone(int(seed))
-
-
-def checked_remappings(remappings: Sequence[str]) -> tuple[str, ...]:
-    """Names of remapped copies as keys of ``REMAPPINGS``.
-
-    Args:
-        remappings: different keys of ``REMAPPINGS``, or "gamma", short for "gamma 0.4".
-
-    Raises:
-        ValueError: there is no such remapping, or it is there twice.
-    """
-    names = tuple(ALIASES.get(name, name) for name in remappings)
-    if len(set(names)) < len(names) or not set(names) <= set(REMAPPINGS):
-        raise ValueError(
-            f"remappings are {[*remappings]}; give names out of {[*REMAPPINGS, *ALIASES]}, "
-            "each once ('gamma' is short for 'gamma 0.4')"
-        )
-    return names
 
 
 def random_monotone(seed: int) -> Remapping:

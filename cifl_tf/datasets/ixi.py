@@ -10,8 +10,8 @@ from cifl_tf._notes import note_left_out
 from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.subjects import ImageSource, Subject
 from cifl_tf.images.atomic import expanded
+from cifl_tf.images.file_names import missing_content
 from cifl_tf.images.grid import resample
-from cifl_tf.images.nifti import missing_content
 from cifl_tf.images.volumes import Volume, read_volume
 
 SUFFIXES = {"T1w": "T1", "T2w": "T2", "PDw": "PD"}

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.nifti import READABLE, is_leftover, suffix_of
+from cifl_tf.images.file_names import READABLE, is_leftover, suffix_of
 from cifl_tf.images.volumes import read_labels, slice_axis
 
 

@@ -5,7 +5,7 @@ from cifl_tf.datasets.cohorts import Cohort, make_cohort
 from cifl_tf.datasets.label_tables import occurring_rows, read_freesurfer_table
 from cifl_tf.datasets.subjects import Subject
 from cifl_tf.images.atomic import expanded
-from cifl_tf.images.nifti import missing_content
+from cifl_tf.images.file_names import missing_content
 
 # The release's own seg4_labels.txt and seg35_labels.txt go before these.
 SEG4 = {1: "Cortex", 2: "Subcortical-Gray-Matter", 3: "White-Matter", 4: "CSF"}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cifl_tf.datasets.bids_names import images_in, parse_name
-from cifl_tf.images.nifti import READABLE, is_leftover, suffix_of
+from cifl_tf.images.file_names import READABLE, is_leftover, suffix_of
 
 NO_SCANS = ("mask", "dseg", "probseg", "seg", "labels")  # endings of names, as in BIDS
 

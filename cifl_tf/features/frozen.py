@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf._former_names import accepts_former, with_present_names
-from cifl_tf.datasets.contrasts import REMAPPINGS, checked_remappings
+from cifl_tf.datasets.remappings import REMAPPINGS, checked_remappings
 from cifl_tf.images.intensity import is_air
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from nibabel.openers import ImageOpener
 
 from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.file_names import WRITABLE, checked_suffix
 from cifl_tf.images.grid import bring_onto, three_axes
-from cifl_tf.images.nifti import WRITABLE, checked_suffix
 from cifl_tf.images.volumes import Volume
 
 

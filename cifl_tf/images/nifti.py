@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -18,14 +17,17 @@ from cifl_tf.images.claims import (
     is_compressed,
     read_claim,
 )
+from cifl_tf.images.file_names import (
+    COMPRESSED,
+    PAIR,
+    READABLE,
+    beginning_of,
+    checked_suffix,
+    missing_content,
+)
 from cifl_tf.images.memory import size_text
 
-READABLE = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr", ".img")
-WRITABLE = (".nii", ".nii.gz")
-PAIR = {".hdr": ".img", ".img": ".hdr"}
-COMPRESSED = {".nii": ".nii.gz", ".mgh": ".mgz"}
 GZIP = b"\x1f\x8b"
-ANNEX = b"annex/objects/"  # in what stands for a file whose content git-annex has elsewhere
 
 _DICOM = "it is DICOM: convert its whole folder by dcm2niix"
 _ITK = "convert it to .nii.gz in 3D Slicer, or by SimpleITK.ReadImage and WriteImage"
@@ -42,41 +44,6 @@ CONVERTERS = {
     **dict.fromkeys((".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".7z"), _PACKED),
     **dict.fromkeys((".gii", ".ply", ".stl", ".annot"), "it is a surface: give a volume"),
 }
-
-
-def suffix_of(path, accepted=READABLE) -> str | None:
-    """The ending of a file name out of ``accepted``, in lower case; None if it has none of them."""
-    name = Path(path).name.lower()
-    return max((suffix for suffix in accepted if name.endswith(suffix)), key=len, default=None)
-
-
-def checked_suffix(path, accepted, advice="give it one of these names"):
-    """Return the file type at the end of ``path``, or raise ValueError if it is not accepted."""
-    suffix = suffix_of(path, accepted)
-    if suffix is None:
-        raise ValueError(f"{path} does not end in {' or '.join(accepted)}: {advice}")
-    return suffix
-
-
-def is_leftover(path) -> bool:
-    """Whether a system or an editor left this file: hidden, as ._a or .DS_Store, or a~, or #a#."""
-    name = Path(path).name
-    return name.startswith((".", "#")) or name.endswith("~")
-
-
-def missing_content(path) -> str | None:
-    """Say why there is nothing to read in a file, and what to do; None if there is."""
-    path = Path(path)
-    if path.is_symlink() and not path.exists():
-        return f"{path} is a link to a file that is not there: get it, as by `datalad get`"
-    if not path.exists():
-        return f"{path} does not exist"
-    if path.is_file():
-        if path.stat().st_size == 0:
-            return f"{path} is empty"
-        if ANNEX in _beginning(path)[:256]:
-            return f"{path} is a pointer of git-annex, without content: `datalad get` it"
-    return None
 
 
 @contextlib.contextmanager
@@ -162,10 +129,10 @@ def _check_file(path):
             raise FileNotFoundError(
                 f"{path} is half of a pair, but {other} is not there: copy both"
             )
-    if suffix in COMPRESSED and _beginning(path).startswith(GZIP):
+    if suffix in COMPRESSED and beginning_of(path).startswith(GZIP):
         right = path.name[: -len(suffix)] + COMPRESSED[suffix]
         raise ValueError(f"{path} is compressed, in spite of its name: rename it to {right}")
-    if suffix == ".nii.gz" and nibabel.Nifti1Header.may_contain_header(_beginning(path)):
+    if suffix == ".nii.gz" and nibabel.Nifti1Header.may_contain_header(beginning_of(path)):
         raise ValueError(
             f"{path} is not compressed, in spite of its name: rename it to {path.stem}"
         )
@@ -173,14 +140,9 @@ def _check_file(path):
 
 def _conversion(path):
     """What to do with a file that cannot be read."""
-    if _beginning(path)[128:132] == b"DICM":
+    if beginning_of(path)[128:132] == b"DICM":
         return _DICOM
     return CONVERTERS.get(path.suffix.lower(), "convert it to one of these")
-
-
-def _beginning(path):
-    with Path(path).open("rb") as stream:
-        return stream.read(1024)
 
 
 def name_of(image) -> str | os.PathLike:

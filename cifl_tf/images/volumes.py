@@ -13,9 +13,10 @@ from nibabel.orientations import apply_orientation
 
 from cifl_tf._former_names import accepts_former
 from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.file_names import WRITABLE, checked_suffix
 from cifl_tf.images.grid import Grid, bring_onto, canonical, grid_of, resample, resized, three_axes
 from cifl_tf.images.intensity import find_background
-from cifl_tf.images.nifti import WRITABLE, check_values, checked_suffix, one_frame, open_image
+from cifl_tf.images.nifti import check_values, one_frame, open_image
 from cifl_tf.images.planes import PLANES
 
 MOST_ANISOTROPIC = 1.5  # longest over shortest side of a voxel that is not of a thick slice

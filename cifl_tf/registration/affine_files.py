@@ -11,8 +11,8 @@ from nibabel.affines import from_matvec
 from scipy.io import loadmat, savemat
 
 from cifl_tf.images.atomic import atomic_path, expanded
+from cifl_tf.images.file_names import suffix_of
 from cifl_tf.images.grid import RAS_TO_LPS
-from cifl_tf.images.nifti import suffix_of
 
 ITK_SUFFIXES = (".mat", ".tfm", ".txt")
 ITK_HEADER = "#Insight Transform File V1.0"

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cifl_tf._notes import note
+from cifl_tf.images.file_names import READABLE, suffix_of
 from cifl_tf.images.grid import RAS_TO_LPS, Grid
-from cifl_tf.images.nifti import READABLE, suffix_of
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.composite_files import COMPOSITE_SUFFIXES, read_composite
 from cifl_tf.registration.config import LARGEST_RESIDUAL

@@ -16,7 +16,7 @@ from cifl_tf._checks import (
 )
 from cifl_tf._former_names import accepts_former
 from cifl_tf._options import Option
-from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import INTENSITY, absolute_model
 from cifl_tf.images.planes import PLANES, PlaneName
 

@@ -16,7 +16,7 @@ from cifl_tf.cli.output_folder import FIGURES
 from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.run_report import Entry
 from cifl_tf.cli.scan_work import brain_for_features
-from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
 from cifl_tf.images.planes import PlaneName

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from cifl_tf.images.nifti import suffix_of
+from cifl_tf.images.file_names import suffix_of
 
 # The order of entities in names (BIDS 1.10, and BEP 14 for from, to and mode).
 ORDER = (

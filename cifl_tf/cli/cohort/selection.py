@@ -9,7 +9,7 @@ from pathlib import Path
 from cifl_tf._notes import listed
 from cifl_tf.cli.cohort.names import Scan
 from cifl_tf.datasets.bids_names import SUFFIXES, images_in, same_value
-from cifl_tf.images.nifti import is_leftover
+from cifl_tf.images.file_names import is_leftover
 
 # As pybids, and so the filter files of fMRIPrep, name entities.
 LONG_NAMES = {

@@ -11,7 +11,7 @@ from cifl_tf._options import Option
 from cifl_tf.cli.cohort.analyses import Analysis, Stripped, Window, checked_model, picture_name
 from cifl_tf.cli.parsing import with_home
 from cifl_tf.cli.registered_brains import register_pair
-from cifl_tf.datasets.contrasts import checked_remappings
+from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
 from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages

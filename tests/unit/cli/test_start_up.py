@@ -62,14 +62,20 @@ print(json.dumps([statuses, sorted(set(json.loads(sys.argv[2])) & set(sys.module
 """
 
 
-def run(lines, folder):
-    arguments = [json.dumps(lines), json.dumps(HEAVY)]
+def run(lines, folder, names=HEAVY):
+    arguments = [json.dumps(lines), json.dumps(names)]
     command = [sys.executable, "-c", CODE, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
+
+
+def test_many_scans_that_are_done_need_no_numpy(tmp_path):
+    (tmp_path / "sub-1" / "anat").mkdir(parents=True)
+    lines = ["--help", "cohort strip . out participant"]  # of which no scan is begun
+    assert run(lines, tmp_path, [*HEAVY, "numpy"]) == [[0, 1], []]
 
 
 def test_help_and_errors_import_nothing_heavy(tmp_path):

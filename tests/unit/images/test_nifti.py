@@ -7,7 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from cifl_tf.images.nifti import is_leftover, load_image, suffix_of
+from cifl_tf.images.file_names import is_leftover, suffix_of
+from cifl_tf.images.nifti import load_image
 from cifl_tf.images.volumes import read_labels, read_volume, to_original
 from oblique_images import SHAPE, make_image, saved
 
