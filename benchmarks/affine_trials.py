@@ -172,7 +172,7 @@ def table_of(rows):
     )
     table = table.join(groups[["s", "cpu s"]].median()).round(2)
     names = {"median": "median mm", "most": "95 % mm", "worst": "worst mm"}
-    return to_markdown(table.rename(columns=names).reset_index().astype(str))
+    return table.rename(columns=names).reset_index().astype(str)
 
 
 def main(argv=None):
@@ -187,6 +187,7 @@ def main(argv=None):
     parser.add_argument(
         "--methods", default="features,information", help="one or both, with a comma between"
     )
+    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
     options = parser.parse_args(argv)
     first, last = (int(number) for number in options.subjects.split("-"))
     subjects = range(first, last + 1)
@@ -215,7 +216,10 @@ def main(argv=None):
         found = trial_row(options.data, subjects, trial, move, contrast, methods[name])
         row = pd.DataFrame([dict(zip(KEYS, (move, contrast, name, trial), strict=True)) | found])
         row.to_csv(options.out, mode="a", header=not options.out.exists(), index=False)
-    print(table_of(pd.read_csv(options.out)))
+    table = table_of(pd.read_csv(options.out))
+    print(to_markdown(table))
+    if options.json:
+        table.to_json(options.json, orient="records", indent=2)
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ def check_html(folder: Path, overwrite: bool) -> None:
     file = folder / HTML_FILE
     if file.exists() and not overwrite and GENERATOR not in file.read_text("utf-8", "replace"):
         raise ValueError(
-            f"{file} is in the way, as no run of cifl wrote it; give another --out, or --overwrite "
-            "to replace it"
+            f"{file} is in the way, as no run of cifl wrote it; give another folder, or "
+            "--overwrite to replace it"
         )
 
 

@@ -89,11 +89,11 @@ def check_files(folder, report: RunReport, runs: Iterable[Mapping], overwrite: b
         for name in (*entry.planned, *entry.removed):
             target = folder / name
             if os.path.realpath(target) in read:
-                raise ValueError(f"{target} is an input of this command; give another --out")
+                raise ValueError(f"{target} is an input of this command; give another folder")
             if os.path.lexists(target):
                 owner = _owner(runs, name)
                 if target.is_dir() or (owner is None and name in entry.removed):
-                    raise ValueError(f"{target} is in the way; move it, or give another --out")
+                    raise ValueError(f"{target} is in the way; move it, or give another folder")
                 reason = _difference(target, report, entry, owner)
             else:
                 reason = _claim(runs, name, entry)
@@ -105,7 +105,7 @@ def check_files(folder, report: RunReport, runs: Iterable[Mapping], overwrite: b
             named += f" and {len(in_the_way) - MOST_NAMED} more"
         verb, object_ = ("is", "it") if len(in_the_way) == 1 else ("are", "them")
         raise ValueError(
-            f"{named} {verb} in the way; give another --out, or --overwrite to replace {object_}"
+            f"{named} {verb} in the way; give another folder, or --overwrite to replace {object_}"
         )
 
 

@@ -226,7 +226,7 @@ def _read_runs(file):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is no record of cifl's runs ({error!r}), so nobody knows whose the files "
-            "beside it are; move it away, or give another --out"
+            "beside it are; move it away, or give another folder"
         ) from error
 
 

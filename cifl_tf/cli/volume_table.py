@@ -55,7 +55,7 @@ class VolumeTable:
         """The table by image, as text."""
         import pandas as pd  # slow to import
 
-        advice = "give another --out, or --overwrite to begin the table anew"
+        advice = "give another folder, or --overwrite to begin the table anew"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # lines that are too long

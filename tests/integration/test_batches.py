@@ -360,12 +360,12 @@ def test_registrations_overwrite_nothing(save, tmp_path, monkeypatch):
     labels.write_text("of the user")
     for more in ([], ["--overwrite"]):
         done = run_here(*optimize, "--out", ".", *more)
-        assert done.stderr == "cifl: labels.nii.gz is in the way; move it, or give another --out\n"
+        assert done.stderr == "cifl: labels.nii.gz is in the way; move it, or give another folder\n"
     assert labels.read_text() == "of the user"
     labels.unlink()
     optimize[2] = save("warped.nii.gz")
     done = run_here(*optimize, "--out", ".")
-    assert done.stderr == "cifl: warped.nii.gz is an input of this command; give another --out\n"
+    assert done.stderr == "cifl: warped.nii.gz is an input of this command; give another folder\n"
     optimize[2] = tmp_path / "a.nii.gz"
     done = run_here(*optimize, "--out", ".")
     assert done.stderr.startswith("cifl: warped.nii.gz (no run of cifl wrote it) is in the way;")

@@ -92,7 +92,7 @@ def test_records_of_before_are_shown(folder):
 def test_a_page_of_others_is_not_replaced(tmp_path):
     check_html(tmp_path, overwrite=False)
     (tmp_path / "report.html").write_text("mine")
-    with pytest.raises(ValueError, match="as no run of cifl wrote it; give another --out"):
+    with pytest.raises(ValueError, match="as no run of cifl wrote it; give another folder"):
         check_html(tmp_path, overwrite=False)
     check_html(tmp_path, overwrite=True)
 

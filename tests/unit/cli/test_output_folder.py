@@ -95,7 +95,7 @@ def test_what_others_made_is_refused_with_the_reason(tmp_path, made):
         with pytest.raises(ValueError) as found:  # noqa: PT011
             check(tmp_path, mine, *runs)
         assert str(found.value) == (
-            f"{tmp_path / 'T1.nii.gz'} ({reason}) is in the way; give another --out, or "
+            f"{tmp_path / 'T1.nii.gz'} ({reason}) is in the way; give another folder, or "
             "--overwrite to replace it"
         )
         check(tmp_path, mine, *runs, overwrite=True)
