@@ -130,7 +130,7 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
     flip = np.diag([-1.0, -1.0, 1.0])
     known = nibabel.affines.from_matvec(flip @ TURN @ flip, flip @ SHIFT)
     np.savetxt(start, known)
-    options = ["--stages", "deformable", "--initial", start, "--model", encoder]
+    options = ["--stages", "deformable", "--initial", start, "--model", encoder, "--stripped"]
     out = tmp_path / "out"
     done = run_here("register", *options, "--out", out, files["moving"], files["fixed"])
     assert done.exit_code == 0, done.output
