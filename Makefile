@@ -12,7 +12,7 @@ test: lint
 
 # In an environment of its own, as Apache Beam needs other versions of some packages.
 test-beam: .venv-beam/installed
-	.venv-beam/bin/python -m pytest tests/beam tests/unit/test_docstring_examples.py -k beam
+	.venv-beam/bin/python -m pytest tests/integration/beam tests/unit/test_docstring_examples.py -k beam
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -30,8 +30,8 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.registration import Affine, register_affine
+from results_table import add_json_option, show_table
 
 RANGES = {"large": (30, 30, (0.85, 1.15)), "small": (15, 20, (1.0, 1.0))}
 CONTRASTS = ("FLAIR", "inverted T1w")
@@ -187,7 +187,7 @@ def main(argv=None):
     parser.add_argument(
         "--methods", default="features,information", help="one or both, with a comma between"
     )
-    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
+    add_json_option(parser)
     options = parser.parse_args(argv)
     first, last = (int(number) for number in options.subjects.split("-"))
     subjects = range(first, last + 1)
@@ -217,9 +217,7 @@ def main(argv=None):
         row = pd.DataFrame([dict(zip(KEYS, (move, contrast, name, trial), strict=True)) | found])
         row.to_csv(options.out, mode="a", header=not options.out.exists(), index=False)
     table = table_of(pd.read_csv(options.out))
-    print(to_markdown(table))
-    if options.json:
-        table.to_json(options.json, orient="records", indent=2)
+    show_table(table, options.json)
 
 
 if __name__ == "__main__":

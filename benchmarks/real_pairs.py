@@ -24,11 +24,11 @@ from nilearn.datasets import load_mni152_template
 from tqdm import tqdm
 
 from cifl_tf.cli.registered_brains import register_pair
-from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.figures.panels import save_figure
 from cifl_tf.figures.registration import registration_figure
 from cifl_tf.metrics import dice
 from cifl_tf.stripping import brain_of
+from results_table import add_json_option, show_table
 
 TEMPLATE = "MNI152"
 
@@ -52,7 +52,7 @@ def main(argv=None):
     parser.add_argument("--pairs", type=Path, default=beside, help="CSV file")
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the scans")
     parser.add_argument("--out", type=Path, help="folder for pictures")
-    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
+    add_json_option(parser)
     args = parser.parse_args(argv)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -86,9 +86,7 @@ def main(argv=None):
                 name = row["pair"].replace(" ", "_").replace("/", "_")
                 save_figure(registration_figure(found.views), args.out / f"{name}.png")
     table = pd.DataFrame(rows)
-    print(to_markdown(table))
-    if args.json:
-        table.to_json(args.json, orient="records", indent=2)
+    show_table(table, args.json)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import cifl_tf  # noqa: F401  first: it selects Keras 2 for TensorFlow
 
 import pandas as pd  # isort: skip
 
-from cifl_tf.evaluation.summary import to_markdown
+from results_table import add_json_option, show_table
 
 ANALYSES = {
     "features": ("features", "--model", "shapes-3d"),
@@ -32,7 +32,6 @@ ANALYSES = {
 }
 CORES, MEMORY = 16, 64  # of a workstation, in GB
 JOBS = 500  # of one core each, by SLURM or as workers of Beam
-ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
 
 
 def cost(arguments, scan, copies):
@@ -49,7 +48,6 @@ def cost(arguments, scan, copies):
             [sys.executable, "-m", "cifl_tf", *map(str, command)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **ONE_CORE},
         )
         _, status, used = os.wait4(process.pid, 0)
         if status:
@@ -63,7 +61,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scan", type=Path, required=True, help="a .nii.gz file")
     parser.add_argument("--scans", type=int, default=50_000, help="how many there would be")
-    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
+    add_json_option(parser)
     args = parser.parse_args(argv)
     rows = []
     for name, arguments in ANALYSES.items():
@@ -85,11 +83,8 @@ def main(argv=None):
                 "hours of the jobs": f"{(total / JOBS + start) / 3600:.2f}",
             }
         )
-        print(to_markdown(pd.DataFrame(rows[-1:])), flush=True)
-    table = pd.DataFrame(rows)
-    print(to_markdown(table))
-    if args.json:
-        table.to_json(args.json, orient="records", indent=2)
+        show_table(pd.DataFrame(rows[-1:]))
+    show_table(pd.DataFrame(rows), args.json)
 
 
 if __name__ == "__main__":

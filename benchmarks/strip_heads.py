@@ -21,10 +21,10 @@ from nibabel.affines import voxel_sizes
 from nilearn.image import resample_to_img
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
-from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.figures.masks import save_mask_picture
 from cifl_tf.images.memory import peak_memory
 from cifl_tf.metrics import dice, hausdorff95
+from results_table import add_json_option, show_table
 
 
 def closed(mask: np.ndarray, sizes, radius: float) -> np.ndarray:
@@ -58,9 +58,7 @@ def main(argv=None):
     parser.add_argument("--data", type=Path, default=Path(), help="folder that its paths lead from")
     parser.add_argument("--model", default="strip", help="as of `cifl strip`")
     parser.add_argument("--out", type=Path, help="folder for pictures")
-    parser.add_argument(
-        "--json", help="file of rows with a known mask, for scripts/write_tables.py"
-    )
+    add_json_option(parser, "the rows with a known mask")
     args = parser.parse_args(argv)
     stripper = cifl.Stripper.from_pretrained(args.model)
     rows = []
@@ -88,10 +86,7 @@ def main(argv=None):
             save_mask_picture(found.image, found.mask, args.out / f"{name}.png")
     columns = ["head", "Dice", "HD95 (mm)", "ml", "known ml", "seconds"]
     table = pd.DataFrame(rows).reindex(columns=columns).fillna("")
-    print(to_markdown(table))
-    if args.json:
-        known = table[table["Dice"] != ""]
-        known.to_json(args.json, orient="records", indent=2)
+    show_table(table, args.json, table[table["Dice"] != ""])
     print(f"Peak memory: {peak_memory():.0f} MB")
 
 

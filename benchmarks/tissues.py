@@ -23,9 +23,9 @@ from nilearn.image import resample_to_img
 from sklearn.mixture import GaussianMixture
 
 from cifl_tf.datasets.catalog import load_cohort
-from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.metrics import dice
 from cifl_tf.registration.syn import has_ants, register_syn
+from results_table import add_json_option, show_table
 
 CONTRASTS = {"T1w": "T1w", "inverted T1w": "T1w:inverted", "FLAIR": "FLAIR"}
 NAMES = {1: "WM", 2: "GM", 3: "CSF", 4: "thalamus"}  # values of the label maps of NiChart
@@ -123,7 +123,7 @@ def main(argv=None):
     parser.add_argument("--subjects", default="sub-13,sub-14,sub-15,sub-16")
     parser.add_argument("--model", default="tissues", help="as of `cifl segment`")
     parser.add_argument("--methods", default=",".join(METHODS), help="with commas between")
-    parser.add_argument("--json", help="file for the table, for scripts/write_tables.py")
+    add_json_option(parser)
     args = parser.parse_args(argv)
     cohort = load_cohort(args.data, 3, needed=["T1w", "FLAIR"])
     rows = []
@@ -151,9 +151,7 @@ def main(argv=None):
                 }
             )
     table = pd.DataFrame(rows)
-    print(to_markdown(table))
-    if args.json:
-        table.to_json(args.json, orient="records", indent=2)
+    show_table(table, args.json)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from cifl_tf.datasets import virtual_cohort
 from command_runner import run_here
+from tiny_cohorts import write_cohort
 
 TINY = ["--shape", "24,24", "--num-features", "3", "--num-filters", "2", "--batch-size", "2"]
 
@@ -58,3 +59,16 @@ def dataset(tmp_path_factory):
             image = nibabel.Nifti1Image(data, subject.affine)
             nibabel.save(image, anat / f"sub-{number}_{ending}.nii.gz")
     return folder
+
+
+@pytest.fixture
+def bids(tmp_path, rng):
+    """A BIDS dataset of five subjects with tiny images."""
+    return write_cohort(tmp_path / "study", rng)
+
+
+@pytest.fixture
+def encoder(tmp_path, tiny_encoder):
+    """The file of ``tiny_encoder``."""
+    tiny_encoder.save(tmp_path / "encoder.keras")
+    return tmp_path / "encoder.keras"

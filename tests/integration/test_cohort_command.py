@@ -18,20 +18,9 @@ from cifl_tf.datasets.label_tables import read_bids_table
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.stripping.network import build_stripper
 from command_runner import assert_one_line_error, run_here
-from tiny_cohorts import SUBJECTS, contents, features, write_cohort, write_scan
+from tiny_cohorts import SUBJECTS, contents, features, write_scan
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_array.sh"
-
-
-@pytest.fixture
-def bids(tmp_path, rng):
-    return write_cohort(tmp_path / "study", rng)
-
-
-@pytest.fixture
-def encoder(tmp_path, tiny_encoder):
-    tiny_encoder.save(tmp_path / "encoder.keras")
-    return tmp_path / "encoder.keras"
 
 
 def results(out):

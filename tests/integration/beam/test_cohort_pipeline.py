@@ -5,18 +5,7 @@ import pytest
 from cifl_tf.cli.cohort.pipeline import runner_options
 from cifl_tf.images.atomic import LEFTOVER
 from command_runner import assert_one_line_error
-from tiny_cohorts import contents, features, write_cohort
-
-
-@pytest.fixture
-def bids(tmp_path, rng):
-    return write_cohort(tmp_path / "study", rng)
-
-
-@pytest.fixture
-def encoder(tmp_path, tiny_encoder):
-    tiny_encoder.save(tmp_path / "encoder.keras")
-    return tmp_path / "encoder.keras"
+from tiny_cohorts import contents, features
 
 
 def test_both_engines_write_the_same_files(bids, encoder, tmp_path):

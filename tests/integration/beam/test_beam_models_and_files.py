@@ -16,7 +16,7 @@ from cifl_tf.beam.files import write_image
 from cifl_tf.features.inference import features_of
 from tiny_cohorts import SUBJECTS, write_cohort
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "beam.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "beam.md"
 
 
 def pipeline():
