@@ -49,7 +49,7 @@ def vector_image(vectors, affine) -> nibabel.Nifti1Image:
         vectors: (x, y, z, 3), in RAS.
         affine: (4, 4), voxels to mm in RAS.
     """
-    vectors = (vectors * RAS_TO_LPS)[..., None, :].astype(np.float32)
+    vectors = np.multiply(vectors, RAS_TO_LPS, dtype=np.float32, casting="same_kind")[..., None, :]
     image = nibabel.Nifti1Image(vectors, affine)
     image.header.set_intent(VECTOR_INTENT)
     # ITK prefers the qform unless the sform says "scanner"; a sheared affine has no qform.

@@ -4,6 +4,7 @@ import numpy as np
 
 # The logarithm of a folded voxel does not exist; this stands in for its determinant.
 SMALLEST_DETERMINANT = 1e-9
+SLAB = 16  # planes at a time, as the derivatives take nine times the memory of the result
 
 
 def jacobian_determinant(displacement) -> np.ndarray:
@@ -34,7 +35,7 @@ def jacobian_determinant(displacement) -> np.ndarray:
         >>> np.unique(jacobian_determinant(stretch))
         array([4.])
     """
-    displacement = np.asarray(displacement, np.float64)
+    displacement = np.asarray(displacement)
     shape, ndim = displacement.shape, displacement.ndim - 1
     if ndim not in (2, 3) or shape[-1] != ndim:
         raise ValueError(
@@ -51,6 +52,17 @@ def jacobian_determinant(displacement) -> np.ndarray:
             f"displacement holds {np.count_nonzero(~np.isfinite(displacement))} values that are "
             "not finite; every value must be, so mask or repair the field first"
         )
+    determinants = np.empty(shape[:-1])
+    for start in range(0, shape[0], SLAB):
+        stop = min(start + SLAB, shape[0])
+        first = max(0, start - 1)  # with the neighbors that the derivatives need
+        slab = displacement[first : stop + 1].astype(np.float64)
+        determinants[start:stop] = _determinants_of_slab(slab)[start - first : stop - first]
+    return determinants
+
+
+def _determinants_of_slab(displacement):
+    ndim = displacement.shape[-1]
     # (*spatial, component, derivative)
     gradient = np.stack(np.gradient(displacement, axis=tuple(range(ndim))), axis=-1)
     # Written out: numpy.linalg.det goes through logarithms, and its zeros are not exact.

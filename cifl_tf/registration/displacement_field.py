@@ -197,8 +197,13 @@ class Displacement:
         found = self.from_voxels(invert_displacement(self.in_voxels()), self.grid)
         return found, self.residual(found)
 
-    def residual(self, inverse: "Displacement") -> float:
+    def residual(self, inverse: "Displacement", shown=None) -> float:
         """How far the inverse of this displacement, and then this one, miss a point, in mm.
+
+        Args:
+            inverse: from about where this displacement leads to.
+            shown: booleans (x, y, z) on the grid of the inverse, the points that count; None for
+                all.
 
         Returns:
             The largest distance over the points that the inverse keeps inside the grid.
@@ -208,6 +213,8 @@ class Displacement:
         voxels = apply_affine(np.linalg.inv(self.grid.affine), reached)
         last = np.array(three_axes(self.grid.shape)) - 1
         inside = ((voxels > -INSIDE) & (voxels < last + INSIDE)).all(axis=-1)
+        if shown is not None:
+            inside &= shown
         missed = np.linalg.norm(self.map(reached[inside]) - points[inside], axis=-1)
         return float(missed.max(initial=0.0))
 

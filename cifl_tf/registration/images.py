@@ -11,6 +11,7 @@ from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.figures.panels import central_slice
 from cifl_tf.figures.registration import RegisteredSlice
 from cifl_tf.images.grid import grid_at
+from cifl_tf.images.intensity import air_mask
 from cifl_tf.images.nifti import open_image
 from cifl_tf.images.volumes import (
     MOST_ANISOTROPIC,
@@ -154,6 +155,7 @@ def register_read(
     displacement = affine.after(forward.on(fixed_volume.original))
     inverse = backward.after(affine.inverse(), moving_volume.original)
     jacobian = displacement.jacobian()
+    shown = ~air_mask(pair[0]).reshape(backward.field.shape[:3])
     return RegistrationResult(
         warped=displacement.apply(moving_volume),
         warp=displacement.to_itk(moving_volume.original),
@@ -161,7 +163,7 @@ def register_read(
         jacobian=jacobian,
         labels=None if label_volume is None else displacement.apply(label_volume, "nearest"),
         folded=float(np.mean(np.asarray(jacobian.dataobj) <= 0)),
-        inverse_residual=forward.residual(backward),
+        inverse_residual=forward.residual(backward, shown),
         views=_views(before, *pair, forward, method),
         displacement=displacement,
         inverse=inverse,

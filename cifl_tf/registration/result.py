@@ -44,8 +44,8 @@ class RegistrationResult:
             were; None where none were given.
         folded: share of the fixed image's voxels where the warp folds, in [0, 1].
         inverse_residual: mm by which a point is missed that goes through the inverse and then the
-            warp, at the worst point that both keep inside the image. Large where the warp folds,
-            as it has no inverse there.
+            warp, at the worst point that both keep inside the image and where the moving image is
+            no air. Large where the warp folds, as it has no inverse there.
         views: slices for ``registration_figure`` by name.
         displacement: of ``warp``, to go on computing with.
         inverse: of ``inverse_warp``.

@@ -78,3 +78,11 @@ def test_errors():
             measure(np.zeros((4, 5, 2)), np.ones((5, 4)))
         with pytest.raises(ValueError, match="mask holds 0 voxels"):
             measure(np.zeros((4, 5, 2)), np.zeros((4, 5)))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (16, 5, 4), (17, 4, 3), (50, 6, 5), (33, 7)])
+def test_determinants_are_those_of_the_whole_field_at_once(shape, rng):
+    displacement = rng.normal(size=(*shape, len(shape))).astype(np.float32)
+    slopes = np.stack(np.gradient(displacement.astype(float), axis=range(len(shape))), axis=-1)
+    expected = np.linalg.det(np.eye(len(shape)) + slopes)
+    np.testing.assert_allclose(jacobian_determinant(displacement), expected, atol=1e-9)

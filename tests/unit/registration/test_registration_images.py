@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.warps import write_warp
 from cifl_tf.registration.arrays import register_arrays
+from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.images import register_images, save_registration
 from cifl_tf.registration.instance import InstanceSettings
@@ -253,6 +254,20 @@ def test_an_inverse_that_does_not_exist_is_reported_in_mm(rng):
     field = np.moveaxis(field, (1, 2, 3), (3, 2, 1))  # the canonical shape of PERMUTED
     torn.displacements = lambda moving, fixed: (field, invert_displacement(field))
     assert register_images(image, image, torn).inverse_residual > 0.5
+
+
+def test_an_inverse_that_is_missing_in_air_alone_is_not_reported(rng):
+    image = np.zeros((24, 20, 22), np.float32)
+    image[4:12, 5:15, 5:16] = 1 + smooth(rng, (8, 10, 11), 1.0, 8, 1)[..., 0]
+    field = np.zeros((1, *image.shape, 3), np.float32)
+    field[0, 15:23, 5:15, 5:16] = 2 * rng.standard_normal((8, 10, 11, 3))
+    torn = Given(rng)
+    torn.displacements = lambda moving, fixed: (field, invert_displacement(field))
+    image = nibabel.Nifti1Image(image, np.diag([2.0, 2, 2, 1]))
+    found = register_images(image, image, torn)
+    assert found.inverse_residual < 1e-3
+    displacement = Displacement.from_voxels(field[0], found.displacement.grid)
+    assert displacement.residual(displacement.inverse()[0]) > 0.5  # somewhere
 
 
 def test_jacobian_and_folding(rng):
