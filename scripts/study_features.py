@@ -1,10 +1,12 @@
-"""What short trainings are worth: how features match, and how slices register on them.
+"""What short trainings are worth: how features match, and how slices register and segment on them.
 
-For every variant of the recipe an encoder is trained and kept after several steps on the way; each
-of these is scored beside untrained encoders, MIND-SSC, intensities and the encoders that ship:
+For every variant of `study_variants.py` an encoder is trained and kept after several steps on the
+way; each of these is scored beside untrained encoders, MIND-SSC, intensities and the encoders that
+ship:
 
     python scripts/study_features.py --data /data/nichart --out study
     python scripts/study_features.py --data /data/nichart --out study --only untrained small-60
+    python scripts/study_features.py --data /data/nichart --out study --segmentation-steps 600
 
 The validation subjects of `reproduce_table1.py` choose; its test subjects, a quarter, are never
 read. Every encoder's scores are kept once they are there; the same command goes on after an
@@ -28,12 +30,11 @@ import pandas as pd
 
 from cifl_tf.datasets import Cohort, View, load_cohort, split_study, study_contrasts, study_view
 from cifl_tf.evaluation.report import write_study
-from cifl_tf.evaluation.scores import feature_scores, registration_scores
+from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
 from cifl_tf.evaluation.summary import summary, to_markdown
 from cifl_tf.features.callbacks import SnapshotEncoder
-from cifl_tf.features.config import Precision, TrainingConfig
+from cifl_tf.features.config import Precision
 from cifl_tf.features.frozen import FrozenFeatures
-from cifl_tf.features.layers import CropTo
 from cifl_tf.features.mind import build_mind_ssc
 from cifl_tf.features.pretrained import load_encoder
 from cifl_tf.features.training import build_model, train
@@ -41,74 +42,16 @@ from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.files import load_network
 from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import InstanceMethod
+from cifl_tf.segmentation.config import SegmentationConfig
+from cifl_tf.segmentation.training import train_segmenter
 from cifl_tf.training.folder import claim_folder
+from study_variants import BASE, Variant, at_two_scales, variants
 
 SNAPSHOTS = (30, 60, 120, 250)  # steps at which an encoder is scored, beside its last
 REMAPPINGS = ("inverted",)
-REFERENCES = ("untrained", "mind-ssc", "intensities", "shapes-2d", "shapes-2d-wide")
-BASE = TrainingConfig(scales=(2, 4, 8, 16), window=40, num_features=32, steps=500)
-DEFAULT_SETTINGS = InstanceSettings()
 FEATURE_SCORES = ("correlation", "unrelated", "matching", "match distance", "effective rank")
-
-
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """One kind of features.
-
-    Attributes:
-        group: what it varies.
-        name: of its lines, and of its folders.
-        config: of the encoder's training; None for features that are not trained here.
-        settings: of the registration.
-        training: name of the variant whose training it shares; None for its own.
-        two_scales: see ``at_two_scales``.
-    """
-
-    group: str
-    name: str
-    config: TrainingConfig | None = None
-    settings: InstanceSettings = DEFAULT_SETTINGS
-    training: str | None = None
-    two_scales: bool = False
-
-
-def variants() -> list[Variant]:
-    """All variants: what is trained elsewhere or not at all first, then the most promising."""
-    choices: dict[str, dict[str, dict]] = {
-        "length": {f"small-{steps}": {"steps": steps} for steps in (60, 30, 120, 500)},
-        "learning rate": {f"rate-{rate:g}": {"learning_rate": rate} for rate in (3e-4, 3e-3)},
-        "window": {f"window-{size or 'image'}": {"window": size} for size in (20, 80, 0)},
-        "channels": {f"channels-{count}": {"num_features": count} for count in (16, 64)},
-        "temperatures": {
-            "tau-0.1": {"tau_alpha": 0.1, "tau_beta": 0.1, "tau_gamma": 0.1},
-            "tau-1-1-0.1": {"tau_alpha": 1.0, "tau_beta": 1.0, "tau_gamma": 0.1},
-        },
-        "architecture": {"unet": {"architecture": "unet", "shape": (128, 128)}},
-        "shapes": {"shapes-4-32": {"scales": (4, 8, 16, 32)}},
-    }
-    settings: dict[str, dict] = {
-        **{f"smoothness-{value:g}": {"smoothness": value} for value in (0.05, 0.1, 0.4)},
-        "spacing-4": {"spacing": 4},
-        "steps-twice": {"steps": (80, 80, 80, 120)},
-        "three-scales": {"scales": (4, 2, 1), "steps": (40, 40, 60)},
-    }
-    short = dataclasses.replace(BASE, steps=60)
-    trained = [
-        Variant(group, name, dataclasses.replace(short, **changes))
-        for group, members in choices.items()
-        for name, changes in members.items()
-    ]
-    registered = [
-        Variant("registration", f"{name}-{changed}", config, InstanceSettings(**changes), name)
-        for changed, changes in settings.items()
-        for name, config in (("small-60", short), ("intensities", None), ("untrained", None))
-    ]
-    side_by_side = [
-        Variant("two scales", f"{name}-two-scales", config, training=name, two_scales=True)
-        for name, config in (("small-60", short), ("untrained", None))
-    ]
-    references = [Variant("reference", name) for name in REFERENCES]
-    return [*references, *trained, *side_by_side, *registered]
+COPIES = 8  # augmented, of each training slice, which a segmenter sees
+RANDOM_CONTRAST = 0.25  # share of these copies
 
 
 class Study:
@@ -119,12 +62,15 @@ class Study:
         out: folder; ``encoders`` in it holds the trainings, ``scores`` a file per encoder.
         precision: of the trainings.
         num_slices: per subject.
+        segmentation_steps: of a U-Net on each encoder; 0 for none.
     """
 
-    def __init__(self, data: str, out: Path, precision: Precision, num_slices: int):
-        self.out, self.precision = out, precision
+    def __init__(
+        self, data: str, out: Path, precision: Precision, num_slices: int, segmentation_steps: int
+    ):
+        self.out, self.precision, self.segmentation_steps = out, precision, segmentation_steps
         cohort = load_cohort(data)
-        _, self.validation, _ = split_study(cohort, seed=0)
+        self.train, self.validation, _ = split_study(cohort, seed=0)
         self.contrasts = study_contrasts(cohort)
         self.view = study_view(cohort, num_slices)
 
@@ -140,6 +86,8 @@ class Study:
             scores = encoder_scores(
                 encoder, self.validation, self.contrasts, self.view, variant.settings
             )
+            if self.segmentation_steps:
+                scores["segmentation"] = self._segmentation(encoder, file.stem, seed)
             about = {"group": variant.group, "variant": variant.name, "seed": seed, "steps": steps}
             with atomic_path(file) as temporary:
                 temporary.write_text(json.dumps({**about, **scores}, indent=1) + "\n")
@@ -151,11 +99,43 @@ class Study:
             return
         config = dataclasses.replace(variant.config, seed=seed, precision=self.precision)
         folder = self.out / "encoders" / f"{variant.training or variant.name}-seed-{seed}"
+        if variant.label_maps is not None:
+            label_maps = self.out / "label_maps" / variant.name
+            if not label_maps.is_dir():
+                with atomic_path(label_maps) as temporary:
+                    temporary.mkdir()
+                    variant.label_maps(self.train, temporary)
+            config = dataclasses.replace(config, labels=str(label_maps))
         kept = SnapshotEncoder(folder / "snapshots", self.snapshots(config.steps))
-        train(folder, config, callbacks=[kept])
+        train(folder, config, callbacks=[kept], build=variant.build)
         for step in kept.steps:
             yield step, partial(load_network, kept.path(step))
         yield config.steps, partial(load_encoder, str(folder))
+
+    def _segmentation(self, encoder: keras.Model | None, name: str, seed: int) -> dict:
+        """Dice in every contrast of a U-Net that saw the features of T1w, without averaging."""
+        folder = self.out / "segmenters"
+        model = "intensity" if encoder is None else str(folder / f"{name}.keras")
+        if encoder is not None:
+            with atomic_path(model) as temporary:
+                encoder.save(temporary)
+        config = SegmentationConfig(
+            model,
+            steps=self.segmentation_steps,
+            seed=seed,
+            random_contrast=RANDOM_CONTRAST,
+            cached_copies=COPIES,
+            flip_axis=0,
+            remappings=REMAPPINGS,
+            **self.view,
+        )
+        segmenter = train_segmenter(folder / name, config, self.train, self.validation)
+        found = summary(
+            segmentation_scores(
+                segmenter.predict_on_batch, self.validation, self.contrasts, **self.view
+            )
+        )
+        return {contrast: {"dice": found[contrast]["dice"]["mean"]} for contrast in self.contrasts}
 
     @staticmethod
     def snapshots(steps: int) -> list[int]:
@@ -174,6 +154,7 @@ class Study:
         short = [contrast.removeprefix("T1w:") for contrast in self.contrasts]
         headings = [
             *("group", "variant", "seed", "steps"),
+            *(f"segmentation, {contrast}" for contrast in short if self.segmentation_steps),
             *(f"Dice, {contrast}" for contrast in short),
             *("mean Dice", "log J SD"),
             *(f"{score}, {c}" for c in short[1:] for score in ("corr.", "matching", "distance")),
@@ -190,11 +171,22 @@ class Study:
             "voxels whose best match within 6 voxels is right to 1 voxel; distance: mean of "
             "that of the match in voxels, all T1w to the contrast in the same subject; "
             "unrelated: T1w with itself upside down; rank: the effective rank of the "
-            "channels. Log J SD: of the Jacobian determinant, mean over the contrasts.",
+            "channels. Log J SD: of the Jacobian determinant, mean over the contrasts."
+            + self._about_segmentation(),
             "",
             to_markdown(rows).rstrip(),
         ]
         return write_study(self.out, "study", lines, about, {"encoders": results})
+
+    def _about_segmentation(self) -> str:
+        if not self.segmentation_steps:
+            return ""
+        return (
+            f" Segmentation: mean Dice over the labels of a U-Net of {self.segmentation_steps} "
+            f"steps on the features of T1w, {COPIES} varied copies of each slice of which a share "
+            f"of {RANDOM_CONTRAST:g} has a random contrast, mean over the image and its mirror "
+            "image."
+        )
 
     def _row(self, scores: dict) -> list[str]:
         registration, features = scores["registration"], scores["features"]
@@ -206,8 +198,14 @@ class Study:
             for one in others
             for score in ("correlation", "matching", "match distance")
         ]
+        segmented = [
+            scores["segmentation"][contrast]["dice"]
+            for contrast in self.contrasts
+            if self.segmentation_steps
+        ]
         return [
             *(str(scores[name]) for name in ("group", "variant", "seed", "steps")),
+            *(f"{value:.3f}" for value in segmented),
             *(f"{value:.3f}" for value in (*dice, sum(dice) / len(dice))),
             f"{sum(spread) / len(spread):.3f}",
             *of_contrasts,
@@ -229,22 +227,6 @@ def reference_encoder(name: str, seed: int) -> keras.Model | None:
     if name.startswith("intensities"):
         return None
     return build_mind_ssc(ndim=2) if name == "mind-ssc" else load_encoder(name)
-
-
-def at_two_scales(encoder: keras.Model) -> keras.Model:
-    """Features of an image beside those of its average over blocks of 2 x 2 voxels.
-
-    Args:
-        encoder: for slices, from (batch, *spatial, 1) to (batch, *spatial, C).
-
-    Returns:
-        A model from (batch, *spatial, 1) to (batch, *spatial, 2 C).
-    """
-    image = keras.Input((None, None, 1))
-    coarse = encoder(keras.layers.AveragePooling2D(2, padding="same")(image))
-    fine = keras.layers.UpSampling2D(2, interpolation="bilinear")(coarse)
-    features = keras.layers.Concatenate()([encoder(image), CropTo()([fine, image])])
-    return keras.Model(image, features)
 
 
 def encoder_scores(
@@ -291,6 +273,9 @@ def main(argv=None):
     parser.add_argument("--data", default="virtual", help="a dataset with T1w images and labels")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--num-slices", type=int, default=9, help="of each subject")
+    parser.add_argument(
+        "--segmentation-steps", type=int, default=0, help="of a U-Net on each encoder; 0: none"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each is a row")
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
@@ -300,8 +285,9 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
 
-    settings = {name: getattr(args, name) for name in ("data", "num_slices", "precision")}
-    study = Study(args.data, args.out, args.precision, args.num_slices)
+    named = ("data", "num_slices", "precision", "segmentation_steps")
+    settings = {name: getattr(args, name) for name in named}
+    study = Study(out=args.out, **settings)
     claim_folder(args.out, settings)
     arguments = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "scripts/study_features.py", *arguments])

@@ -1,7 +1,7 @@
 """Train an encoder in a folder, so that the same call goes on after a kill."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import tensorflow as tf
@@ -26,12 +26,15 @@ from cifl_tf.synthesis.shapes import shape_maps
 from cifl_tf.training.folder import LOG_FOLDER, cosine_adam, require_memory, train_in_folder
 from cifl_tf.training.progress import Goal
 
+Builder = Callable[[TrainingConfig, PairSynthesizer | None], CIFL]
+
 
 def train(
     out,
     config: TrainingConfig,
     verbose: int | str = "auto",
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    build: Builder | None = None,
 ) -> keras.Model:
     """Train an encoder in a folder, or go on with it, or load it when it is complete.
 
@@ -44,6 +47,8 @@ def train(
         config: what to train.
         verbose: as in ``keras.Model.fit``; "auto" shows a bar in a terminal, else a line per epoch.
         callbacks: further ones, such as ``SnapshotEncoder``; not called when it is complete.
+        build: gives the compiled model of a configuration and a synthesizer, for an encoder or a
+            loss of one's own; None for ``build_model``. A folder that was begun must get the same.
 
     Returns:
         The trained encoder.
@@ -62,18 +67,20 @@ def train(
         (None, None, None, 4)
     """
     goal = Goal(ENCODER_FILE, ENCODER, config.steps)
-    fit = partial(_fit, config=config, verbose=verbose, callbacks=callbacks)
+    fit = partial(
+        _fit, config=config, verbose=verbose, callbacks=callbacks, build=build or build_model
+    )
     return train_in_folder(out, dataclasses.asdict(config), goal, fit)
 
 
-def _fit(folder, config, verbose, callbacks):
+def _fit(folder, config, verbose, callbacks, build):
     require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)
     keras.utils.set_random_seed(config.seed)
     maps, num_labels = _label_maps(config, start=folder.steps * config.batch_size)
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
     fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = synthesizer(next(iter(fixed_maps.batch(1))), seed=config.seed)
-    model = build_model(config, synthesizer)
+    model = build(config, synthesizer)
     if config.initial is not None and not folder.steps:
         transfer_weights(model.encoder, load_encoder(config.initial))
     keys = tf.data.Dataset.counter(folder.steps).map(partial(key_of, config.seed, 1))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import study_features
+import study_variants
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.features.encoder import build_encoder
 from cifl_tf.features.training import TrainingConfig
@@ -22,8 +23,8 @@ def script(monkeypatch):
     monkeypatch.setattr(study_features, "study_contrasts", lambda cohort: ["T1w", "FLAIR"])
     quick = InstanceSettings(scales=(2,), steps=(2,))
     tiny = [
-        study_features.Variant("reference", "intensities", settings=quick),
-        study_features.Variant("length", "tiny", CONFIG, quick),
+        study_variants.Variant("reference", "intensities", settings=quick),
+        study_variants.Variant("length", "tiny", CONFIG, quick),
     ]
     monkeypatch.setattr(study_features, "variants", lambda: tiny)
     monkeypatch.setattr(study_features, "SNAPSHOTS", (1, 2))
@@ -62,7 +63,7 @@ def test_two_scales_are_the_features_beside_those_of_the_coarser_image():
     encoder = build_encoder(2, num_features=3, num_filters=2)
     blocks = np.random.default_rng(0).random((1, 8, 9, 1), np.float32)
     image = blocks.repeat(2, axis=1).repeat(2, axis=2)[:, :, :17]  # an odd size too
-    features = study_features.at_two_scales(encoder)(image).numpy()
+    features = study_variants.at_two_scales(encoder)(image).numpy()
     assert features.shape == (1, 16, 17, 6)
     np.testing.assert_allclose(features[..., :3], encoder(image), atol=1e-6)
     # Bilinear values at the first voxel are those of the first block.
@@ -70,7 +71,7 @@ def test_two_scales_are_the_features_beside_those_of_the_coarser_image():
 
 
 def test_each_variant_is_another_one():
-    variants = study_features.variants()
+    variants = study_variants.variants()
     names = [variant.name for variant in variants]
     assert len(set(names)) == len(names)
     trained = {variant.name for variant in variants if variant.config and not variant.training}
