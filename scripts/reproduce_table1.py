@@ -12,7 +12,7 @@ Subjects are split in the order of the dataset: a quarter tests, an eighth befor
 best epoch, the rest trains; of 390 or more, 232, 58 and 100 at random, as in the paper. The same
 command goes on after an interruption, and `--only` splits a long run: the table shows the methods
 that are there so far. `--quick` shows the effect in less than ten minutes on two cores, with the
-encoder that ships with the package.
+encoder that ships with the package. `--volumes` is the table of whole volumes.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from cifl_tf.figures.panels import save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.figures.segmentation import segmentation_figure
 from cifl_tf.training.folder import claim_folder
-from table1_study import FULL, QUICK, REGISTRATION, SEGMENTATION, Study, say
+from table1_study import FULL, QUICK, REGISTRATION, SEGMENTATION, VOLUMES, Study, say
 
 # Chua & Dalca, Table 1: mean and SD of the Dice, by what the network sees.
 PAPER = {
@@ -158,7 +158,9 @@ def main(argv=None):
         type=Path,
         help="folder with trained encoders tau_1.0, tau_0.1, tau_0.01; missing ones are trained",
     )
-    parser.add_argument("--quick", action="store_true", help="the effect, in less than ten minutes")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="the effect, in less than ten minutes")
+    size.add_argument("--volumes", action="store_true", help="whole volumes in place of slices")
     parser.add_argument(
         "--precision", choices=get_args(Precision), default="float32", help="as in `cifl train`"
     )
@@ -173,7 +175,7 @@ def main(argv=None):
     parser.add_argument("--no-figures", action="store_true", help="tables only")
     args = parser.parse_args(argv)
 
-    plan = QUICK if args.quick else FULL
+    plan = QUICK if args.quick else VOLUMES if args.volumes else FULL
     settings = {
         "plan": dataclasses.asdict(plan),
         "seed": args.seed,
@@ -200,7 +202,7 @@ def main(argv=None):
     ]
     if missing:
         say(f"not tested yet: {'; '.join(missing)}")
-    elif not args.no_figures:
+    elif plan.ndim == 2 and not args.no_figures:
         write_figures(study, methods)
 
 

@@ -37,7 +37,7 @@ from cifl_tf.features.config import Precision
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.mind import build_mind_ssc
 from cifl_tf.features.pretrained import load_encoder
-from cifl_tf.features.training import build_model, train
+from cifl_tf.features.training import train, untrained_encoder
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.files import load_network
 from cifl_tf.registration.instance import InstanceSettings
@@ -222,8 +222,7 @@ def reference_encoder(name: str, seed: int) -> keras.Model | None:
         seed: of the weights of an untrained encoder, the same as a training starts from.
     """
     if name.startswith("untrained"):
-        keras.utils.set_random_seed(seed)
-        return build_model(BASE, None).encoder
+        return untrained_encoder(dataclasses.replace(BASE, seed=seed))
     if name.startswith("intensities"):
         return None
     return build_mind_ssc(ndim=2) if name == "mind-ssc" else load_encoder(name)

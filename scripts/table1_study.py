@@ -1,25 +1,26 @@
 """The methods of Table 1: what each trains on, its scores, and how much there is of everything."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
 import numpy as np  # isort: skip
 import pandas as pd  # isort: skip
 
-from cifl_tf.datasets import load_cohort, split_study, study_contrasts, study_view
+from cifl_tf.datasets import View, load_cohort, split_study, study_contrasts, study_view
 from cifl_tf.evaluation.report import JSON_FILE, read_report, write_report
 from cifl_tf.evaluation.scores import registration_scores, segmentation_scores
 from cifl_tf.features.config import Precision, TrainingConfig
 from cifl_tf.features.mind import build_mind_ssc
-from cifl_tf.features.training import train
+from cifl_tf.features.training import train, untrained_encoder
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.registration.config import RegistrationConfig
-from cifl_tf.registration.methods import NetworkMethod
+from cifl_tf.registration.methods import DeformableMethod, NetworkMethod
 from cifl_tf.registration.syn import MISSING, has_ants, register_syn
 from cifl_tf.registration.training import train_registration
 from cifl_tf.segmentation.config import SegmentationConfig
@@ -31,6 +32,9 @@ SHIPPED_TAU = TrainingConfig().tau_gamma
 COARSE = (16, 32, 64)
 COARSE_NAME = "CIFL coarse shapes"
 REMAPPED_NAME = "random contrasts"
+UNTRAINED_NAME = "untrained encoder"
+SYNTHETIC_NAME = "synthetic images (SynthMorph style)"
+DEFORMABLE_ENCODER = "shapes-2d-wide"  # of the deformable stage of `cifl register`
 SEGMENTATION, REGISTRATION = "segmentation", "registration"
 # Share of the training images that get a random contrast. With half of them, segmentation of the
 # NiChart subjects that choose gained 0.017 in Dice on FLAIR, but lost 0.014 on T1w; registration
@@ -39,7 +43,7 @@ REMAPPED = 0.25
 ZERO = "unregistered"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Plan:
     """How much is trained and compared.
 
@@ -57,6 +61,13 @@ class Plan:
         num_test: test subjects, at most; registration takes all their ordered pairs. None for all.
         instance: how each pair's own warp is optimized; None for the defaults.
         others: also what the paper does not have: MIND-SSC and SyN.
+        untrained: also the random weights from which the encoders start.
+        synthetic_steps: of a registration network on images that are synthesized from the label
+            maps; 0 leaves it out.
+        ndim: 2 for slices; 3 for volumes, whose pairs `cifl register` registers in place of the
+            optimization of their warp.
+        recipe: what all encoders share, fields of ``TrainingConfig``.
+        segmentation: what all segmenters share, fields of ``SegmentationConfig``.
     """
 
     temperatures: tuple[float, ...] = (1.0, 0.1, 0.01)
@@ -70,9 +81,33 @@ class Plan:
     num_test: int | None = None
     instance: cifl.InstanceSettings | None = None
     others: bool = True
+    untrained: bool = True
+    synthetic_steps: int = 4000
+    ndim: int = 2
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    segmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
 FULL = Plan()
+VOLUMES = Plan(
+    temperatures=(SHIPPED_TAU,),
+    main=SHIPPED_TAU,
+    encoder_steps=100,
+    coarse_steps=0,
+    segmentation_steps=1500,
+    registration_steps=400,
+    remapped_steps=1500,
+    synthetic_steps=400,
+    ndim=3,
+    recipe={
+        "ndim": 3,
+        "shape": (48, 48, 48),
+        "batch_size": 2,
+        "num_features": 32,
+        "scales": (2.0, 4.0, 8.0, 16.0),
+    },
+    segmentation={"patch": 64, "batch_size": 1, "cached_copies": 6, "flip_axis": 0},
+)
 QUICK = Plan(
     temperatures=(SHIPPED_TAU,),
     main=SHIPPED_TAU,
@@ -85,6 +120,8 @@ QUICK = Plan(
     num_test=3,
     instance=cifl.InstanceSettings(scales=(4, 2, 1), steps=(20, 20, 20)),
     others=False,
+    untrained=False,
+    synthetic_steps=0,
 )
 
 
@@ -115,8 +152,9 @@ class Study:
         self.train, self.validation, test = split_study(cohort, seed)
         self.test = test.select(test.names[: plan.num_test])
         self.contrasts = study_contrasts(cohort)
-        self.view = study_view(cohort, plan.num_slices)
-        configure = partial(TrainingConfig, seed=seed, precision=precision)
+        self.view = View(3) if plan.ndim == 3 else study_view(cohort, plan.num_slices)
+        configure = partial(TrainingConfig, seed=seed, precision=precision, **plan.recipe)
+        self.random_weights = str(out / "training" / "untrained.keras")
         self.main_name = encoder_name(plan.main)
         self.encoders, self.untrained = {}, {}
         for tau in plan.temperatures:
@@ -142,28 +180,40 @@ class Study:
 
     def trained_encoder(self, model: str) -> str:
         """The same encoder, trained or made unless it is there."""
-        if model == self.mind and not Path(model).exists():
+        if model in (self.mind, self.random_weights) and not Path(model).exists():
             with atomic_path(model) as temporary:
-                build_mind_ssc().save(temporary)
+                self._made(model).save(temporary)
         if model in self.untrained:
             say(f"encoder, {Path(model).name}")
             train(model, self.untrained.pop(model))
         return model
 
+    def _made(self, model):
+        if model == self.mind:
+            return build_mind_ssc(self.plan.ndim)
+        return untrained_encoder(TrainingConfig(seed=self.seed, **self.plan.recipe))
+
     def segmenters(self) -> dict[str, Callable]:
         """For each method, what trains or loads its segmenter."""
         steps = self.plan.segmentation_steps
-        configure = partial(SegmentationConfig, steps=steps, seed=self.seed, **self.view)
+        configure = partial(
+            SegmentationConfig, steps=steps, seed=self.seed, **self.view, **self.plan.segmentation
+        )
         configs = {"intensity": configure("intensity")}
         configs |= {name: configure(model) for name, model in self.encoders.items()}
         configs["synthetic images (SynthSeg style)"] = configure("intensity", synthetic=True)
         if self.plan.others:
             configs["MIND-SSC"] = configure(self.mind, remappings=())
+        if self.plan.untrained:
+            configs[UNTRAINED_NAME] = configure(self.random_weights)
         if self.plan.remapped_steps:
             random_contrast = partial(configure, random_contrast=REMAPPED)
             configs[f"intensity, {REMAPPED_NAME}"] = random_contrast("intensity")
             main = random_contrast(self.encoders[self.main_name])
             configs[f"{self.main_name}, {REMAPPED_NAME}"] = main
+            if self.plan.untrained:
+                name = f"{UNTRAINED_NAME}, {REMAPPED_NAME}"
+                configs[name] = random_contrast(self.random_weights)
 
         def trained(name, config):
             self.trained_encoder(config.encoder)
@@ -191,6 +241,11 @@ class Study:
             configs[best] = supervised(self.coarse)
         if self.plan.others:
             configs["MIND-SSC"] = configure(self.mind, remappings=())
+        if self.plan.untrained:
+            configs[UNTRAINED_NAME] = configure(self.random_weights)
+        if self.plan.synthetic_steps:
+            synthetic = partial(configure, steps=self.plan.synthetic_steps, synthetic="subjects")
+            configs[SYNTHETIC_NAME] = synthetic("intensity")
 
         def trained(name, config, refine=None):
             self.trained_encoder(config.encoder)
@@ -205,6 +260,9 @@ class Study:
             methods["SyN, mutual information"] = lambda: partial(register_syn, seed=self.seed)
         elif self.plan.others:
             say(f"left out: {MISSING}")
+        if self.plan.ndim == 3:
+            name = f"`cifl register`, {DEFORMABLE_ENCODER}"
+            return {**methods, name: _deformable}
         optimized = {self.main_name: self.encoders[self.main_name]}
         if self.plan.coarse_steps:
             optimized[COARSE_NAME] = self.coarse
@@ -254,6 +312,12 @@ class Study:
         minutes = round((time.monotonic() - start) / 60, 1)
         folder = self.score_folder(task, name)
         print(write_report(folder, rows, {**about, "minutes": minutes, "view": {**self.view}}))
+
+
+def _deformable():
+    """The displacements of the deformable stage of `cifl register`, of pairs that are aligned."""
+    method = DeformableMethod(cifl.load_encoder(DEFORMABLE_ENCODER))
+    return lambda moving, fixed: method.displacements(moving, fixed)[0]
 
 
 def encoder_name(tau_gamma: float) -> str:

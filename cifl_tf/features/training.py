@@ -115,6 +115,12 @@ def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> 
     return model
 
 
+def untrained_encoder(config: TrainingConfig) -> keras.Model:
+    """An encoder with random weights, such as a training starts from, to compare with."""
+    keras.utils.set_random_seed(config.seed)
+    return build_model(config, None).encoder
+
+
 def _label_maps(config, start):
     if config.labels is not None:
         return segmentation_maps(config.labels, config.shape, seed=config.seed, start=start)

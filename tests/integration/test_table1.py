@@ -2,9 +2,11 @@ import dataclasses
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 
+import cifl_tf as cifl
 import reproduce_table1
 import table1_study
 from cifl_tf import InstanceSettings
@@ -107,6 +109,26 @@ def test_methods_follow_from_the_plan(script, tmp_path):
     with_labels = f"{coarse}, with labels, random contrasts"
     assert {coarse, with_labels, f"{with_labels}, refined"} <= {*study.registrations()}
     assert not [*tmp_path.iterdir()]  # nothing is trained before it is asked for
+
+
+def test_volumes_are_registered_as_the_command_does_and_untrained_encoders_made_once(tmp_path):
+    encoder = {"num_features": 3, "num_filters": 2}
+    plan = dataclasses.replace(
+        table1_study.VOLUMES, recipe={**table1_study.VOLUMES.recipe, **encoder}
+    )
+    study = table1_study.Study("virtual", tmp_path, plan, None, 0)
+    names = {*study.registrations()}
+    assert "`cifl register`, shapes-2d-wide" in names
+    assert not [name for name in names if name.startswith("optimized")]
+    assert {"MIND-SSC", table1_study.UNTRAINED_NAME, table1_study.SYNTHETIC_NAME} <= names
+    file = study.trained_encoder(study.random_weights)
+    first = cifl.load_encoder(file)
+    assert first.output_shape == (None, None, None, None, 3)
+    assert study.trained_encoder(study.random_weights) == file
+    other = table1_study.Study("virtual", tmp_path / "other", plan, None, seed=1)
+    second = cifl.load_encoder(other.trained_encoder(other.random_weights))
+    assert not np.allclose(first.get_weights()[0], second.get_weights()[0])
+    assert cifl.load_encoder(study.trained_encoder(study.mind)).output_shape[-1] == 12
 
 
 def test_methods_are_chosen_by_name_or_task():
