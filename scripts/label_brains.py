@@ -32,7 +32,7 @@ from scipy.ndimage import (
 
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.images.volumes import save_image
-from cifl_tf.tissues.refinement import posterior
+from cifl_tf.segmentation.refinement import posterior
 
 DEEP = [*range(71, 77)]  # caudate, putamen and pallidum of AAL, left and right
 THALAMUS = (77, 78)

@@ -14,7 +14,7 @@ from cifl_tf._checks import COUNT, NDIM, check_given
 from cifl_tf._options import Option
 from cifl_tf.cli.command_run import CommandRun, score_subjects
 from cifl_tf.cli.config_options import command
-from cifl_tf.cli.options import DATASET, OutFolder, Overwrite, Segmentation, SkipIncomplete
+from cifl_tf.cli.options import DATASET, OutFolder, Overwrite, Refine, Segmentation, SkipIncomplete
 from cifl_tf.cli.output_folder import FIGURES
 from cifl_tf.cli.parsing import parse_names, with_home
 from cifl_tf.cli.run_report import DONE, Entry
@@ -114,6 +114,7 @@ def evaluate_command(
     optimize: Annotated[
         bool, typer.Option(help="Register by optimizing each pair's own warp.")
     ] = False,
+    refine: Refine = False,
     view: ViewOptions,
     overwrite: Overwrite = False,
 ):
@@ -152,6 +153,8 @@ def evaluate_command(
     registering = evaluated.task == "registration"
     if moving_contrast and not registering:
         raise ValueError("--moving-contrast is for registrations; leave it out")
+    if refine and evaluated.task != "segmentation":
+        raise ValueError(f"--refine is for segmenters, but {model} is none; leave it out")
     moving = moving_contrast or training.get("contrast", "T1w")
     needed = [moving, *contrasts] if registering else contrasts
     cohort = load_cohort(data, training["ndim"], segmentation, skip_incomplete, needed)
@@ -160,7 +163,8 @@ def evaluate_command(
     cohort = people.chosen(subjects)
     seen = view.of(training)
     if not registering:
-        scores = segmentation_scores if evaluated.task == "segmentation" else feature_scores
+        segmenting = partial(segmentation_scores, refined=refine)
+        scores = segmenting if evaluated.task == "segmentation" else feature_scores
         score = partial(scores, evaluated.function, contrasts=contrasts, **seen)
         alone: Callable = score
         compared = contrasts
@@ -179,6 +183,7 @@ def evaluate_command(
         "task": evaluated.task,
         "model": model if model == SYN else absolute_model(model),
         "optimize": optimize,
+        "refine": refine,
         "training": training,
         "data": cohort.source,
         "subjects": sorted(cohort.names),

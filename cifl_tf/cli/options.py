@@ -55,6 +55,13 @@ FeaturesModel = Annotated[
 DATASET, SEGMENTATION, SKIP_INCOMPLETE = (
     options_of(SubjectOptions)[name] for name in ("data", "segmentation", "skip_incomplete")
 )
+Refine = Annotated[
+    bool,
+    typer.Option(
+        help="Place the borders between labels by the intensities of the scan itself; for labels "
+        "that fill what it shows, such as tissues.",
+    ),
+]
 Segmentation = Annotated[
     str | None, typer.Option(help=SEGMENTATION.help, show_default=SEGMENTATION.shown)
 ]

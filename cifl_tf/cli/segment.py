@@ -15,6 +15,7 @@ from cifl_tf.cli.options import (
     Memory,
     OutFolder,
     Overwrite,
+    Refine,
     VolumeIndex,
     Window,
     resampling,
@@ -88,6 +89,7 @@ def apply_command(
     probabilities: Annotated[
         bool, typer.Option(help="Write probabilities too, as 4D NIfTI.")
     ] = False,
+    refine: Refine = False,
     window: Window = None,
     memory: Memory = None,
     overwrite: Overwrite = False,
@@ -123,6 +125,7 @@ def apply_command(
             segmenter=segmenter,
             window=limits,
             memory=most,
+            refined=refine,
         )
         save_image(found.labels, labels)
         for file in rest:

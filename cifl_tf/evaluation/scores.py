@@ -23,6 +23,7 @@ from cifl_tf.metrics import (
     same_channel_correlation,
 )
 from cifl_tf.registration.displacements import warp
+from cifl_tf.segmentation.refinement import refine
 
 
 @accepts_former()
@@ -99,6 +100,7 @@ def segmentation_scores(
     plane: str = "coronal",
     num_slices: int | None = 9,
     center_label: str | None = None,
+    refined: bool = False,
 ) -> pd.DataFrame:
     """Compare segmentations of every subject in every contrast with the subject's labels.
 
@@ -116,6 +118,8 @@ def segmentation_scores(
         plane: of the slices; see ``datasets.slices``, also for the next two.
         num_slices: per subject.
         center_label: name of the label on which they are centered.
+        refined: place the borders by the intensities, see ``refine``; of slices, all of a subject
+            together.
 
     Returns:
         A row per subject and contrast: "subject", "contrast", "dice" (mean over labels), "dice X"
@@ -132,6 +136,8 @@ def segmentation_scores(
             images, labels, voxel_size = _cut(view, cohort, subject, contrast)
             probabilities = np.asarray(segment(images))
             _check_shape("probabilities", probabilities, (*labels.shape, cohort.num_labels))
+            if refined:
+                probabilities = _refined(images[..., 0], probabilities, voxel_size)
             predicted = probabilities.argmax(axis=-1)
             scores = _overlap(predicted, labels, names, voxel_size)
             rows.append({"subject": subject.name, "contrast": contrast, **scores})
@@ -234,6 +240,14 @@ def _cut(view: View, cohort: Cohort, subject: Subject, contrast: str):
     if view.ndim == 2:
         sizes = np.delete(sizes, slice_axis(subject.labels().shape, view.plane))
     return images, labels[..., 0], sizes
+
+
+def _refined(images, probabilities, voxel_size):
+    """Probabilities (n, *spatial, labels) with the borders of the intensities."""
+    if images.ndim == 4:
+        pairs = zip(images, probabilities, strict=True)
+        return np.stack([refine(*pair, voxel_size) for pair in pairs])
+    return refine(images, probabilities, (max(voxel_size), *voxel_size))
 
 
 def _label_names(cohort, contrasts):

@@ -80,6 +80,9 @@ class SegmentationConfig:
             ``IntensityAugmentation``.
         random_contrast: share of the training images that get a random contrast, also where
             nothing else varies.
+        random_strip: share of the training images that lose what lies beyond their labels and a rim
+            of 0 to 3 voxels; for labels that fill the brain. Other tools leave other rims when they
+            take the skull away. See ``RandomStrip``.
         seed: seed of weights, order, augmentation and the choice of subjects.
 
     Raises:
@@ -123,12 +126,13 @@ class SegmentationConfig:
     zoom_factors: Annotated[tuple[float, ...], Option(name="zoom")] = ()
     intensity_augmentation: bool = True
     random_contrast: float = 0.0
+    random_strip: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "remappings", checked_remappings(self.remappings))
         object.__setattr__(self, "zoom_factors", checked_zoom_factors(self.zoom_factors))
-        check_fields(self, random_contrast=SHARE, ndim=NDIM)
+        check_fields(self, random_contrast=SHARE, random_strip=SHARE, ndim=NDIM)
         check_choice("plane", self.plane, [*PLANES])
         check_choice("flip_axis", self.flip_axis, [None, *range(self.ndim)])
         if self.batch_size == 0:

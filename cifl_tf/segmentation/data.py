@@ -23,6 +23,7 @@ def training_data(
     render=None,
     patch: int | None = None,
     start: int = 0,
+    strip=None,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches for ``fit``.
 
@@ -41,6 +42,7 @@ def training_data(
         patch: size in voxels of random patches in place of whole images, see ``RandomPatch``; only
             patches are deformed then.
         start: number of the first batch, to go on where an earlier run ended.
+        strip: a ``RandomStrip``, or None.
 
     Returns:
         Elements (images in float32, labels).
@@ -49,13 +51,14 @@ def training_data(
         ValueError: the images are smaller than a patch.
     """
     count, images, labels = len(images), tf.constant(images), tf.constant(labels)
-    changes = [augmentation, intensity]
+    # Each with the number of its stream of random numbers; ``render`` has the one left out.
+    changes = [(1, augmentation), (2, intensity), (4, strip)]
     cut = None
     if patch is not None:
         cut = RandomPatch(patch) if augmentation else RandomPatch(patch, margin=0)
         cut.check_fits(images.shape[1:-1])
         # The look first: it scales by the highest intensity of the whole image.
-        changes = [intensity, cut, augmentation]
+        changes = [(1, intensity), (2, cut), (3, augmentation), (5, strip)]
 
     def choose(index):
         # Every image once before any comes again, in an order of its own each time.
@@ -72,12 +75,12 @@ def training_data(
         if cut is not None:
             images, labels = cut.trimmed(images, labels)
         if render is not None:
-            images = render(labels, seed=key_of(seed, 1 + len(changes), step))
+            images = render(labels, seed=key_of(seed, 3 if cut is None else 4, step))
         return tf.cast(images, tf.float32), labels
 
     data = tf.data.Dataset.counter(start * batch_size).map(choose).batch(batch_size)
     data = data.enumerate(start).map(load)
-    for stream, change in enumerate(changes, start=1):
+    for stream, change in changes:
         if change is not None:
             change = partial(changed, change, stream)
             data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)

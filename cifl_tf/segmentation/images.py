@@ -16,11 +16,13 @@ def segment_image(
     segmenter: keras.Model | None = None,
     window: tuple[float, float] | None = None,
     memory: float | None = None,
+    refined: bool = False,
 ) -> Segmentation:
     """``Segmenter.segment`` with the segmenter of a folder.
 
     Args:
-        image, voxel_size, volume_index, progress, window, memory: see ``Segmenter.segment``.
+        image, voxel_size, volume_index, progress, window, memory, refined: see
+            ``Segmenter.segment``.
         folder: see ``Segmenter.from_pretrained``.
         segmenter: the folder's, where it is loaded already, to segment many images.
 
@@ -37,4 +39,5 @@ def segment_image(
     """
     if not isinstance(segmenter, Segmenter):
         segmenter = Segmenter.from_pretrained(folder)
-    return segmenter.segment(image, voxel_size, volume_index, progress, window, memory)
+    options = (voxel_size, volume_index, progress, window, memory, refined)
+    return segmenter.segment(image, *options)

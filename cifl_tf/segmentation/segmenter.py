@@ -19,6 +19,7 @@ from cifl_tf.metrics import volumes_mm3
 from cifl_tf.models.files import SEGMENTER, model_file
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.segmentation.outputs import with_outputs
+from cifl_tf.segmentation.refinement import refine_image
 from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.windows import segment_in_windows
 from cifl_tf.training.folder import CONFIG_FILE, read_config
@@ -146,6 +147,7 @@ class Segmenter(ImageModel):
         progress: bool = False,
         window: tuple[float, float] | None = None,
         memory: float | None = None,
+        refined: bool = False,
     ) -> Segmentation:
         """Segment a NIfTI or MGZ file, or a nibabel image.
 
@@ -159,6 +161,8 @@ class Segmenter(ImageModel):
             progress: show a progress bar over slices.
             window, memory: see ``features_of``. A volume that would take more memory is segmented
                 in windows that overlap; probabilities near their borders differ a little.
+            refined: place the borders between labels by the intensities of the scan, see
+                ``refine``; for labels that fill what the scan shows, such as tissues.
 
         Raises:
             ValueError, FileNotFoundError: as ``features_of``.
@@ -194,7 +198,10 @@ class Segmenter(ImageModel):
             )
         # Labels come from probabilities on the image's own grid, so that both agree everywhere.
         on_grid = to_original(probabilities, volume, "linear")
-        return self.result(to_original(original.data, original), on_grid, beyond)
+        shown = to_original(original.data, original)
+        if refined:
+            on_grid = refine_image(shown, on_grid)
+        return self.result(shown, on_grid, beyond)
 
     def result(self, image, probabilities, slices_beyond: int = 0) -> Segmentation:
         """The segmentation that probabilities on the grid of an image make.

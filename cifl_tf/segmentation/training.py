@@ -7,6 +7,7 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.augmentation.intensity import make_intensity_augmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
+from cifl_tf.augmentation.stripping import RandomStrip
 from cifl_tf.augmentation.test_time import average_over_copies
 from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
@@ -106,6 +107,7 @@ def _fit(folder, config, train, validation, verbose):
         augmentation=SpatialAugmentation(flip_axis=config.flip_axis),
         intensity=None if config.synthetic else intensity,
         seed=config.seed,
+        strip=RandomStrip(config.random_strip) if config.random_strip else None,
         render=label_painter(painted, train.num_labels) if config.synthetic else None,
     )
     if config.cached_copies is None:

@@ -81,7 +81,12 @@ def check_folder(out, config: Mapping) -> None:
             )
         return
     found = read_config(out)
-    differing = [name for name in fields if found.get(name) != fields[name]]
+    # What an older version did not write, it did not do.
+    differing = [
+        name
+        for name, value in fields.items()
+        if found.get(name) != value and (name in found or value)
+    ]
     if differing:
         changes = ", ".join(
             f"{name} {found.get(name)!r} there, {fields[name]!r} asked" for name in differing

@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 import cifl_tf
@@ -13,6 +14,7 @@ from cifl_tf.registration.syn import register_syn
 from cifl_tf.registration.training import train_registration
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.loading import load_segmenter
+from cifl_tf.segmentation.refinement import refine
 from cifl_tf.segmentation.training import train_segmenter
 from cifl_tf.training.folder import CONFIG_FILE
 from command_runner import run_here
@@ -102,6 +104,29 @@ def test_segmenter(dataset, cohort, segmenter_folder, tmp_path, monkeypatch, cap
     assert refused.exit_code == 1
     assert "num_slices 3 there, 2 here" in refused.stderr
     assert not (tmp_path / "third").exists()
+
+
+def test_borders_by_intensities(dataset, cohort, segmenter_folder, encoder_file, tmp_path):
+    options = ["--data", dataset, "--contrast", "FLAIR", "--refine", "--out", tmp_path / "out"]
+    done = evaluate("--model", segmenter_folder, *options)
+    assert done.exit_code == 0, done.output
+    segment = load_segmenter(segmenter_folder).predict_on_batch
+
+    def refined(images):  # slices of 6 mm, which are neighbors
+        known = segment(images)
+        return refine(images[..., 0], known, (6, 6, 6))
+
+    tested = cohort.select(TESTED)
+    expected = segmentation_scores(refined, tested, ["FLAIR"], **VIEW)
+    found = read_report(tmp_path / "out")
+    pd.testing.assert_frame_equal(found["rows"], expected, check_dtype=False)
+    assert found["about"]["refine"]
+    done = evaluate("--model", encoder_file, *options[:-1], tmp_path / "other")
+    assert done.exit_code == 1
+    assert (
+        done.stderr
+        == f"cifl: --refine is for segmenters, but {encoder_file} is none; leave it out\n"
+    )
 
 
 def test_registration(dataset, registration_folder, tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from cifl_tf.segmentation.refinement import refine
 from command_runner import run_here
 
 
@@ -43,6 +44,13 @@ def test_train_and_apply(model_folder, dataset, tmp_path):
     page = (out / "report.html").read_text()
     assert f"{beyond} slices of {image} have labels" in page
     assert f"{float(row['WM']):,.0f}</td>" in page
+
+    refined = tmp_path / "refined"
+    run_here("segment", "apply", image, "--model", folder, "--out", refined, "--refine")
+    found = np.asarray(nibabel.load(refined / "sub-4_FLAIR_dseg.nii.gz").dataobj)
+    expected = refine(original.get_fdata(), probabilities, original.header.get_zooms())
+    np.testing.assert_array_equal(found, expected.argmax(axis=-1))
+    assert (found != values).any()
 
 
 def test_slices_are_segmented_and_the_table_grows(dataset, tmp_path):

@@ -4,9 +4,11 @@ from functools import partial
 import nibabel
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
+from cifl_tf.augmentation.stripping import RandomStrip
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.metrics import dice
 from cifl_tf.segmentation import training as segmentation_training
@@ -258,10 +260,10 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
     config = dataclasses.replace(config, **{"random_contrast": 0.25, **changes})
     seen = {}
 
-    def data(images, labels, batch_size, *, augmentation, intensity, seed, render, patch, start):
-        seen.update(intensity=intensity, render=render)
-        assert patch is None
-        assert isinstance(augmentation, SpatialAugmentation)
+    def data(images, labels, batch_size, **given):
+        seen.update({name: given[name] for name in ("intensity", "render", "strip")})
+        assert given["patch"] is None
+        assert isinstance(given["augmentation"], SpatialAugmentation)
 
     monkeypatch.setattr(segmentation_training, "training_data", data)
     monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda *_, **__: None)
@@ -271,3 +273,16 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
     train_segmenter(tmp_path / "segmenter", config, train, validation)
     assert seen["intensity"] == varied
     assert (seen["render"] is not None) == rendered
+    assert seen["strip"] is None
+
+
+def test_stripped_images_lose_what_lies_beyond_their_labels():
+    labels = np.zeros((1, 20, 20, 1), np.int32)
+    labels[:, 8:12, 8:12] = 1
+    images = np.ones_like(labels, np.float32)
+    data = training_data(images, labels, batch_size=1, strip=RandomStrip(1.0, rim=1))
+    sizes = {int(tf.reduce_sum(image)) for image, _ in data.take(8)}
+    assert sizes == {16, 36}
+    patches = training_data(images, labels, 1, strip=RandomStrip(1.0, rim=0), patch=10)
+    image, label = next(iter(patches))
+    np.testing.assert_array_equal(image, label)

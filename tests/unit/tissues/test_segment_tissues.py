@@ -8,7 +8,7 @@ from cifl_tf._compat import keras
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.tissues.network import TISSUES
-from cifl_tf.tissues.segment import segment_tissues
+from cifl_tf.tissues.segment import segment_tissues, with_deep_between
 
 GRID = np.array([[0, 0, -4.0, 60], [4, 0, 0, -70], [0, 4, 0, -50], [0, 0, 0, 1]])
 
@@ -153,3 +153,9 @@ def test_an_image_in_memory_is_named_in_words(segmenter):
     scan = nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 1)), GRID)
     with pytest.raises(ValueError, match=r"^the image is a single slice"):
         segmenter.segment(scan)
+
+
+def test_deep_gray_matter_looks_like_something_between_white_and_gray_matter():
+    means = np.array([0.8, 0.4, 0.1, 0.05, 0.6])
+    np.testing.assert_allclose(with_deep_between(means), [0.8, 0.4, 0.1, 0.3, 0.6])
+    np.testing.assert_allclose(with_deep_between(1 - means), [0.2, 0.6, 0.9, 0.7, 0.4])

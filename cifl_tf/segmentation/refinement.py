@@ -1,39 +1,49 @@
-"""Borders of tissues by the intensities of the scan itself.
+"""Borders of labels by the intensities of the scan itself.
 
-A network that has seen all contrasts knows where each tissue may be, and a scan where its
-intensities change. So a Gaussian for each tissue is fitted to the intensities of one scan, with the
-probabilities of the network as prior (as SPM and SAMSEG do with those of an atlas: Ashburner &
-Friston, NeuroImage 26, 2005; Puonti et al., NeuroImage 143, 2016).
+A network for all contrasts knows where each tissue may be, and a scan where its intensities change.
+So a Gaussian for each label is fitted to the intensities of one scan, with the probabilities of the
+network as prior (as SPM and SAMSEG do with those of an atlas: Ashburner & Friston, NeuroImage 26,
+2005; Puonti et al., NeuroImage 143, 2016).
 """
 
 from collections.abc import Callable
 
+import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 from scipy.ndimage import gaussian_filter, map_coordinates
+
+from cifl_tf.images.grid import grid_of
 
 # So that intensities can overrule a network that is sure. A share of the mean prior of each tissue,
 # or a small one, such as the thalamus, would drift to what has its intensity elsewhere.
 LEAST_PRIOR = 0.1
-PRIOR_WEIGHT = 0.7  # exponent of the prior: the network is surer than it should be
 ROUNDS = 30
 BIAS_EVERY = 5  # rounds
 BIAS_MM = 20.0  # SD of the Gaussian that the bias field is smoothed by
 GAINS = 0.2, 5.0  # of a bias field
-DEEP_MARGIN = 0.25  # of the difference of white and gray matter
 LEAST_VARIANCE = 1e-5  # of intensities in [0, 1]
 TAILS = 1, 99  # percentiles; as far beyond them as they lie apart, intensities end
 
 
-def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarray:
-    """Probabilities of tissues by those of a network and by the intensities of a scan.
+def refine(
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    voxel_size,
+    prior_weight: float = 1.0,
+    restrict: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Probabilities of labels by those of a network and by the intensities of a scan.
 
-    What the network takes for background stays background, and the rest gets a tissue.
+    What the network takes for background stays background, and the rest gets a label.
 
     Args:
-        image: float32 (x, y, z), intensities; any scale.
-        probabilities: float32 (x, y, z, 1 + tissues), the background first, then those of
-            ``TISSUES`` or the first few of them.
+        image: float32 (*spatial), intensities; any scale.
+        probabilities: float32 (*spatial, labels), the background first.
         voxel_size: mm along each axis.
+        prior_weight: exponent of the probabilities; below 1, where the network is surer than it
+            should be.
+        restrict: from mean intensities (labels - 1,) to such as may be; None for any.
 
     Returns:
         float32 of the same shape.
@@ -42,6 +52,7 @@ def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarr
         Two tissues, of which the network knows which is on which side, but not where they end:
 
         >>> import numpy as np
+        >>> from cifl_tf.segmentation.refinement import refine
         >>> image = np.where(np.indices((20, 8, 8))[0] < 13, 0.2, 0.8)
         >>> left = np.linspace(0.9, 0.1, 20)[:, None, None] * np.ones((1, 8, 8))
         >>> known = np.stack([0 * left, left, 1 - left], axis=-1).astype(np.float32)
@@ -63,12 +74,27 @@ def refine(image: np.ndarray, probabilities: np.ndarray, voxel_size) -> np.ndarr
         field = smooth(values * expected) / np.maximum(smooth(expected**2), 1e-6)
         return np.clip(field, *GAINS)
 
-    priors = probabilities[inside, 1:].T.astype(np.float64) ** PRIOR_WEIGHT
+    priors = probabilities[inside, 1:].T.astype(np.float64) ** prior_weight
     refined = np.zeros_like(probabilities)
     refined[..., 0] = 1
     refined[inside, 0] = 0
-    refined[inside, 1:] = posterior(values, priors, ROUNDS, True, gain, with_deep_between).T
+    refined[inside, 1:] = posterior(values, priors, ROUNDS, True, gain, restrict).T
     return refined
+
+
+def refine_image(image, probabilities, **options) -> nibabel.Nifti1Image:
+    """``refine`` on nibabel images on one grid.
+
+    Args:
+        image: intensities.
+        probabilities: of all labels, the last axis; the background first.
+        options: ``prior_weight`` and ``restrict`` of ``refine``.
+    """
+    grid = grid_of(image, image.shape, "the image")
+    known = np.asarray(probabilities.dataobj)
+    sizes = voxel_sizes(grid.affine)[: len(image.shape)]
+    known = known.reshape(*image.shape, known.shape[-1])
+    return grid.image(refine(np.asarray(image.dataobj), known, sizes, **options))
 
 
 def _smoother(places):
@@ -82,19 +108,6 @@ def _smoother(places):
         return map_coordinates(gaussian_filter(sums, 4, truncate=3), spots.T, order=1)
 
     return smooth
-
-
-def with_deep_between(means: np.ndarray) -> np.ndarray:
-    """Mean intensities of tissues, those of deep gray matter about between white and gray matter.
-
-    Without this, the thalamus of a brain with large ventricles can become fluid.
-
-    Args:
-        means: of ``TISSUES`` in their order.
-    """
-    low, high = means[:2].min(), means[:2].max()
-    margin = DEEP_MARGIN * (high - low)
-    return np.concatenate([means[:3], means[3:].clip(low - margin, high + margin)])
 
 
 def posterior(

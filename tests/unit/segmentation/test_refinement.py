@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from cifl_tf.tissues.refinement import posterior, refine, with_deep_between
+from cifl_tf.segmentation.refinement import posterior, refine
 
 SHAPE = (30, 28, 26)
 
@@ -58,7 +58,7 @@ def test_most_of_a_bias_field_is_taken_away(brain, monkeypatch):
     image, truth, known = brain
     bias = np.exp(np.linspace(-0.7, 0.7, SHAPE[0]))[:, None, None]
     found = refine(image * bias, known, (5, 5, 5))
-    monkeypatch.setattr("cifl_tf.tissues.refinement.BIAS_EVERY", 1000)
+    monkeypatch.setattr("cifl_tf.segmentation.refinement.BIAS_EVERY", 1000)
     without = refine(image * bias, known, (5, 5, 5))
     assert wrong(found, truth) < 0.5 * wrong(without, truth)
 
@@ -96,9 +96,3 @@ def test_a_small_tissue_does_not_drift_to_what_has_its_intensity(brain):
     five = np.concatenate([known * (1 - share), share], axis=-1).astype(np.float32)
     found = refine(image, five, (2, 2, 2)).argmax(axis=-1)
     np.testing.assert_array_equal(found == 4, place)
-
-
-def test_deep_gray_matter_looks_like_something_between_white_and_gray_matter():
-    means = np.array([0.8, 0.4, 0.1, 0.05, 0.6])
-    np.testing.assert_allclose(with_deep_between(means), [0.8, 0.4, 0.1, 0.3, 0.6])
-    np.testing.assert_allclose(with_deep_between(1 - means), [0.2, 0.6, 0.9, 0.7, 0.4])
