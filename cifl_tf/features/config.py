@@ -53,6 +53,8 @@ class TrainingConfig:
         crop: voxels of the border that the loss leaves out. None for the receptive radius of the
             architecture.
         both_orders: contrast the channels of both views, not of one. See ``ContrastiveLoss``.
+        unsigned: contrast different channels by the absolute value of their similarity. In the
+            paper's form, long trainings make pairs of channels that are negatives of each other.
         learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
         precision: number type of the convolutions; bfloat16 is faster where a processor has it.
             The saved encoder is in float32.
@@ -90,6 +92,7 @@ class TrainingConfig:
     window: int = 20
     crop: Annotated[int | None, Option(default="as far as the encoder sees")] = None
     both_orders: bool = False
+    unsigned: bool = False
     learning_rate: float = 1e-3
     precision: Precision = "float32"
     seed: int = 0

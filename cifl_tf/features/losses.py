@@ -95,6 +95,7 @@ def contrastive_loss(
     tau_gamma: float = 0.1,
     crop: int = 0,
     window: int | None = None,
+    unsigned: bool = False,
 ) -> tf.Tensor:
     """The contrastive loss of CIFL (Chua & Dalca, the equation of section 2), one value per pair.
 
@@ -116,6 +117,9 @@ def contrastive_loss(
         tau_gamma: temperature of different channels of the first view.
         crop: voxels of the border to leave out.
         window: size of the normalization windows in voxels; None for the whole image.
+        unsigned: different channels count by the absolute value of their similarity. In the paper's
+            form the best that two channels can do is to be negatives of each other, which long
+            trainings reach: half of the channels then tell nothing new.
 
     Returns:
         float32 (batch,).
@@ -134,7 +138,8 @@ def contrastive_loss(
     unit_1 = unit_channels(features_1, crop, window)
     unit_2 = unit_channels(features_2, crop, window)
     pair = tf.reduce_sum(unit_1 * unit_2, axis=1)
-    between = channel_similarities(unit_1, unit_1) / tau_gamma
+    between = channel_similarities(unit_1, unit_1)
+    between = (tf.abs(between) if unsigned else between) / tau_gamma
     between = tf.linalg.set_diag(between, tf.fill(tf.shape(between)[:-1], between.dtype.min))
     between = tf.reshape(between, [tf.shape(between)[0], -1])
     denominator = tf.concat([pair / tau_beta, between], axis=1)
@@ -217,6 +222,7 @@ class ContrastiveLoss(keras.losses.Loss):
             contrasted then too; the equation contrasts those of the first view only.
         spatial_weight: weight of ``spatial_contrastive_loss``, at its default temperature and
             stride, which is added; the paper has no such term.
+        unsigned: see ``contrastive_loss``.
 
     Raises:
         ValueError: a temperature or window that is not positive, or a negative crop or weight.
@@ -243,6 +249,7 @@ class ContrastiveLoss(keras.losses.Loss):
         reduction: str = "auto",
         name: str = "contrastive_loss",
         spatial_weight: float = 0.0,
+        unsigned: bool = False,
     ):
         super().__init__(reduction=reduction, name=name)
         self.tau_alpha = tau_alpha
@@ -252,6 +259,7 @@ class ContrastiveLoss(keras.losses.Loss):
         self.window = window
         self.both_orders = both_orders
         self.spatial_weight = spatial_weight
+        self.unsigned = unsigned
         taus = ("tau_alpha", "tau_beta", "tau_gamma")
         check_fields(self, crop=VOXELS, spatial_weight=AT_LEAST_0, **dict.fromkeys(taus, POSITIVE))
         if window is not None:
@@ -266,7 +274,9 @@ class ContrastiveLoss(keras.losses.Loss):
 
     def _one_order(self, features_1, features_2):
         taus = self.tau_alpha, self.tau_beta, self.tau_gamma
-        loss = contrastive_loss(features_1, features_2, *taus, self.crop, self.window)
+        loss = contrastive_loss(
+            features_1, features_2, *taus, self.crop, self.window, self.unsigned
+        )
         if not self.spatial_weight:
             return loss
         spatial = spatial_contrastive_loss(features_1, features_2, crop=self.crop)
@@ -283,4 +293,5 @@ class ContrastiveLoss(keras.losses.Loss):
             "window": self.window,
             "both_orders": self.both_orders,
             "spatial_weight": self.spatial_weight,
+            "unsigned": self.unsigned,
         }

@@ -110,6 +110,7 @@ def build_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> 
         crop=config.loss_crop,
         window=config.window or None,
         both_orders=config.both_orders,
+        unsigned=config.unsigned,
     )
     model.compile(cosine_adam(config), loss)
     return model

@@ -175,6 +175,27 @@ def test_signs(crop, window):
     one = np.float32([-1, 1, 1, 1, 1])
     one_flipped = contrastive_loss(view_1 * one, view_2 * one, crop=crop, window=window)
     assert np.all(np.abs(one_flipped - loss) > 0.05)
+    unsigned = [
+        contrastive_loss(view_1 * sign, view_2 * sign, crop=crop, window=window, unsigned=True)
+        for sign in (1, one)
+    ]
+    np.testing.assert_allclose(*unsigned, rtol=1e-6)
+
+
+def test_the_negative_of_a_channel_pays_only_in_the_papers_form():
+    channels = orthogonal_channels(4)
+    negatives = np.concatenate([channels[..., :2], -channels[..., :2]], axis=-1)
+    taus = 0.3, 0.3, 0.3
+    loss, paired = (contrastive_loss(one, one, *taus)[0] for one in (channels, negatives))
+    assert paired < loss
+    loss, paired = (
+        contrastive_loss(one, one, *taus, unsigned=True)[0] for one in (channels, negatives)
+    )
+    assert paired > loss
+    # By hand: 4 of 12 ordered pairs of channels have a similarity of 1, the others of 0.
+    own = 4 * np.exp(1 / 0.3)
+    expected = np.log((own + 4 * np.exp(1 / 0.3) + 8) / own)
+    np.testing.assert_allclose(paired, expected, rtol=1e-5)
 
 
 def test_negatives_come_from_the_first_view_only():
@@ -393,7 +414,16 @@ def test_keras_loss_refuses_a_negative_spatial_weight():
 @pytest.mark.parametrize(("window", "both_orders"), [(None, False), (6, True)])
 def test_keras_loss_config_round_trip(window, both_orders):
     loss = ContrastiveLoss(
-        0.4, 0.5, 0.2, 3, window, both_orders, reduction="sum", name="mine", spatial_weight=0.3
+        0.4,
+        0.5,
+        0.2,
+        3,
+        window,
+        both_orders,
+        reduction="sum",
+        name="mine",
+        spatial_weight=0.3,
+        unsigned=True,
     )
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(restored) is ContrastiveLoss
