@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cifl_tf._checks import AT_LEAST_0, POSITIVE, SHARE, check_fields
 from cifl_tf._former_names import accepts_former
-from cifl_tf._random_keys import split_key
+from cifl_tf._random_keys import normal, split_key, uniform
 from cifl_tf.images.intensity import is_air
 from cifl_tf.synthesis.smooth_fields import channels_last, coarse_shape, gaussian_blur, interpolate
 from cifl_tf.synthesis.thickness import draw_thickness
@@ -85,22 +85,22 @@ class IntensityAugmentation:
         """
         keys = iter(split_key(seed, 8))
 
-        def uniform(shape, highest=1.0):
-            return tf.random.stateless_uniform(shape, next(keys), maxval=highest)
+        def level(shape, highest=1.0):
+            return uniform(shape, next(keys), maxval=highest)
 
-        def normal(shape, std=1.0):
-            return tf.random.stateless_normal(shape, next(keys), stddev=std)
+        def noise(shape, std=1.0):
+            return normal(shape, next(keys), std)
 
         single = [batch_size] + [1] * (len(shape) + 1)
-        coarse = normal([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
-        bias = uniform(single, self.bias_std) * channels_last(interpolate(coarse, shape))
+        coarse = noise([batch_size, 1, *coarse_shape(shape, self.bias_scale)])
+        bias = level(single, self.bias_std) * channels_last(interpolate(coarse, shape))
         return IntensityChange(
-            random_contrast=uniform(single) < self.random_contrast,
-            levels=uniform([batch_size, NUM_LEVELS]),
-            exponent=tf.exp(normal(single, self.gamma_std)),
+            random_contrast=level(single) < self.random_contrast,
+            levels=level([batch_size, NUM_LEVELS]),
+            exponent=tf.exp(noise(single, self.gamma_std)),
             bias=tf.exp(bias),
             thickness=draw_thickness(batch_size, len(shape), self.thickness_std, next(keys)),
-            noise=uniform(single, self.noise_std) * normal([batch_size, *shape, 1]),
+            noise=level(single, self.noise_std) * noise([batch_size, *shape, 1]),
         )
 
     def apply(self, images: tf.Tensor, drawn: IntensityChange) -> tf.Tensor:

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from cifl_tf._checks import COUNT, SHARE, VOXELS, check_fields
-from cifl_tf._random_keys import as_key
+from cifl_tf._random_keys import as_key, uniform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RandomPatch:
     def draw(self, batch_size, seed=None) -> tf.Tensor:
         """Random numbers from 0 to 1 that choose the patches, (batch, 2)."""
         # In float32 the voxels of a large volume would not all be chosen.
-        return tf.random.stateless_uniform([batch_size, 2], as_key(seed), dtype=tf.float64)
+        return uniform([batch_size, 2], as_key(seed), dtype=tf.float64)
 
     def apply(
         self, images: tf.Tensor, labels: tf.Tensor, drawn: tf.Tensor

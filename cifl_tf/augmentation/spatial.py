@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cifl_tf._checks import AT_LEAST_0, POSITIVE, check_fields
 from cifl_tf._compat import vxm
-from cifl_tf._random_keys import split_key
+from cifl_tf._random_keys import normal, split_key, uniform
 from cifl_tf.synthesis.smooth_fields import channels_last, coarse_shape, interpolate
 
 
@@ -71,18 +71,15 @@ class SpatialAugmentation:
         flip_key, affine_key, *keys = split_key(seed, 2 + len(self.smooth_scales))
         centered = [tf.linspace(-(size - 1) / 2, (size - 1) / 2, size) for size in shape]
         grid = tf.cast(tf.stack(tf.meshgrid(*centered, indexing="ij"), axis=-1), tf.float32)
-        matrix = tf.random.stateless_normal(
-            [batch_size, ndim, ndim], affine_key, stddev=self.affine_std
-        )
+        matrix = normal([batch_size, ndim, ndim], affine_key, self.affine_std)
         flat = tf.reshape(grid, [-1, ndim])
         affine = tf.einsum("bij,nj->bni", matrix, flat)
         displacement = tf.reshape(affine, [batch_size, *shape, ndim])
         for scale, key in zip(self.smooth_scales, keys, strict=True):
-            noise = tf.random.stateless_normal(
-                [batch_size, ndim, *coarse_shape(shape, scale)], key, stddev=self.smooth_std
-            )
+            coarse = [batch_size, ndim, *coarse_shape(shape, scale)]
+            noise = normal(coarse, key, self.smooth_std)
             displacement += channels_last(interpolate(noise, shape))
-        return Deformation(tf.random.stateless_uniform([batch_size], flip_key) < 0.5, displacement)
+        return Deformation(uniform([batch_size], flip_key) < 0.5, displacement)
 
     def apply(
         self, images: tf.Tensor, labels: tf.Tensor, drawn: Deformation

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from cifl_tf._checks import SHARE, VOXELS, check_fields
-from cifl_tf._random_keys import split_key
+from cifl_tf._random_keys import split_key, uniform
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class RandomStrip:
         images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
         strip_key, rim_key = split_key(seed, 2)
         single = [tf.shape(images)[0]] + [1] * (images.shape.rank - 1)
-        stripped = tf.random.stateless_uniform(single, strip_key) < self.share
-        width = tf.random.stateless_uniform(single, rim_key, 0, self.rim + 1, tf.int32)
+        stripped = uniform(single, strip_key) < self.share
+        width = uniform(single, rim_key, 0, self.rim + 1, tf.int32)
         mask = tf.cast(labels > 0, tf.float32)
         kept = mask
         for step in range(1, self.rim + 1):

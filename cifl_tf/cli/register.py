@@ -78,11 +78,13 @@ def train_command(
     config = with_shipped_encoder(config)
     from cifl_tf._device import describe_device
     from cifl_tf.registration.training import train_registration
+    from cifl_tf.training.workers import training_scope
 
     # Pairs are of different subjects.
-    train, validation = subjects.cohorts(config, least=2)
-    typer.echo(f"Device: {describe_device()}")
-    train_registration(out, config, train, validation)
+    with training_scope():
+        train, validation = subjects.cohorts(config, least=2)
+        typer.echo(f"Device: {describe_device()}")
+        train_registration(out, config, train, validation)
     typer.echo(f"The registration network is in {out}.")
 
 

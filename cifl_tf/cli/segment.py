@@ -70,10 +70,12 @@ def train_command(
     config = with_shipped_encoder(config)
     from cifl_tf._device import describe_device
     from cifl_tf.segmentation.training import train_segmenter
+    from cifl_tf.training.workers import training_scope
 
-    train, validation = subjects.cohorts(config)
-    typer.echo(f"Device: {describe_device()}")
-    train_segmenter(out, config, train, validation)
+    with training_scope():
+        train, validation = subjects.cohorts(config)
+        typer.echo(f"Device: {describe_device()}")
+        train_segmenter(out, config, train, validation)
     typer.echo(f"The segmenter is in {out}.")
 
 

@@ -9,7 +9,12 @@ from cifl_tf.images.volumes import read_labels, slice_axis
 
 
 def segmentation_maps(
-    folder, shape, plane: str = "coronal", seed: int = 0, start: int = 0
+    folder,
+    shape,
+    plane: str = "coronal",
+    seed: int = 0,
+    start: int = 0,
+    indices: tf.data.Dataset | None = None,
 ) -> tuple[tf.data.Dataset, int]:
     """Endless dataset of label maps from a folder of segmentations, in place of random shapes.
 
@@ -26,6 +31,7 @@ def segmentation_maps(
         plane: "sagittal", "coronal" or "axial"; for slices only.
         seed: the same seed gives the same maps.
         start: index of the first map, to go on where an earlier run ended.
+        indices: of the maps, in place of all from ``start`` on.
 
     Returns:
         Dataset of int32 tensors (*shape, 1), and the number K of labels.
@@ -92,5 +98,6 @@ def segmentation_maps(
         labels = tf.numpy_function(draw_map, [index], tf.int32, stateful=False)
         return tf.ensure_shape(labels, (*shape, 1))
 
-    dataset = tf.data.Dataset.counter(start)
-    return dataset.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)
+    if indices is None:
+        indices = tf.data.Dataset.counter(start)
+    return indices.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from cifl_tf._compat import keras
 from cifl_tf.features.encoder import Encoder
-from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.precision import in_float32
-from cifl_tf.training.callbacks import SaveNetwork
+from cifl_tf.training.callbacks import SaveNetwork, save_by_chief
 
 
 class SaveEncoder(SaveNetwork):
@@ -42,5 +41,4 @@ class SnapshotEncoder(keras.callbacks.Callback):
         """Save the encoder after the steps that were asked for."""
         step = int(self.model.optimizer.iterations.numpy())
         if step in self.steps:
-            with atomic_path(self.path(step)) as temporary:
-                Encoder(in_float32(self.model.encoder)).save(temporary)
+            save_by_chief(lambda: Encoder(in_float32(self.model.encoder)), self.path(step))

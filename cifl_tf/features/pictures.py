@@ -5,6 +5,7 @@ import tensorflow as tf
 from cifl_tf._compat import keras
 from cifl_tf.figures.features import feature_figure
 from cifl_tf.figures.panels import figure_pixels
+from cifl_tf.training.workers import is_chief
 
 
 class FeaturePictures(keras.callbacks.Callback):
@@ -22,10 +23,13 @@ class FeaturePictures(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Open the file: an error before the training leaves none."""
-        self.writer = tf.summary.create_file_writer(self.log_dir)
+        if is_chief():
+            self.writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch, logs=None):
         """Draw the features and write them."""
+        if not is_chief():
+            return
         features = self.model.encoder(self.views)
         images, features = (self._slices(values) for values in (self.views, features))
         names = ("contrast 1", "contrast 2")

@@ -7,7 +7,7 @@ from functools import partial
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf._random_keys import key_of
+from cifl_tf._random_keys import WHOLE, key_of
 from cifl_tf.datasets import segmentation_maps
 from cifl_tf.features.callbacks import SaveEncoder
 from cifl_tf.features.cifl import CIFL
@@ -19,11 +19,12 @@ from cifl_tf.features.encoder import (
 from cifl_tf.features.losses import ContrastiveLoss
 from cifl_tf.features.pictures import FeaturePictures
 from cifl_tf.features.pretrained import ENCODER_FILE, load_encoder
+from cifl_tf.images.memory import require_memory
 from cifl_tf.models.files import ENCODER
 from cifl_tf.models.precision import precision_policy
 from cifl_tf.synthesis.pairs import PairSynthesizer
 from cifl_tf.synthesis.shapes import shape_maps
-from cifl_tf.training.folder import LOG_FOLDER, cosine_adam, require_memory, train_in_folder
+from cifl_tf.training.folder import LOG_FOLDER, cosine_adam, train_in_folder
 from cifl_tf.training.progress import Goal
 
 Builder = Callable[[TrainingConfig, PairSynthesizer | None], CIFL]
@@ -76,17 +77,23 @@ def train(
 def _fit(folder, config, verbose, callbacks, build):
     require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)
     keras.utils.set_random_seed(config.seed)
-    maps, num_labels = _label_maps(config, start=folder.steps * config.batch_size)
+    fixed_maps, num_labels = _label_maps(config, WHOLE.examples(0, config.batch_size))
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
-    fixed_maps, _ = _label_maps(config, start=0)
     fixed_pair = synthesizer(next(iter(fixed_maps.batch(1))), seed=config.seed)
     model = build(config, synthesizer)
     if config.initial is not None and not folder.steps:
         transfer_weights(model.encoder, load_encoder(config.initial))
-    keys = tf.data.Dataset.counter(folder.steps).map(partial(key_of, config.seed, 1))
+
+    def data(share):
+        maps, _ = _label_maps(config, share.examples(folder.steps, config.batch_size))
+        keys = share.turns(folder.steps).map(
+            lambda step, part: share.key(key_of(config.seed, 1, step), part)
+        )
+        return tf.data.Dataset.zip((maps.batch(config.batch_size), keys)).prefetch(2)
+
     folder.fit(
         model,
-        tf.data.Dataset.zip((maps.batch(config.batch_size), keys)).prefetch(2),
+        data,
         [
             SaveEncoder(folder.out / ENCODER_FILE),
             FeaturePictures(folder.out / LOG_FOLDER / "pictures", tf.concat(fixed_pair, 0)),
@@ -122,9 +129,9 @@ def untrained_encoder(config: TrainingConfig) -> keras.Model:
     return build_model(config, None).encoder
 
 
-def _label_maps(config, start):
+def _label_maps(config, indices):
+    which = {"seed": config.seed, "indices": indices}
     if config.labels is not None:
-        return segmentation_maps(config.labels, config.shape, seed=config.seed, start=start)
+        return segmentation_maps(config.labels, config.shape, **which)
     num_labels = 16
-    maps = shape_maps(config.shape, num_labels, config.scales, seed=config.seed, start=start)
-    return maps, num_labels
+    return shape_maps(config.shape, num_labels, config.scales, **which), num_labels

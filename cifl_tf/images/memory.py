@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -149,3 +150,25 @@ def _numbers(file):
         return {field[0]: int(field[1]) for field in fields if len(field) > 1}
     except (OSError, ValueError):
         return {}
+
+
+def require_memory(count: int, shape: Sequence[int], channels: int, itemsize: int = 4) -> None:
+    """Refuse arrays that cannot fit into memory together.
+
+    Args:
+        count: of images at a time.
+        shape: of an image in voxels.
+        channels: of all arrays of an image together. Of a network, those at full resolution that
+            the gradient needs: the least it can do with, so what passes may still be too large.
+        itemsize: bytes per number.
+
+    Raises:
+        ValueError: says what is needed and what is available.
+    """
+    needed, available = itemsize * count * math.prod(shape) * channels, available_memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"{count} images of shape {tuple(shape)} with {channels} channels need at least "
+            f"{size_text(needed)}, but {size_text(available)} of memory are available; give "
+            "smaller or fewer images at a time (shape, patch, batch size, copies), or fewer filters"
+        )

@@ -7,7 +7,7 @@ import tensorflow as tf
 from nibabel.affines import voxel_sizes
 
 from cifl_tf._notes import note
-from cifl_tf._random_keys import key_of, split_key
+from cifl_tf._random_keys import WHOLE, Share, key_of, split_key, uniform
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Cohort
 from cifl_tf.synthesis.shapes import shape_maps
@@ -24,6 +24,7 @@ def pair_data(
     augmentation=None,
     seed: int = 0,
     start: int = 0,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of random ordered pairs of different subjects, for ``fit``.
 
@@ -39,6 +40,7 @@ def pair_data(
         augmentation: a ``SpatialAugmentation`` for both images of a pair alike, or None.
         seed: of order and augmentation.
         start: number of the first batch, to go on where an earlier run ended.
+        share: which part of each batch to make; ``batch_size`` is that of the part then.
 
     Returns:
         Elements ``((moving, fixed),)``, or with labels, one-hot, ``((moving, fixed),
@@ -53,14 +55,12 @@ def pair_data(
 
     gather = _gather(images, labels, num_labels, augmentation)
 
-    def draw(step):
-        chosen = tf.random.stateless_uniform(
-            [batch_size], key_of(seed, 0, step), maxval=len(pairs), dtype=tf.int64
-        )
-        return gather(tf.gather(pairs, chosen), key_of(seed, 1, step))
+    def draw(step, part):
+        keys = (share.key(key_of(seed, stream, step), part) for stream in (0, 1))
+        chosen = uniform([batch_size], next(keys), maxval=len(pairs), dtype=tf.int64)
+        return gather(tf.gather(pairs, chosen), next(keys))
 
-    data = tf.data.Dataset.counter(start)
-    return data.map(draw, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return share.turns(start).map(draw, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def validation_pairs(
@@ -79,7 +79,7 @@ def validation_pairs(
 
 
 def shape_pairs(
-    shape: Sequence[int], batch_size: int, seed: int = 0, start: int = 0
+    shape: Sequence[int], batch_size: int, seed: int = 0, start: int = 0, share: Share = WHOLE
 ) -> tf.data.Dataset:
     """Endless batches of pairs of label maps: random shapes, deformed in two ways.
 
@@ -88,23 +88,27 @@ def shape_pairs(
         batch_size: pairs per batch.
         seed: of shapes and deformations.
         start: number of the first batch, to go on where an earlier run ended.
+        share: see ``pair_data``.
 
     Returns:
         Elements as ``pair_data`` with labels, with ``NUM_SHAPES`` of them, and images of zeros.
     """
     deform = SpatialAugmentation()
-    maps = shape_maps(shape, NUM_SHAPES, seed=seed, start=start * batch_size).batch(batch_size)
+    maps = shape_maps(shape, NUM_SHAPES, seed=seed, indices=share.examples(start, batch_size))
 
-    def pair(step, maps):
+    def pair(turn, maps):
+        step, part = turn
         blank = tf.zeros_like(maps, tf.float32)
-        deformed = (deform(blank, maps, seed=key)[1] for key in split_key(key_of(seed, 1, step), 2))
+        keys = split_key(share.key(key_of(seed, 1, step), part), 2)
+        deformed = (deform(blank, maps, seed=key)[1] for key in keys)
         return (blank, blank), tuple(tf.one_hot(one[..., 0], NUM_SHAPES) for one in deformed)
 
-    return maps.enumerate(start).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+    data = tf.data.Dataset.zip((share.turns(start), maps.batch(batch_size)))
+    return data.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def synthetic_pairs(
-    pairs: tf.data.Dataset, paint: Callable, seed: int = 0, start: int = 0
+    pairs: tf.data.Dataset, paint: Callable, seed: int = 0, start: int = 0, share: Share = WHOLE
 ) -> tf.data.Dataset:
     """The pairs with images that are made from their label maps, each in a random contrast.
 
@@ -116,16 +120,19 @@ def synthetic_pairs(
         paint: see ``label_painter``.
         seed: of the contrasts.
         start: number of the first batch.
+        share: that of the pairs.
     """
 
-    def painted(step, element):
+    def painted(turn, element):
+        step, part = turn
         _, labels = element
         maps = [tf.argmax(one, axis=-1, output_type=tf.int32)[..., None] for one in labels]
-        keys = split_key(key_of(seed, 2, step), 2)
+        keys = split_key(share.key(key_of(seed, 2, step), part), 2)
         images = [paint(one, seed=key) for one, key in zip(maps, keys, strict=True)]
         return tuple(images), labels
 
-    data = pairs.enumerate(start).map(painted, num_parallel_calls=tf.data.AUTOTUNE)
+    data = tf.data.Dataset.zip((share.turns(start), pairs))
+    data = data.map(painted, num_parallel_calls=tf.data.AUTOTUNE)
     return data.prefetch(2)
 
 

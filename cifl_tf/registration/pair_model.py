@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf._random_keys import key_of, split_key
+from cifl_tf._random_keys import key_of, of_replica, split_key
 from cifl_tf.models.fitting import TracedOnce
 from cifl_tf.registration.displacements import warp_batch
 from cifl_tf.registration.similarity import gradient_penalty, soft_dice
@@ -59,7 +59,9 @@ class PairModel(TracedOnce, keras.Model, abc.ABC):
         """One optimization step on a batch of pairs."""
         with tf.GradientTape() as tape:
             loss = self._step(data, training=True)
-        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+            # Of several replicas the gradients are summed.
+            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
+        self.optimizer.minimize(share, self.trainable_variables, tape=tape)
         return self._logs(data)
 
     def test_step(self, data):
@@ -77,8 +79,7 @@ class PairModel(TracedOnce, keras.Model, abc.ABC):
         compared = self._settings["similarity"]
         moving, fixed = features if compared == "features" else images
         warped = warp_batch(moving, displacement)
-        # The mean, because a loss by its name, such as "mse", gives one value per voxel.
-        similarity = tf.reduce_mean(keras.losses.get(self.loss)(fixed, warped))
+        similarity = _mean_loss(keras.losses.get(self.loss), fixed, warped)
         penalties = [gradient_penalty(tf.cast(field, tf.float32)) for field in fields]
         smoothness = tf.reduce_mean(penalties)
         loss = self._settings["smoothness"] * smoothness
@@ -102,7 +103,7 @@ class PairModel(TracedOnce, keras.Model, abc.ABC):
         if self.intensity_seed is None:
             return [self.intensity_augmentation(image, None)[0] for image in images]
         # The steps of the optimizer are in the checkpoint, so that training can go on there.
-        key = key_of(self.intensity_seed, 2, self.optimizer.iterations)
+        key = of_replica(key_of(self.intensity_seed, 2, self.optimizer.iterations))
         pairs = zip(images, split_key(key, 2), strict=True)
         return [self.intensity_augmentation(image, None, seed=key)[0] for image, key in pairs]
 
@@ -111,6 +112,14 @@ class PairModel(TracedOnce, keras.Model, abc.ABC):
         if _pairs(data)[1] is None:
             del logs["label_dice"]
         return logs
+
+
+def _mean_loss(loss, fixed, warped):
+    """One number of a loss: a function such as "mse" gives one per voxel."""
+    # Keras does not average itself where several replicas of a model train.
+    if getattr(loss, "reduction", None) in ("auto", "sum_over_batch_size"):
+        loss = loss.call
+    return tf.reduce_mean(loss(fixed, warped))
 
 
 def _pairs(data):

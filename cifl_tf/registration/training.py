@@ -9,6 +9,7 @@ from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.datasets.splits import training_claim
 from cifl_tf.features.pretrained import load_features
+from cifl_tf.images.memory import require_memory
 from cifl_tf.models.files import REGISTRATION
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.data import (
@@ -25,7 +26,7 @@ from cifl_tf.registration.network import Registration
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.synthesis.appearance import Appearance
 from cifl_tf.synthesis.pairs import label_painter
-from cifl_tf.training.folder import cosine_adam, require_memory, train_in_folder
+from cifl_tf.training.folder import cosine_adam, train_in_folder
 from cifl_tf.training.progress import Goal
 
 LOSSES = {"mse": keras.losses.MeanSquaredError, "multiscale-mse": MultiScaleMSE, "ncc": LocalNCC}
@@ -119,21 +120,26 @@ def _fit(folder, config, train, validation, verbose):
         )
         network.intensity_seed = config.seed
     when = {"seed": config.seed, "start": folder.steps}
+    pairs = partial(
+        pair_data,
+        images,
+        labels if config.label_weight > 0 else None,
+        names,
+        train.num_labels,
+        config.batch_size,
+        SpatialAugmentation() if config.augment else None,
+        **when,
+    )
     if config.synthetic == "shapes":
-        data = shape_pairs(network.shape, config.batch_size, **when)
-    else:
-        data = pair_data(
-            images,
-            labels if config.label_weight > 0 else None,
-            names,
-            train.num_labels,
-            config.batch_size,
-            SpatialAugmentation() if config.augment else None,
-            **when,
-        )
-    if config.synthetic is not None:
+        pairs = partial(shape_pairs, network.shape, config.batch_size, **when)
+
+    def data(share):
+        if config.synthetic is None:
+            return pairs(share=share)
         kinds = {"shapes": (NUM_SHAPES, Appearance()), "subjects": (train.num_labels,)}
-        data = synthetic_pairs(data, label_painter(network.shape, *kinds[config.synthetic]), **when)
+        paint = label_painter(network.shape, *kinds[config.synthetic])
+        return synthetic_pairs(pairs(share=share), paint, share=share, **when)
+
     images, labels, names = _arrays(validation, config)
     folder.fit(
         network,

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from cifl_tf._random_keys import key_of
+from cifl_tf._random_keys import WHOLE, Share, key_of
 from cifl_tf.augmentation.patches import RandomPatch
 from cifl_tf.datasets import Cohort
 from cifl_tf.features.frozen import FrozenFeatures
@@ -24,6 +24,7 @@ def training_data(
     patch: int | None = None,
     start: int = 0,
     strip=None,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches for ``fit``.
 
@@ -43,6 +44,7 @@ def training_data(
             patches are deformed then.
         start: number of the first batch, to go on where an earlier run ended.
         strip: a ``RandomStrip``, or None.
+        share: which part of each batch to make; ``batch_size`` is that of the part then.
 
     Returns:
         Elements (images in float32, labels).
@@ -65,21 +67,25 @@ def training_data(
         order = key_of(seed, 0, index // count)
         return tf.random.experimental.stateless_shuffle(tf.range(count), order)[index % count]
 
-    def load(step, chosen):
-        return step, tf.gather(images, chosen), tf.gather(labels, chosen)
+    def load(turn, chosen):
+        return turn, tf.gather(images, chosen), tf.gather(labels, chosen)
 
-    def changed(change, stream, step, images, labels):
-        return step, *change(images, labels, seed=key_of(seed, stream, step))
+    def key(stream, turn):
+        step, part = turn
+        return share.key(key_of(seed, stream, step), part)
 
-    def finished(step, images, labels):
+    def changed(change, stream, turn, images, labels):
+        return turn, *change(images, labels, seed=key(stream, turn))
+
+    def finished(turn, images, labels):
         if cut is not None:
             images, labels = cut.trimmed(images, labels)
         if render is not None:
-            images = render(labels, seed=key_of(seed, 3 if cut is None else 4, step))
+            images = render(labels, seed=key(3 if cut is None else 4, turn))
         return tf.cast(images, tf.float32), labels
 
-    data = tf.data.Dataset.counter(start * batch_size).map(choose).batch(batch_size)
-    data = data.enumerate(start).map(load)
+    chosen = share.examples(start, batch_size).map(choose).batch(batch_size)
+    data = tf.data.Dataset.zip((share.turns(start), chosen)).map(load)
     for stream, change in changes:
         if change is not None:
             change = partial(changed, change, stream)

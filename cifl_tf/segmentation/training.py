@@ -14,6 +14,7 @@ from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.datasets.splits import training_claim
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.images.atomic import expanded
+from cifl_tf.images.memory import require_memory
 from cifl_tf.models.files import SEGMENTER
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.data import (
@@ -27,7 +28,7 @@ from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.network import build_segmenter, without_features
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.synthesis.pairs import label_painter
-from cifl_tf.training.folder import cosine_adam, require_memory, train_in_folder
+from cifl_tf.training.folder import cosine_adam, train_in_folder
 from cifl_tf.training.progress import Goal
 
 MONITOR = "val_dice"
@@ -112,13 +113,13 @@ def _fit(folder, config, train, validation, verbose):
     )
     if config.cached_copies is None:
         fitted = segmenter
-        data = vary(config.batch_size, patch=config.patch, start=folder.steps)
+        data = partial(vary, config.batch_size, patch=config.patch, start=folder.steps)
     else:
         require_memory(config.cached_copies * len(images), shape, num_features, itemsize=2)
         fitted = without_features(segmenter)
         encode = partial(cache_features, segmenter.get_layer("features"), quiet=verbose == 0)
-        # Not named, so that the arrays are freed when the dataset has its own copy.
-        data = training_data(
+        data = partial(
+            training_data,
             *encode(vary(batch_size=1), config.cached_copies * len(images)),
             config.batch_size,
             seed=config.seed,

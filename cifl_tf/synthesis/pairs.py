@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from cifl_tf._checks import POSITIVE, check_fields, checked_range
 from cifl_tf._compat import keras, ne, vxm
-from cifl_tf._random_keys import as_key, split_key
+from cifl_tf._random_keys import as_key, grouped, normal, split_key, uniform
 from cifl_tf.synthesis.appearance import Appearance, Range
 from cifl_tf.synthesis.integration import IntegrateVelocity
 from cifl_tf.synthesis.shapes import _checked_num_labels, _checked_shape
@@ -127,9 +127,9 @@ class PairSynthesizer(keras.layers.Layer):
         """Random smooth fields (batch, *shape, channels), each with its own SD from the range."""
         std_key, noise_key = split_key(key, 2)
         single = [batch_size] + [1] * (len(shape) + 1)
-        std = tf.random.stateless_uniform(single, std_key, *std_range)
+        std = uniform(single, std_key, *std_range)
         coarse = [batch_size, channels, *coarse_shape(self.shape, scale)]
-        return interpolate(std * tf.random.stateless_normal(coarse, noise_key), shape)
+        return interpolate(std * normal(coarse, noise_key), shape)
 
     def warp(self, label_maps: tf.Tensor, seed=None) -> tf.Tensor:
         """Label maps moved by a random diffeomorphism each; edges continue outwards.
@@ -163,7 +163,7 @@ class PairSynthesizer(keras.layers.Layer):
         strongest = math.hypot(look.blur_std[1], look.thickness_std)
         if strongest > 0:
             # One Gaussian after another is one whose variance is the sum of theirs.
-            blur = tf.random.stateless_uniform([batch_size, 1], blur_key, *look.blur_std)
+            blur = uniform([batch_size, 1], blur_key, *look.blur_std)
             thickness = draw_thickness(
                 batch_size, len(self.shape), look.thickness_std, thickness_key
             )
@@ -177,9 +177,7 @@ class PairSynthesizer(keras.layers.Layer):
         image -= tf.reduce_min(image, axes, keepdims=True)
         image = tf.math.divide_no_nan(image, tf.reduce_max(image, axes, keepdims=True))
         if look.gamma_std > 0:
-            exponent = tf.random.stateless_normal(
-                [batch_size] + [1] * len(axes), gamma_key, stddev=look.gamma_std
-            )
+            exponent = normal([batch_size] + [1] * len(axes), gamma_key, look.gamma_std)
             image = tf.pow(image, tf.exp(exponent))
         return image
 
@@ -188,11 +186,11 @@ class PairSynthesizer(keras.layers.Layer):
         look, ones = self.appearance, [1] * len(self.shape)
         keys = split_key(key, 4)
         means, stds = (
-            tf.random.stateless_uniform([batch_size, 1, self.num_labels], key, *values)
+            uniform([batch_size, 1, self.num_labels], key, *values)
             for key, values in zip(keys[:2], (look.mean, look.noise_std), strict=True)
         )
-        noise = tf.random.stateless_normal([batch_size, *self.shape, 1], keys[2])
-        background = tf.random.stateless_uniform([batch_size, *ones, 1], keys[3])
+        noise = normal([batch_size, *self.shape, 1], keys[2])
+        background = uniform([batch_size, *ones, 1], keys[3])
         return [means, stds, noise, background][: 4 if look.zero_background > 0 else 3]
 
     def call(self, label_maps, seed=None):
@@ -205,7 +203,8 @@ class PairSynthesizer(keras.layers.Layer):
             )
         warp_key, render_key = split_key(seed, 2)
         warped = self.warp(tf.ensure_shape(label_maps, expected), warp_key)
-        return tf.split(self.render(tf.concat([warped, warped], axis=0), render_key), 2)
+        both = tf.concat([warped, warped], axis=0)
+        return tf.split(self.render(both, grouped(render_key, 2)), 2)
 
     def get_config(self):
         """Arguments that build this layer again."""

@@ -37,6 +37,7 @@ def shape_maps(
     warp_std: float = 3.0,
     seed: int = 0,
     start: int = 0,
+    indices: tf.data.Dataset | None = None,
 ) -> tf.data.Dataset:
     """Endless dataset of label maps of random shapes.
 
@@ -51,6 +52,7 @@ def shape_maps(
         warp_std: SD of the displacement in voxels, 0 for none.
         seed: the same seed gives the same maps, element by element.
         start: index of the first map, to go on where an earlier run ended.
+        indices: of the maps, in place of all from ``start`` on.
 
     Returns:
         Dataset of int32 tensors (*shape, 1) with values in 0..num_labels-1.
@@ -73,7 +75,8 @@ def shape_maps(
         )
     SEED.check("seed", seed)
     draw = _map_drawer(shape, num_labels, tuple(scales), warp_std, seed)
-    indices = tf.data.Dataset.counter(start)
+    if indices is None:
+        indices = tf.data.Dataset.counter(start)
     return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 

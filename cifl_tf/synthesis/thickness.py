@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from cifl_tf._random_keys import split_key
+from cifl_tf._random_keys import split_key, uniform
 
 
 def draw_thickness(batch_size, ndim: int, highest: float, seed=None) -> tf.Tensor:
@@ -15,7 +15,7 @@ def draw_thickness(batch_size, ndim: int, highest: float, seed=None) -> tf.Tenso
         seed: see ``as_key``.
     """
     keys = split_key(seed, 3)
-    std = tf.random.stateless_uniform([batch_size], keys[0], 0, highest)
-    std *= tf.cast(tf.random.stateless_uniform([batch_size], keys[1]) < 0.5, tf.float32)
-    axis = tf.random.stateless_uniform([batch_size], keys[2], 0, ndim, tf.int32)
+    std = uniform([batch_size], keys[0], 0, highest)
+    std *= tf.cast(uniform([batch_size], keys[1]) < 0.5, tf.float32)
+    axis = uniform([batch_size], keys[2], 0, ndim, tf.int32)
     return std[:, None] * tf.one_hot(axis, ndim)

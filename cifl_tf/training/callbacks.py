@@ -1,8 +1,10 @@
 """Keras callbacks that keep a training folder complete and readable at any moment."""
 
+import contextlib
 import csv
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf.images.atomic import atomic_path
+from cifl_tf.training.workers import is_chief
 
 
 class HistoryCSV(keras.callbacks.Callback):
@@ -38,6 +41,8 @@ class HistoryCSV(keras.callbacks.Callback):
         if self.rows is None:
             raise RuntimeError("HistoryCSV saw the end of an epoch without its beginning")
         self.rows.append({"epoch": epoch, "step": step, **values})
+        if not is_chief():
+            return
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.rows[-1], restval="")
             writer.writeheader()
@@ -58,6 +63,24 @@ def epochs_since_best(values: Sequence[float]) -> int:
     return len(values) - 1 - list(values).index(max(values)) if values else 0
 
 
+def save_by_chief(network: Callable[[], keras.Model], path) -> None:
+    """Save a network whole or not at all, once where several processes train together.
+
+    All of them must call this: weights may be a mean over them.
+
+    Args:
+        network: gives it.
+        path: a .keras file.
+    """
+    with contextlib.ExitStack() as stack:
+        if is_chief():
+            temporary = stack.enter_context(atomic_path(path))
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            temporary = Path(folder) / Path(path).name
+        network().save(temporary)
+
+
 class SaveNetwork(keras.callbacks.Callback):
     """Save a network after epochs, whole or not at all.
 
@@ -71,8 +94,7 @@ class SaveNetwork(keras.callbacks.Callback):
 
     def save(self):
         """Save the network as it is now."""
-        with atomic_path(self.path) as temporary:
-            self._network().save(temporary)
+        save_by_chief(self._network, self.path)
 
     def _network(self) -> keras.Model:
         raise NotImplementedError
@@ -179,7 +201,7 @@ class Checkpoints(keras.callbacks.BackupAndRestore):
     """
 
     def __init__(self, folder, lost: Sequence[SaveNetwork] = ()):
-        super().__init__(folder, delete_checkpoint=False)
+        super().__init__(str(folder), delete_checkpoint=False)
         self.lost = lost
 
     def on_train_begin(self, logs=None):

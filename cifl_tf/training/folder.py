@@ -15,7 +15,6 @@ from cifl_tf._former_names import with_present_names
 from cifl_tf._notes import note
 from cifl_tf._version import __version__
 from cifl_tf.images.atomic import atomic_path, clear_leftovers, expanded, locked
-from cifl_tf.images.memory import available_memory, size_text
 from cifl_tf.models.files import load_network
 from cifl_tf.models.fitting import build_optimizer
 from cifl_tf.training.callbacks import (
@@ -33,31 +32,10 @@ from cifl_tf.training.progress import (
     Progress,
     read_progress,
 )
+from cifl_tf.training.workers import in_parts, is_chief, outside, wait_for_all, whole_on_each
 
 CONFIG_FILE, LOG_FOLDER = "config.json", "logs"
 MAX_STEPS_PER_EPOCH = 100
-
-
-def require_memory(count: int, shape: Sequence[int], channels: int, itemsize: int = 4) -> None:
-    """Refuse arrays that cannot fit into memory together.
-
-    Args:
-        count: of images at a time.
-        shape: of an image in voxels.
-        channels: of all arrays of an image together. Of a network, those at full resolution that
-            the gradient needs: the least it can do with, so what passes may still be too large.
-        itemsize: bytes per number.
-
-    Raises:
-        ValueError: says what is needed and what is available.
-    """
-    needed, available = itemsize * count * math.prod(shape) * channels, available_memory()
-    if available is not None and needed > available:
-        raise ValueError(
-            f"{count} images of shape {tuple(shape)} with {channels} channels need at least "
-            f"{size_text(needed)}, but {size_text(available)} of memory are available; give "
-            "smaller or fewer images at a time (shape, patch, batch size, copies), or fewer filters"
-        )
 
 
 def check_folder(out, config: Mapping) -> None:
@@ -112,6 +90,8 @@ def claim_folder(out, config: Mapping) -> None:
     """
     check_folder(out, config)
     file = Path(out) / CONFIG_FILE
+    if not is_chief():
+        return
     if not file.exists():
         with atomic_path(file) as temporary:
             text = json.dumps({"version": __version__, **config}, indent=2)
@@ -151,7 +131,7 @@ def split_steps(steps: int) -> tuple[int, int]:
 
 def fit_in_folder(
     model: keras.Model,
-    data: tf.data.Dataset,
+    data: tf.data.Dataset | Callable[..., tf.data.Dataset],
     steps: int,
     out,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -167,7 +147,8 @@ def fit_in_folder(
 
     Args:
         model: compiled; built the same way in every call.
-        data: endless batches, from the step ``progress.steps`` on.
+        data: endless batches, from the step ``progress.steps`` on; for trainings that several
+            machines may share, a function of the ``share`` of each batch.
         steps: optimization steps in all.
         out: a folder that was claimed.
         callbacks: run before the epoch enters the history, so that their files are complete.
@@ -180,13 +161,26 @@ def fit_in_folder(
     """
     out = Path(out)
     epochs, steps_per_epoch = split_steps(steps)
+    together = tf.distribute.get_strategy().num_replicas_in_sync > 1
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
-    if not progress.steps:
+    if not is_chief():
+        verbose = 0
+    if callable(data):
+        data = in_parts(data)
+    elif together:
+        raise ValueError("this training runs on one device; unset TF_CONFIG, or run it alone")
+    if together:
+        # Results of metrics are those of all already; Keras would sum them over machines.
+        model.distribute_reduction_method = "first"
+    if together and "validation_data" in fit_arguments:
+        fit_arguments |= whole_on_each(_batches(fit_arguments))
+    if not progress.steps and is_chief():
         # What a kill left of the first checkpoint is not to be restored.
         shutil.rmtree(out / BACKUP_FOLDER, ignore_errors=True)
     build_optimizer(model)
     savers = [one for one in callbacks if isinstance(one, SaveNetwork)]
+    logs = [keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False)]
     model.fit(
         data,
         steps_per_epoch=steps_per_epoch,
@@ -197,11 +191,20 @@ def fit_in_folder(
             StopAtStep(steps),
             *callbacks,
             HistoryCSV(out / HISTORY_FILE),
-            keras.callbacks.TensorBoard(out / LOG_FOLDER, write_graph=False),
+            *(logs if is_chief() else []),
             Checkpoints(out / BACKUP_FOLDER, savers if progress.lost else ()),
         ],
         **fit_arguments,
     )
+
+
+def _batches(fit_arguments):
+    """The validation data of ``keras.Model.fit`` as batches."""
+    data = fit_arguments["validation_data"]
+    size = fit_arguments.pop("validation_batch_size", None)
+    if isinstance(data, tf.data.Dataset):
+        return data
+    return tf.data.Dataset.from_tensor_slices(data).batch(size)
 
 
 class TrainingFolder:
@@ -267,22 +270,24 @@ def train_in_folder(
     """
     out = expanded(out)
     check_folder(out, claim)
-    network = read_progress(out, goal).network
+    network = outside(read_progress, out, goal).network
     if network is not None:
         return network
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(out, wait=False))
+            if is_chief():
+                stack.enter_context(locked(out, wait=False))
         except TimeoutError:
             raise ValueError(
                 f"another process trains in {out}; wait until it ends, or give another folder"
             ) from None
         # Again, as another process may have trained there until now.
         check_folder(out, claim)
-        progress = read_progress(out, goal)
+        progress = outside(read_progress, out, goal)
         if progress.network is not None:
             return progress.network
         if progress.remark:
             note(progress.remark)
         fit(TrainingFolder(out, claim, goal, progress))
-        return load_network(out / goal.file, goal.kind)
+        wait_for_all()
+        return outside(load_network, out / goal.file, goal.kind)

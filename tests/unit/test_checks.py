@@ -18,8 +18,8 @@ from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.augmentation.patches import RandomPatch
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.features.config import TrainingConfig
+from cifl_tf.images.memory import require_memory
 from cifl_tf.synthesis.appearance import Appearance
-from cifl_tf.training.folder import require_memory
 
 NAN, INF = math.nan, math.inf
 NO_POSITIVE = [0, -1, NAN, INF, -INF, "3", None]
@@ -152,7 +152,7 @@ def test_accepted_numbers():
 
 
 def test_images_too_large_for_memory_are_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr("cifl_tf.training.folder.available_memory", lambda: 4 * 10**9)
+    monkeypatch.setattr("cifl_tf.images.memory.available_memory", lambda: 4 * 10**9)
     require_memory(2, (1000, 1000), 500)  # exactly as much as there is
     with pytest.raises(ValueError, match=r"need at least 4\.0 GB, but 4\.0 GB of memory"):
         require_memory(2, (1000, 1000), 501)

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from cifl_tf._random_keys import WHOLE
 from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Subject, make_cohort, stack_cohort, virtual_cohort
@@ -209,7 +210,7 @@ def test_training_on_synthetic_pairs(cohort, config, tmp_path, monkeypatch, synt
     seen = {}
 
     def fit(network, data, *_, **__):
-        images, labels = next(iter(data))
+        images, labels = next(iter(data(share=WHOLE)))
         seen.update(
             network=network, images=images, labels=labels, change=network.intensity_augmentation
         )

@@ -114,7 +114,7 @@ def test_a_folder_is_claimed_when_nothing_can_be_wrong(cohort, config, tmp_path)
 
 
 def test_a_dataset_with_the_same_names_is_another(cohort, config, tmp_path, monkeypatch):
-    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda *_, **__: None)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda _, data, *__, **___: data())
     monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
     monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
     here, there = (dataclasses.replace(cohort, source=name) for name in ("/here", "/there"))
@@ -266,7 +266,7 @@ def test_what_is_fitted_on_what(cohort, config, tmp_path, monkeypatch, case):
         assert isinstance(given["augmentation"], SpatialAugmentation)
 
     monkeypatch.setattr(segmentation_training, "training_data", data)
-    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda *_, **__: None)
+    monkeypatch.setattr("cifl_tf.training.folder.fit_in_folder", lambda _, data, *__, **___: data())
     monkeypatch.setattr("cifl_tf.training.folder.load_network", lambda *_: None)
     monkeypatch.setattr(segmentation_training, "as_segmenter", lambda network, out: network)
     train, validation, _ = cohort.split((2, 1, 0))
