@@ -20,6 +20,9 @@ from cifl_tf._random_keys import WHOLE, Share
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
+FIRST_PORT, NUM_PORTS, PORTS = 20000, 10000, 16  # from which jobs take some each
+
+
 def num_workers() -> int:
     """Processes that train together, by ``TF_CONFIG`` or by the step of a SLURM job.
 
@@ -41,6 +44,22 @@ def num_workers() -> int:
     return int(tasks) if tasks.isdecimal() else 1
 
 
+def slurm_cluster() -> dict[str, Any]:
+    """What ``TF_CONFIG`` would hold in this task of a SLURM job."""
+    tasks = num_workers()
+    # Jobs on one machine get ports of their own. The numbers of GPUs only serve to be accepted by
+    # the resolver, which refuses machines without: each task trains on the devices that it sees.
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) * PORTS % NUM_PORTS,
+        gpus_per_node=tasks,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    cluster = resolver.cluster_spec().as_dict()
+    kind, index = resolver.get_task_info()
+    return {"cluster": cluster, "task": {"type": kind, "index": index}}
+
+
 @contextlib.contextmanager
 def training_scope() -> Iterator[None]:
     """The scope of the strategy that the environment asks for; to be entered before all else.
@@ -53,10 +72,9 @@ def training_scope() -> Iterator[None]:
         ConnectionError: another process of the training has ended.
     """
     if num_workers() > 1:
-        cluster = None  # of TF_CONFIG
         if not os.environ.get("TF_CONFIG"):
-            cluster = tf.distribute.cluster_resolver.SlurmClusterResolver()
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster)
+            os.environ["TF_CONFIG"] = json.dumps(slurm_cluster())
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     elif len(tf.config.list_logical_devices("GPU")) > 1:
         strategy = tf.distribute.MirroredStrategy()
     else:
