@@ -171,6 +171,12 @@ def _image(subject, contrast):
     return image, volume.affine
 
 
+def forget_images() -> None:
+    """Free the memory of the images and label maps that were read last."""
+    _image.cache_clear()
+    _labels.cache_clear()
+
+
 @lru_cache(maxsize=NUM_CACHED)
 def _labels(subject):
     """Return the segmentation as indices of the subject's label values."""

@@ -1,6 +1,6 @@
 """Views of subjects: the slices or volumes that a network sees."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -86,17 +86,25 @@ class View:
             >>> images.shape == labels.shape, len(names)
             (True, 6)
         """
+        images, labels, names = zip(*self.parts(cohort, contrast), strict=True)
+        names = np.repeat(names, [len(image) for image in images])
+        return np.concatenate(images), np.concatenate(labels), names
+
+    def parts(self, cohort: Cohort, contrast: str) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+        """Images, labels and name of one subject after another; see ``stack``.
+
+        Yields:
+            float32 (n, *spatial, 1), int32 (n, *spatial, 1), and the name.
+        """
         if self.ndim == 3:
             if not len(cohort):
                 raise ValueError("volumes of 0 subjects: ask for one at least")
-            _, volumes, maps = zip(*_arrays(cohort, contrast), strict=True)
-            return np.stack(volumes)[..., None], np.stack(maps)[..., None], np.array(cohort.names)
-        images, labels, names = [], [], []
+            for subject, image, label_map in _arrays(cohort, contrast):
+                yield image[None, ..., None], label_map[None, ..., None], subject.name
+            return
         for subject, image, label_map, axis, chosen in _cut(cohort, contrast, self):
-            images.append(np.moveaxis(image.take(chosen, axis), axis, 0)[..., None])
-            labels.append(np.moveaxis(label_map.take(chosen, axis), axis, 0)[..., None])
-            names += [subject.name] * len(chosen)
-        return np.concatenate(images), np.concatenate(labels), np.array(names)
+            cut = (np.moveaxis(each.take(chosen, axis), axis, 0) for each in (image, label_map))
+            yield *(each[..., None] for each in cut), subject.name
 
     def coverage(self, cohort: Cohort, contrast: str) -> tuple[float, float] | None:
         """Where the slices lie between the first (0) and the last (1) that shows something.

@@ -21,10 +21,11 @@ from cifl_tf.features.pictures import FeaturePictures
 from cifl_tf.features.pretrained import ENCODER_FILE, load_encoder
 from cifl_tf.images.memory import require_memory
 from cifl_tf.models.files import ENCODER
+from cifl_tf.models.fitting import cosine_adam
 from cifl_tf.models.precision import precision_policy
 from cifl_tf.synthesis.pairs import PairSynthesizer
 from cifl_tf.synthesis.shapes import shape_maps
-from cifl_tf.training.folder import LOG_FOLDER, cosine_adam, train_in_folder
+from cifl_tf.training.folder import LOG_FOLDER, train_in_folder
 from cifl_tf.training.progress import Goal
 
 Builder = Callable[[TrainingConfig, PairSynthesizer | None], CIFL]

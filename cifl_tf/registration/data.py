@@ -10,14 +10,15 @@ from cifl_tf._notes import note
 from cifl_tf._random_keys import WHOLE, Share, key_of, split_key, uniform
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Cohort
+from cifl_tf.datasets.stored import Rows, reader
 from cifl_tf.synthesis.shapes import shape_maps
 
 NUM_SHAPES = 16  # labels of the maps of random shapes
 
 
 def pair_data(
-    images: np.ndarray,
-    labels: np.ndarray | None,
+    images: Rows,
+    labels: Rows | None,
     names,
     num_labels: int,
     batch_size: int,
@@ -32,7 +33,7 @@ def pair_data(
 
     Args:
         images: float32 (n, *spatial, 1), intensities in [0, 1], as many of every subject; image i
-            of one is paired with image i of another.
+            of one is paired with image i of another; also on disk.
         labels: integers (n, *spatial, 1), or None.
         names: of the subject of each image, (n,).
         num_labels: labels, the background 0 included.
@@ -64,7 +65,7 @@ def pair_data(
 
 
 def validation_pairs(
-    images: np.ndarray, labels: np.ndarray | None, names, num_labels: int, batch_size: int
+    images: Rows, labels: Rows | None, names, num_labels: int, batch_size: int
 ) -> tf.data.Dataset:
     """Batches of each subject moved onto the next one, the last onto the first.
 
@@ -151,10 +152,6 @@ def warn_of_different_spaces(cohort: Cohort) -> None:
         )
 
 
-def _arrays(cohort, config):
-    return config.view.stack(cohort, config.contrast)
-
-
 def _positions(names):
     """Positions (subjects, images per subject) of the images of each subject."""
     subjects = list(dict.fromkeys(names))
@@ -175,21 +172,21 @@ def _moved_onto(positions, offset):
 
 def _gather(images, labels, num_labels, augmentation):
     """The function from positions (batch, 2), and a seed, to an element of a dataset."""
-    images = tf.constant(images)
-    labels = None if labels is None else tf.constant(labels)
+    read = reader(images)
+    read_labels = None if labels is None else reader(labels)
 
     def gather(pairs, seed=None):
         # One beside the other as channels, so that both are deformed alike.
         moving, fixed = tf.unstack(pairs, axis=1)
-        both = tf.concat([tf.gather(images, moving), tf.gather(images, fixed)], axis=-1)
+        both = tf.concat([read(moving), read(fixed)], axis=-1)
         # TensorFlow leaves out what nobody asks for: without labels nothing but images is warped.
         maps = tf.zeros_like(both[..., :2])
-        if labels is not None:
-            maps = tf.concat([tf.gather(labels, moving), tf.gather(labels, fixed)], axis=-1)
+        if read_labels is not None:
+            maps = tf.concat([read_labels(moving), read_labels(fixed)], axis=-1)
         if augmentation is not None:
             both, maps = augmentation(both, maps, seed=seed)
         moving_and_fixed = tuple(tf.split(both, 2, axis=-1))
-        if labels is None:
+        if read_labels is None:
             return (moving_and_fixed,)
         one_hot = tf.one_hot(maps, num_labels)
         return moving_and_fixed, (one_hot[..., 0, :], one_hot[..., 1, :])

@@ -8,13 +8,14 @@ from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.datasets.splits import training_claim
+from cifl_tf.datasets.stored import training_arrays
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.images.memory import require_memory
 from cifl_tf.models.files import REGISTRATION
+from cifl_tf.models.fitting import cosine_adam
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.data import (
     NUM_SHAPES,
-    _arrays,
     pair_data,
     shape_pairs,
     synthetic_pairs,
@@ -26,7 +27,7 @@ from cifl_tf.registration.network import Registration
 from cifl_tf.registration.similarity import LocalNCC, MultiScaleMSE
 from cifl_tf.synthesis.appearance import Appearance
 from cifl_tf.synthesis.pairs import label_painter
-from cifl_tf.training.folder import cosine_adam, train_in_folder
+from cifl_tf.training.folder import train_in_folder
 from cifl_tf.training.progress import Goal
 
 LOSSES = {"mse": keras.losses.MeanSquaredError, "multiscale-mse": MultiScaleMSE, "ncc": LocalNCC}
@@ -96,7 +97,8 @@ def _fit(folder, config, train, validation, verbose):
     warn_of_different_spaces(train)
     encoder = load_features(config.encoder)
     keras.utils.set_random_seed(config.seed)
-    images, labels, names = _arrays(train, config)
+    arrays = partial(training_arrays, config.view, contrast=config.contrast)
+    images, labels, names = arrays(train, folder=folder.images("training"))
     network = Registration(
         encoder,
         images.shape[1:-1],
@@ -140,7 +142,7 @@ def _fit(folder, config, train, validation, verbose):
         paint = label_painter(network.shape, *kinds[config.synthetic])
         return synthetic_pairs(pairs(share=share), paint, share=share, **when)
 
-    images, labels, names = _arrays(validation, config)
+    images, labels, names = arrays(validation, folder=folder.images("validation"))
     folder.fit(
         network,
         data,

@@ -1,6 +1,7 @@
 """Training data of segmenters."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -9,13 +10,14 @@ from tqdm import tqdm
 from cifl_tf._random_keys import WHOLE, Share, key_of
 from cifl_tf.augmentation.patches import RandomPatch
 from cifl_tf.datasets import Cohort
+from cifl_tf.datasets.stored import Rows, reader, training_arrays
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.segmentation.config import SegmentationConfig
 
 
 def training_data(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Rows,
+    labels: Rows,
     batch_size: int,
     augmentation=None,
     intensity=None,
@@ -31,7 +33,7 @@ def training_data(
     A batch depends on its number and the seed only, so that a training can go on anywhere.
 
     Args:
-        images: (n, *spatial, 1), intensities in [0, 1], or features (n, *spatial, C).
+        images: (n, *spatial, 1), intensities in [0, 1], or features (n, *spatial, C); also on disk.
         labels: integers (n, *spatial, 1).
         batch_size: images per batch.
         augmentation: a ``SpatialAugmentation``, or None.
@@ -52,13 +54,14 @@ def training_data(
     Raises:
         ValueError: the images are smaller than a patch.
     """
-    count, images, labels = len(images), tf.constant(images), tf.constant(labels)
+    count, shape = len(images), images.shape[1:-1]
+    read = reader(images), reader(labels)
     # Each with the number of its stream of random numbers; ``render`` has the one left out.
     changes = [(1, augmentation), (2, intensity), (4, strip)]
     cut = None
     if patch is not None:
         cut = RandomPatch(patch) if augmentation else RandomPatch(patch, margin=0)
-        cut.check_fits(images.shape[1:-1])
+        cut.check_fits(shape)
         # The look first: it scales by the highest intensity of the whole image.
         changes = [(1, intensity), (2, cut), (3, augmentation), (5, strip)]
 
@@ -68,7 +71,7 @@ def training_data(
         return tf.random.experimental.stateless_shuffle(tf.range(count), order)[index % count]
 
     def load(turn, chosen):
-        return turn, tf.gather(images, chosen), tf.gather(labels, chosen)
+        return turn, *(rows(chosen) for rows in read)
 
     def key(stream, turn):
         step, part = turn
@@ -118,13 +121,14 @@ def cache_features(
 
 
 def cohort_arrays(
-    cohort: Cohort, contrast: str, config: SegmentationConfig
-) -> tuple[np.ndarray, np.ndarray]:
+    cohort: Cohort, contrast: str, config: SegmentationConfig, folder: Path
+) -> tuple[Rows, Rows]:
     """Images (n, *spatial, 1) in [0, 1] and labels (n, *spatial, 1) of a cohort.
 
-    Slices for ``config.ndim`` 2, whole volumes for 3. All subjects have one shape.
+    Slices for ``config.ndim`` 2, whole volumes for 3. All subjects have one shape. See
+    ``training_arrays``, also for ``folder``.
     """
-    images, labels, _ = config.view.stack(cohort, contrast)
+    images, labels, _ = training_arrays(config.view, cohort, contrast, folder)
     return images, labels
 
 

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import tensorflow as tf
-
 from cifl_tf._compat import keras
 from cifl_tf.augmentation.intensity import make_intensity_augmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
@@ -12,10 +10,12 @@ from cifl_tf.augmentation.test_time import average_over_copies
 from cifl_tf.datasets import Cohort
 from cifl_tf.datasets.geometry import cohort_preprocessing
 from cifl_tf.datasets.splits import training_claim
+from cifl_tf.datasets.stored import batches
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.images.atomic import expanded
 from cifl_tf.images.memory import require_memory
 from cifl_tf.models.files import SEGMENTER
+from cifl_tf.models.fitting import cosine_adam
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.data import (
     _coverage,
@@ -28,7 +28,7 @@ from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.network import build_segmenter, without_features
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.synthesis.pairs import label_painter
-from cifl_tf.training.folder import cosine_adam, train_in_folder
+from cifl_tf.training.folder import train_in_folder
 from cifl_tf.training.progress import Goal
 
 MONITOR = "val_dice"
@@ -91,8 +91,8 @@ def _fit(folder, config, train, validation, verbose):
         batch_norm=bool(config.batch_norm),
         with_image=config.with_image,
     )
-    images, labels = cohort_arrays(train, config.contrast, config)
-    held_out = cohort_arrays(validation, config.contrast, config)
+    images, labels = cohort_arrays(train, config.contrast, config, folder.images("training"))
+    held_out = cohort_arrays(validation, config.contrast, config, folder.images("validation"))
     shape = images.shape[1:-1]
     fitted_shape = shape if config.patch is None else (config.patch,) * config.ndim
     intensity = make_intensity_augmentation(config.intensity_augmentation, config.random_contrast)
@@ -126,7 +126,7 @@ def _fit(folder, config, train, validation, verbose):
             patch=config.patch,
             start=folder.steps,
         )
-        held_out = encode(tf.data.Dataset.from_tensor_slices(held_out).batch(1), len(held_out[0]))
+        held_out = encode(batches(*held_out, 1), len(held_out[0]))
     fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
     product = Segmenter(
         average_over_copies(segmenter, config.flip_axis, config.zoom_factors),
@@ -141,7 +141,6 @@ def _fit(folder, config, train, validation, verbose):
         data,
         [folder.keep_best(product)],
         verbose,
-        validation_data=held_out,
         # Whole volumes, also where training sees patches.
-        validation_batch_size=1 if config.ndim == 3 else config.batch_size,
+        validation_data=batches(*held_out, 1 if config.ndim == 3 else config.batch_size),
     )

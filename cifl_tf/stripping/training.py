@@ -10,13 +10,14 @@ from cifl_tf._compat import keras
 from cifl_tf._notes import note
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.files import STRIPPER
+from cifl_tf.models.fitting import cosine_adam
 from cifl_tf.models.image_model import ImageModel
 from cifl_tf.stripping.examples import HeadVariation, head_examples
 from cifl_tf.stripping.heads import read_head
 from cifl_tf.stripping.losses import DistanceLoss, brain_dice
 from cifl_tf.stripping.network import build_stripper
 from cifl_tf.stripping.stripper import STRIPPER_FILE, Stripper
-from cifl_tf.training.folder import cosine_adam, train_in_folder
+from cifl_tf.training.folder import train_in_folder
 from cifl_tf.training.progress import Goal
 
 

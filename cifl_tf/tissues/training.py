@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from cifl_tf.models.files import SEGMENTER
+from cifl_tf.models.fitting import cosine_adam
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
 from cifl_tf.segmentation.segmenter import SEGMENTER_FILE, Segmenter
 from cifl_tf.stripping.examples import HeadVariation
@@ -11,7 +12,6 @@ from cifl_tf.stripping.heads import read_head
 from cifl_tf.stripping.training import StripperConfig, train_on_examples
 from cifl_tf.tissues.examples import VARIATION, brain_examples
 from cifl_tf.tissues.network import TISSUES, build_tissue_network
-from cifl_tf.training.folder import cosine_adam
 from cifl_tf.training.progress import Goal
 
 LABEL_VOXEL_SIZE = 1.0  # mm: thin gyri are lost at more

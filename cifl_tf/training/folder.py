@@ -32,9 +32,17 @@ from cifl_tf.training.progress import (
     Progress,
     read_progress,
 )
-from cifl_tf.training.workers import in_parts, is_chief, outside, wait_for_all, whole_on_each
+from cifl_tf.training.workers import (
+    in_parts,
+    is_chief,
+    outside,
+    task_index,
+    wait_for_all,
+    whole_on_each,
+)
 
 CONFIG_FILE, LOG_FOLDER = "config.json", "logs"
+IMAGES_FOLDER = ".images"
 MAX_STEPS_PER_EPOCH = 100
 
 
@@ -117,12 +125,6 @@ def read_config(out) -> dict:
         raise ValueError(f"{file} is damaged ({error}); give another folder") from error
 
 
-def cosine_adam(config) -> keras.optimizers.Adam:
-    """Adam, from ``config.learning_rate`` down to zero along a cosine over ``config.steps``."""
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    return keras.optimizers.Adam(schedule)
-
-
 def split_steps(steps: int) -> tuple[int, int]:
     """Epochs of at most ``MAX_STEPS_PER_EPOCH`` steps, and steps of each but the last."""
     epochs = math.ceil(steps / MAX_STEPS_PER_EPOCH)
@@ -174,7 +176,7 @@ def fit_in_folder(
         # Results of metrics are those of all already; Keras would sum them over machines.
         model.distribute_reduction_method = "first"
     if together and "validation_data" in fit_arguments:
-        fit_arguments |= whole_on_each(_batches(fit_arguments))
+        fit_arguments |= whole_on_each(fit_arguments["validation_data"])
     if not progress.steps and is_chief():
         # What a kill left of the first checkpoint is not to be restored.
         shutil.rmtree(out / BACKUP_FOLDER, ignore_errors=True)
@@ -198,15 +200,6 @@ def fit_in_folder(
     )
 
 
-def _batches(fit_arguments):
-    """The validation data of ``keras.Model.fit`` as batches."""
-    data = fit_arguments["validation_data"]
-    size = fit_arguments.pop("validation_batch_size", None)
-    if isinstance(data, tf.data.Dataset):
-        return data
-    return tf.data.Dataset.from_tensor_slices(data).batch(size)
-
-
 class TrainingFolder:
     """A folder that this process alone trains in, as ``train_in_folder`` gives it.
 
@@ -224,6 +217,15 @@ class TrainingFolder:
     def __init__(self, out: Path, claim: Mapping, goal: Goal, progress: Progress):
         self.out, self.steps = out, progress.steps
         self._claim, self.goal, self._progress = claim, goal, progress
+
+    def images(self, name: str) -> Path:
+        """Where to keep images that do not fit into memory, until the training is complete.
+
+        Args:
+            name: of what they are for.
+        """
+        # Processes that train together may lie on several machines. A hidden name is no result.
+        return self.out / IMAGES_FOLDER / f"{name}-{task_index()}"
 
     def keep_best(self, network: keras.Model | None = None) -> KeepBest:
         """The callback that saves the network by the goal's metric.
@@ -290,4 +292,6 @@ def train_in_folder(
             note(progress.remark)
         fit(TrainingFolder(out, claim, goal, progress))
         wait_for_all()
+        if is_chief():
+            shutil.rmtree(out / IMAGES_FOLDER, ignore_errors=True)
         return outside(load_network, out / goal.file, goal.kind)

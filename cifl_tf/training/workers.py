@@ -93,7 +93,13 @@ def training_scope() -> Iterator[None]:
 def is_chief() -> bool:
     """Whether this process writes the files of a training: the first one, or the only one."""
     resolver = tf.distribute.get_strategy().cluster_resolver
-    return resolver is None or not resolver.task_id or resolver.task_type == "chief"
+    return task_index() == 0 or resolver.task_type == "chief"
+
+
+def task_index() -> int:
+    """Number of this process among those that train together, from 0."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    return 0 if resolver is None else resolver.task_id or 0
 
 
 def in_parts(make: Callable[..., tf.data.Dataset]):

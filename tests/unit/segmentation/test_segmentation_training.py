@@ -79,7 +79,7 @@ def test_training_folder_and_application(cohort, config, tmp_path, monkeypatch):
     assert "val_dice" in history[0]
 
     # The best epoch was kept: its validation Dice is measured again.
-    images, labels = cohort_arrays(validation, "T1w", config)
+    images, labels = cohort_arrays(validation, "T1w", config, tmp_path / "images")
     predicted = np.argmax(segmenter.predict(images, verbose=0), axis=-1)
     measured = np.nan_to_num(dice(labels[..., 0], predicted, [1, 2, 3, 4])).mean()
     best = max(float(row["val_dice"]) for row in history)
@@ -157,7 +157,7 @@ def test_a_segmenter_with_test_time_augmentation(cohort, config, tmp_path, monke
     train, validation, _ = cohort.split((3, 1, 0))
     segmenter = train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
     assert segmenter.network.get_layer("average_over_copies").zoom_factors == (1.2,)
-    image = cohort_arrays(validation, "T1w", config)[0]
+    image = cohort_arrays(validation, "T1w", config, tmp_path / "images")[0]
     mirrored = segmenter.predict(image[:, ::-1], verbose=0)
     np.testing.assert_allclose(mirrored[:, ::-1], segmenter.predict(image, verbose=0), atol=1e-5)
 
@@ -167,7 +167,7 @@ def test_trains_on_patches(cohort, config, tmp_path, synthetic):
     config = dataclasses.replace(config, patch=16, synthetic=synthetic, steps=2)
     train, validation, _ = cohort.split((3, 1, 0))
     segmenter = train_segmenter(tmp_path / "segmenter", config, train, validation, verbose=0)
-    image = cohort_arrays(validation, "T1w", config)[0]
+    image = cohort_arrays(validation, "T1w", config, tmp_path / "images")[0]
     assert min(image.shape[1:-1]) > 16
     assert segmenter.predict(image, verbose=0).shape == (*image.shape[:-1], 5)
 
@@ -204,7 +204,7 @@ def test_trains_on_copies_encoded_once(cohort, config, tmp_path, monkeypatch, pa
     folder = tmp_path / "segmenter"
     segmenter = train_segmenter(folder, config, train, validation, verbose=0)
     assert counts == [2 * 9, 3]
-    images, labels = cohort_arrays(validation, "T1w", config)
+    images, labels = cohort_arrays(validation, "T1w", config, tmp_path / "images")
     predicted = np.argmax(segmenter.predict(images, verbose=0), axis=-1)
     measured = np.nan_to_num(dice(labels[..., 0], predicted, [1, 2, 3, 4])).mean()
     (row,) = read_history(folder / "history.csv")

@@ -1,0 +1,144 @@
+"""Images of cohorts on disk, for trainings on more than fits into memory."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cifl_tf._notes import note
+from cifl_tf._version import __version__
+from cifl_tf.datasets.cohorts import Cohort
+from cifl_tf.datasets.subjects import forget_images
+from cifl_tf.datasets.views import View
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.memory import available_memory, size_text
+
+MOST_OF_MEMORY = 0.25  # share of the memory that images may take
+ABOUT_FILE = "about.json"
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """An array in a file, of which ``read`` gives some rows.
+
+    Attributes:
+        path: holds the numbers alone, row by row.
+        shape: of the array, (n, ...).
+        dtype: its name.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __len__(self):
+        return self.shape[0]
+
+    def read(self, indices) -> np.ndarray:
+        """Rows of these numbers, (len(indices), ...)."""
+        rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        with self.path.open("rb") as file:
+            for row, index in zip(rows, indices, strict=True):
+                file.seek(int(index) * row.nbytes)
+                file.readinto(row.data.cast("B"))
+        return rows
+
+
+Rows = np.ndarray | StoredRows
+
+
+def training_arrays(
+    view: View, cohort: Cohort, contrast: str, folder: Path
+) -> tuple[Rows, Rows, np.ndarray]:
+    """Images, labels and names as ``View.stack``, on disk where they would fill the memory.
+
+    Args:
+        view, cohort, contrast: see ``View.stack``.
+        folder: for the files; those that an earlier call left for the same images are taken.
+
+    Raises:
+        ValueError: as ``View.stack``.
+    """
+    available = available_memory()
+    if len(cohort) and available is not None:
+        image, labels, _ = next(view.parts(cohort, contrast))
+        needed = len(cohort) * (image.nbytes + labels.nbytes)
+        if needed > MOST_OF_MEMORY * available:
+            note(
+                f"{len(cohort)} subjects would take {size_text(needed)} of the "
+                f"{size_text(available)} of memory; they are read from {folder}"
+            )
+            return store(view, cohort, contrast, folder)
+    return view.stack(cohort, contrast)
+
+
+def store(
+    view: View, cohort: Cohort, contrast: str, folder: Path
+) -> tuple[StoredRows, StoredRows, np.ndarray]:
+    """Write the views of subjects one by one; see ``training_arrays``."""
+    kind = "uint8" if cohort.num_labels <= 256 else "int32"
+    wanted = {
+        "version": __version__,
+        "data": str(cohort.source),
+        "subjects": list(cohort.names),
+        "contrast": contrast,
+        "view": {**view},
+        "labels": kind,
+    }
+    about = _about(folder)
+    if about is None or any(about.get(name) != value for name, value in wanted.items()):
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            about = {**wanted, **_write(view.parts(cohort, contrast), temporary, kind)}
+            (temporary / ABOUT_FILE).write_text(json.dumps(about))
+    rows = (
+        StoredRows(folder / name, tuple(about["shape"]), dtype)
+        for name, dtype in (("images", "float32"), ("labels", kind))
+    )
+    return next(rows), next(rows), np.array(about["names"])
+
+
+def _about(folder):
+    try:
+        return json.loads((folder / ABOUT_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write(parts, folder, kind) -> dict[str, Any]:
+    names: list[str] = []
+    with (folder / "images").open("wb") as images, (folder / "labels").open("wb") as maps:
+        for image, labels, name in parts:
+            images.write(np.ascontiguousarray(image, np.float32).data)
+            maps.write(np.ascontiguousarray(labels, kind).data)
+            names += [name] * len(image)
+            shape = image.shape[1:]
+            forget_images()
+    return {"names": names, "shape": [len(names), *shape]}
+
+
+def reader(rows: Rows) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from positions (m,) to rows (m, ...), float32 or int32."""
+    dtype = tf.float32 if np.dtype(rows.dtype).kind == "f" else tf.int32
+    if isinstance(rows, np.ndarray):
+        constant = tf.constant(rows)
+        return lambda positions: tf.gather(constant, positions)
+
+    def read(positions):
+        found = tf.numpy_function(rows.read, [positions], rows.dtype, stateful=False)
+        return tf.cast(tf.ensure_shape(found, (None, *rows.shape[1:])), dtype)
+
+    return read
+
+
+def batches(images: Rows, labels: Rows, batch_size: int) -> tf.data.Dataset:
+    """All images and their labels once, in their order."""
+    read = reader(images), reader(labels)
+    positions = tf.data.Dataset.range(len(images)).batch(batch_size)
+    return positions.map(lambda chosen: tuple(one(chosen) for one in read)).prefetch(2)
