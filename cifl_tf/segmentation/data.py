@@ -1,5 +1,7 @@
 """Training data of segmenters."""
 
+import itertools
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +12,11 @@ from tqdm import tqdm
 from cifl_tf._random_keys import WHOLE, Share, key_of
 from cifl_tf.augmentation.patches import RandomPatch
 from cifl_tf.datasets import Cohort
-from cifl_tf.datasets.stored import Rows, reader, training_arrays
+from cifl_tf.datasets.stored import Rows, batches, reader, training_arrays
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.segmentation.config import SegmentationConfig
+
+LARGEST_TILE = 128  # voxels along an axis, of volumes on which a training is validated
 
 
 def training_data(
@@ -94,6 +98,41 @@ def training_data(
             change = partial(changed, change, stream)
             data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE)
     return data.map(finished).prefetch(2)
+
+
+def validation_data(images: Rows, labels: Rows, batch_size: int) -> tf.data.Dataset:
+    """All images and their labels once; large volumes in tiles, which cover them without overlap.
+
+    Args:
+        images, labels: as for ``training_data``.
+        batch_size: images per batch.
+
+    Returns:
+        Elements (images, labels).
+    """
+    data, shape = batches(images, labels, batch_size), images.shape[1:-1]
+    spans = [
+        np.array_split(np.arange(size), math.ceil(size / LARGEST_TILE)) if len(shape) == 3 else []
+        for size in shape
+    ]
+    tiles = [*itertools.product(*spans)]
+    if len(tiles) < 2:
+        return data
+    begins, sizes = (
+        np.array([[function(span) for span in tile] for tile in tiles]) for function in (min, len)
+    )
+
+    def cut(images, labels):
+        def tile(begin, size):
+            return tuple(
+                tf.slice(one, [0, *tf.unstack(begin), 0], [-1, *tf.unstack(size), -1])
+                for one in (images, labels)
+            )
+
+        return tf.data.Dataset.from_tensor_slices((begins, sizes)).map(tile)
+
+    count = len(tiles) * int(data.cardinality())
+    return data.flat_map(cut).apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
 
 
 def cache_features(

@@ -22,6 +22,7 @@ from cifl_tf.segmentation.data import (
     cache_features,
     cohort_arrays,
     training_data,
+    validation_data,
 )
 from cifl_tf.segmentation.loading import SEGMENTER_FILE, as_segmenter
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
@@ -142,5 +143,5 @@ def _fit(folder, config, train, validation, verbose):
         [folder.keep_best(product)],
         verbose,
         # Whole volumes, also where training sees patches.
-        validation_data=batches(*held_out, 1 if config.ndim == 3 else config.batch_size),
+        validation_data=validation_data(*held_out, 1 if config.ndim == 3 else config.batch_size),
     )

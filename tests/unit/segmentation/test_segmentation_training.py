@@ -11,9 +11,15 @@ from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.augmentation.stripping import RandomStrip
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.metrics import dice
+from cifl_tf.segmentation import data as segmentation_data
 from cifl_tf.segmentation import training as segmentation_training
 from cifl_tf.segmentation.config import SegmentationConfig
-from cifl_tf.segmentation.data import cache_features, cohort_arrays, training_data
+from cifl_tf.segmentation.data import (
+    cache_features,
+    cohort_arrays,
+    training_data,
+    validation_data,
+)
 from cifl_tf.segmentation.images import segment_image
 from cifl_tf.segmentation.network import build_segmenter
 from cifl_tf.segmentation.training import train_segmenter
@@ -286,3 +292,21 @@ def test_stripped_images_lose_what_lies_beyond_their_labels():
     patches = training_data(images, labels, 1, strip=RandomStrip(1.0, rim=0), patch=10)
     image, label = next(iter(patches))
     np.testing.assert_array_equal(image, label)
+
+
+def test_large_volumes_are_validated_in_tiles_that_cover_them_once(rng, monkeypatch):
+    images = rng.random((2, 9, 4, 7, 1), np.float32)
+    labels = np.arange(images.size, dtype=np.int32).reshape(images.shape)
+    (whole,) = {image.shape for image, _ in validation_data(images, labels, 1)}
+    assert whole == (1, 9, 4, 7, 1)
+    monkeypatch.setattr(segmentation_data, "LARGEST_TILE", 4)
+    data = validation_data(images, labels, 1)
+    assert data.cardinality() == 12
+    seen = []
+    for image, label in data:
+        assert max(image.shape[1:-1]) <= 4
+        np.testing.assert_array_equal(image, images.ravel()[label])
+        seen.append(np.ravel(label))
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(images.size))
+    slices = validation_data(images[:, :, :, 0], labels[:, :, :, 0], 2)
+    assert next(iter(slices))[0].shape == (2, 9, 4, 1)
