@@ -43,6 +43,7 @@ def features_by_name(encoders: Path) -> dict[str, Features]:
         "MIND-SSC": build_mind_ssc(ndim=2),
         "untrained": untrained_encoder(BASE),
         "100 steps": cifl.load_encoder(str(encoders / "short-seed-0")),
+        "100, unsigned": cifl.load_encoder(str(encoders / "unsigned-seed-0")),
         "3000 steps": cifl.load_encoder("shapes-2d-wide"),
     }
 
@@ -203,7 +204,7 @@ def plain_axes(columns: int, height: float = 2.6):
 
 def steps_figure(results):
     """What changes over the steps of one training, from random weights."""
-    rows = [one for one in results if one["variant"] in ("untrained", "small-500")]
+    rows = [one for one in results if one["variant"] in ("untrained", "unsigned-500")]
     rows = sorted((one for one in rows if one["seed"] == 0), key=lambda one: one["steps"])
     steps = [one["steps"] for one in rows]
     figure, axes = plain_axes(4)
@@ -235,7 +236,7 @@ def choices_figure(results):
         for one in results
         for task in (SEGMENTED, REGISTERED)
         for contrast in CONTRASTS
-        if task in one and one["variant"] != "small-500"
+        if task in one and one["steps"] in (0, 100, 3000)
     )
     names = list(dict.fromkeys(rows["variant"]))
     figure, axes = plain_axes(2, 0.9 + 0.2 * len(names))

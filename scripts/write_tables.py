@@ -40,6 +40,7 @@ COLUMNS = {
     "segmentation": DICE,
     "registration": {"before": "dice before", **DICE},
 }
+BORDERS = "features/"  # studies of encoders, and of what places the borders of labels
 # By heading, the contrast of the images; for pairs, the contrast of the fixed image.
 CONTRASTS = {"inverted T1w": "T1w:inverted", "unrelated": "FLAIR", "before": "T1w"}
 
@@ -115,8 +116,10 @@ def table(name: str) -> str:
         )
     rows = []
     for method, found in methods.items():
-        encoder, _, subjects = method.partition(" | ")
-        about = {"subjects": subjects, "encoder": f"`{encoder}`"}
+        first, _, second = method.partition(" | ")
+        about = {"subjects": second, "encoder": f"`{first}`"}
+        if study.startswith(BORDERS):
+            about = {"encoder": first, "borders": second}
         rows.append({**about, **_cells(found, COLUMNS[task])})
     return to_markdown(pd.DataFrame(rows))
 

@@ -1,10 +1,14 @@
 """Label maps of a user's segmentations, to train on in place of random shapes."""
 
+import tempfile
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
 from cifl_tf.images.atomic import expanded
 from cifl_tf.images.file_names import READABLE, is_leftover, suffix_of
+from cifl_tf.images.memory import MOST_OF_MEMORY, available_memory
 from cifl_tf.images.volumes import read_labels, slice_axis
 
 
@@ -60,19 +64,16 @@ def segmentation_maps(
     )
     if not files:
         raise ValueError(f"{folder} holds no segmentation; give a folder of {', '.join(READABLE)}")
-    label_maps = [read_labels(path) for path in files]
-    values = np.unique(np.concatenate([np.unique(labels) for labels in label_maps]))
-    if len(values) < 2:
-        raise ValueError(f"the segmentations in {folder} hold one label only, {values}; give two")
-    small = np.min_scalar_type(len(values))
-    label_maps = [np.searchsorted(values, labels).astype(small) for labels in label_maps]
+    values, choices = np.zeros(0, int), []
     # Of each map the volume itself, or the slices, first axis, that hold several labels.
-    choices = []
-    for labels in label_maps:
+    for labels in _kept(files):
+        values = np.union1d(values, np.unique(labels))
         axis = slice_axis(labels.shape, plane)
         parts = np.moveaxis(labels, axis, 0) if len(shape) == 2 else labels[None]
-        parts = parts[[np.ptp(part) > 0 for part in parts]]
-        choices += [parts] if len(parts) else []
+        several = np.flatnonzero([np.ptp(part) > 0 for part in parts])
+        choices += [(parts, several)] if len(several) else []
+    if len(values) < 2:
+        raise ValueError(f"the segmentations in {folder} hold one label only, {values}; give two")
     if not choices:
         raise ValueError(
             f"no {'slice' if len(shape) == 2 else 'segmentation'} in {folder} holds two labels; "
@@ -81,17 +82,17 @@ def segmentation_maps(
 
     def draw_map(index):
         random = np.random.default_rng((seed, int(index)))
-        parts = choices[random.integers(len(choices))]
-        labels = parts[random.integers(len(parts))]
+        parts, several = choices[random.integers(len(choices))]
+        labels = parts[several[random.integers(len(several))]]
+        inside, pad = [slice(None)] * labels.ndim, [(0, 0)] * labels.ndim
         for dim, size in enumerate(shape):
             excess = labels.shape[dim] - size
             if excess > 0:
                 first = random.integers(excess + 1)
-                labels = labels.take(range(first, first + size), dim)
+                inside[dim] = slice(first, first + size)
             else:
-                pad = [(0, 0)] * labels.ndim
                 pad[dim] = (-excess // 2, -excess - -excess // 2)
-                labels = np.pad(labels, pad)
+        labels = np.pad(np.searchsorted(values, labels[tuple(inside)]), pad)
         return labels[..., None].astype(np.int32)
 
     def draw_tensor(index):
@@ -101,3 +102,20 @@ def segmentation_maps(
     if indices is None:
         indices = tf.data.Dataset.counter(start)
     return indices.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)
+
+
+def _kept(files) -> Iterator[np.ndarray]:
+    """The label maps of files, on disk what would take more than a share of the memory."""
+    available, used = available_memory(), 0
+    for path in files:
+        labels = read_labels(path)
+        lowest, highest = labels.min(), labels.max()
+        labels = labels.astype(np.result_type(*map(np.min_scalar_type, (lowest, highest))))
+        used += labels.nbytes
+        if available is None or used <= MOST_OF_MEMORY * available:
+            yield labels
+            continue
+        with tempfile.TemporaryFile() as file:  # without a name; it goes with the map
+            kept = np.memmap(file, labels.dtype, "w+", shape=labels.shape)
+        kept[...] = labels
+        yield kept

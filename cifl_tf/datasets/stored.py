@@ -16,9 +16,8 @@ from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.datasets.subjects import forget_images
 from cifl_tf.datasets.views import View
 from cifl_tf.images.atomic import atomic_path
-from cifl_tf.images.memory import available_memory, size_text
+from cifl_tf.images.memory import MOST_OF_MEMORY, available_memory, size_text
 
-MOST_OF_MEMORY = 0.25  # share of the memory that images may take
 ABOUT_FILE = "about.json"
 
 

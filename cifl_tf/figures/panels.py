@@ -38,7 +38,7 @@ def curve_figure(steps: Sequence[int], curves: Mapping[str, Sequence[float]]) ->
     """
     figure, axes = _grid(1, len(curves), 1)
     for panel, (name, values) in zip(axes[0], curves.items(), strict=True):
-        panel.plot(steps, values, linewidth=1)
+        panel.plot(steps, values, linewidth=1, marker="." if len(values) == 1 else "")
         panel.set_title(name.replace("_", " "), fontsize="small")
         panel.tick_params(labelsize="x-small")
         panel.set_xlabel("step", fontsize="x-small")

@@ -19,6 +19,7 @@ _VERSION_1 = (
     "memory.usage_in_bytes",
     ("total_active_file", "total_inactive_file"),
 )
+MOST_OF_MEMORY = 0.25  # share that the images of a training may take
 
 
 def available_memory(root="/") -> int | None:

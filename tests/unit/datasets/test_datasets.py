@@ -46,6 +46,20 @@ def test_larger_segmentations_are_cropped_at_random_places(folder):
     assert len(sums) > 5
 
 
+@pytest.mark.parametrize("shape", [(6, 16), (6, 7, 16)])
+def test_maps_from_disk_are_those_from_memory(folder, monkeypatch, shape):
+    def draw():
+        maps, count = segmentation_maps(folder, shape, seed=3)
+        return count, [labels.numpy() for labels in maps.take(12)]
+
+    expected = draw()
+    monkeypatch.setattr("cifl_tf.datasets.label_folder.MOST_OF_MEMORY", 0)
+    found = draw()
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert np.ptp(found[1]) >= 2
+
+
 def test_slices_of_one_label_are_passed_over(folder):
     maps, _ = segmentation_maps(folder, (14, 14), plane="axial")
     assert all(np.ptp(labels.numpy()) > 0 for labels in maps.take(30))
