@@ -64,29 +64,35 @@ class Line:
 
 TABLES = {
     "readme": [
-        Line(f"{text}{method}", "slices", task, method)
-        for task, text, methods in (
-            (
-                "segmentation",
-                "segmentation, ",
-                ("intensities", "features of `shapes-2d`", "features of `shapes-2d-wide`"),
-            ),
-            (
-                "registration",
-                "registration, optimized on ",
-                ("intensities", "intensities, squared correlation"),
-            ),
-            (
-                "registration",
-                "registration, optimized on intensities and ",
+        *(
+            Line(f"segmentation, {text}", "features/slices", "segmentation", method)
+            for text, method in (
+                ("intensities", "none, intensities | network"),
+                ("features of an untrained encoder", "untrained | network"),
+                ("features of `shapes-2d-v2`", "`shapes-2d-v2` | network"),
+                ("the same, borders by intensities", "`shapes-2d-v2` | intensities"),
+            )
+        ),
+        *(
+            Line(f"{text}{method}", "slices", task, method)
+            for task, text, methods in (
                 (
-                    "MIND-SSC",
-                    "features of an untrained encoder",
-                    "features of `shapes-2d-wide`",
+                    "registration",
+                    "registration, optimized on ",
+                    ("intensities", "intensities, squared correlation"),
                 ),
-            ),
-        )
-        for method in methods
+                (
+                    "registration",
+                    "registration, optimized on intensities and ",
+                    (
+                        "MIND-SSC",
+                        "features of an untrained encoder",
+                        "features of `shapes-2d-wide`",
+                    ),
+                ),
+            )
+            for method in methods
+        ),
     ],
 }
 
