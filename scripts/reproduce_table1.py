@@ -35,7 +35,7 @@ from cifl_tf.figures.features import feature_figure, synthesis_figure
 from cifl_tf.figures.panels import save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
 from cifl_tf.figures.segmentation import segmentation_figure
-from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.claims import claim_folder
 from table1_study import FULL, QUICK, REGISTRATION, SEGMENTATION, VOLUMES, Study, say
 
 # Chua & Dalca, Table 1: mean and SD of the Dice, by what the network sees.

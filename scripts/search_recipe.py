@@ -47,7 +47,7 @@ from cifl_tf.images.atomic import atomic_path
 from cifl_tf.models.files import ENCODER
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.training import train_segmenter
-from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.claims import claim_folder
 from cifl_tf.training.progress import Goal, read_progress
 
 BASE = "base"

@@ -26,7 +26,8 @@ from cifl_tf.models.files import SEGMENTER, STRIPPER, load_network
 from cifl_tf.segmentation.segmenter import SEGMENTER_FILE
 from cifl_tf.stripping.stripper import STRIPPER_FILE
 from cifl_tf.training.callbacks import read_history
-from cifl_tf.training.folder import CONFIG_FILE, HISTORY_FILE, read_config
+from cifl_tf.training.claims import CONFIG_FILE, read_config
+from cifl_tf.training.folder import HISTORY_FILE
 
 VOXEL_RANGE = (0.8, 2.5)  # around the 1 and 2 mm of the images that encoders were measured at
 COMPLETE = {STRIPPER_FILE: STRIPPER, SEGMENTER_FILE: SEGMENTER}

@@ -17,6 +17,7 @@
 #SBATCH --requeue
 #SBATCH --output=cifl-train-%j.log
 set -euo pipefail
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"  # which srun does not take over by itself
 for attempt in 1 2 3; do
     srun --kill-on-bad-exit=1 cifl "$@" && exit 0
     echo "cifl: the training ended too soon ($attempt of 3 times)" >&2

@@ -44,7 +44,7 @@ from cifl_tf.registration.instance import InstanceSettings
 from cifl_tf.registration.methods import InstanceMethod
 from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.training import train_segmenter
-from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.claims import claim_folder
 from study_variants import BASE, Variant, at_two_scales, variants
 
 SNAPSHOTS = (30, 60, 120, 250)  # steps at which an encoder is scored, beside its last

@@ -21,7 +21,7 @@ from cifl_tf.registration.loading import REGISTRATION_FILE, load_registration
 from cifl_tf.registration.methods import InstanceMethod, NetworkMethod
 from cifl_tf.registration.syn import MISSING, SYN, has_ants, register_syn
 from cifl_tf.segmentation.loading import SEGMENTER_FILE, load_segmenter
-from cifl_tf.training.folder import read_config
+from cifl_tf.training.claims import read_config
 
 # What two runs must share to be compared.
 SHARED = ("task", "data", "subjects", "contrasts", "ndim", "plane", "num_slices", "center_label")

@@ -17,7 +17,7 @@ def train_command(out: OutFolder, config: TrainingConfig):
     """
     from cifl_tf._device import describe_device
     from cifl_tf.features.training import train
-    from cifl_tf.training.folder import check_folder
+    from cifl_tf.training.claims import check_folder
     from cifl_tf.training.workers import training_scope
 
     check_folder(out, dataclasses.asdict(config))  # a refusal says nothing of the device

@@ -15,7 +15,7 @@ from cifl_tf._version import __version__
 from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.datasets.subjects import forget_images
 from cifl_tf.datasets.views import View
-from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.atomic import atomic_path, clear_leftovers
 from cifl_tf.images.memory import MOST_OF_MEMORY, available_memory, size_text
 
 ABOUT_FILE = "about.json"
@@ -84,11 +84,14 @@ def store(
     wanted = {
         "version": __version__,
         "data": str(cohort.source),
-        "subjects": list(cohort.names),
+        "subjects": [_files(subject, contrast) for subject in cohort],
         "contrast": contrast,
         "view": {**view},
+        "label_names": {str(value): name for value, name in cohort.label_names.items()},
+        "label_values": list(map(int, cohort.label_values)),
         "labels": kind,
     }
+    clear_leftovers(folder.parent)
     about = _about(folder)
     if about is None or any(about.get(name) != value for name, value in wanted.items()):
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,6 +104,16 @@ def store(
         for name, dtype in (("images", "float32"), ("labels", kind))
     )
     return next(rows), next(rows), np.array(about["names"])
+
+
+def _files(subject, contrast):
+    """What tells whether the images of a subject are still the same."""
+    found = [subject.name, str(subject.voxel_size), str(subject.shape)]
+    for source in (subject.images.get(contrast.partition(":")[0]), subject.segmentation):
+        if isinstance(source, Path):
+            state = source.stat()
+            found += [str(source), state.st_mtime_ns, state.st_size]
+    return found
 
 
 def _about(folder):

@@ -169,25 +169,31 @@ def stack_cohort(
 
 def _arrays(cohort, contrast):
     """Yield each subject, its image and its label map, all of one shape and voxel size."""
+    first = None
     for subject in tqdm(cohort, desc="subjects", disable=None, leave=False):
         image = subject.image(contrast)
-        _check_stackable(cohort.subjects[0], subject, contrast)
+        found = subject.name, voxel_sizes(subject.affine), image.shape
+        first = first or found
+        _check_stackable(first, found)
         labelled = cohort.num_labels > 1
         yield subject, image, subject.labels() if labelled else np.zeros(image.shape, np.int32)
 
 
-def _check_stackable(first, subject, contrast):
-    """Raise ValueError if a subject does not fit onto the first one, voxel by voxel."""
-    sizes, expected = voxel_sizes(subject.affine), voxel_sizes(first.affine)
+def _check_stackable(first, found):
+    """Raise ValueError if a subject does not fit onto the first one, voxel by voxel.
+
+    Args:
+        first, found: name, voxel sizes and shape.
+    """
+    (first_name, expected, expected_shape), (name, sizes, shape) = first, found
     if np.abs(np.log(sizes / expected)).max() > np.log(LARGEST_RATIO):
         raise ValueError(
-            f"subject {subject.name} has voxels of {_in_mm(sizes)}, {first.name} of "
+            f"subject {name} has voxels of {_in_mm(sizes)}, {first_name} of "
             f"{_in_mm(expected)}: resample all to one size first, or select those that share one"
         )
-    shape, expected_shape = subject.image(contrast).shape, first.image(contrast).shape
     if shape != expected_shape:
         raise ValueError(
-            f"subject {subject.name} has the shape {shape}, {first.name} {expected_shape}: bring "
+            f"subject {name} has the shape {shape}, {first_name} {expected_shape}: bring "
             "all to one grid first, or select those that share one"
         )
 

@@ -22,7 +22,7 @@ from cifl_tf.registration.methods import NetworkMethod
 from cifl_tf.registration.pair_model import PairModel
 from cifl_tf.registration.settings import MULTIPLE, REGISTRATION_FILE, check_settings, checked_shape
 from cifl_tf.synthesis.integration import integrate
-from cifl_tf.training.folder import CONFIG_FILE, read_config
+from cifl_tf.training.claims import CONFIG_FILE, read_config
 
 
 @accepts_former()

@@ -140,6 +140,10 @@ class SegmentationConfig:
             object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
         if self.batch_norm is None:
             object.__setattr__(self, "batch_norm", self.ndim == 3)
+        if self.random_strip and self.synthetic:
+            raise ValueError(
+                "random_strip strips images, and synthetic makes them from labels; leave one out"
+            )
         if self.with_image and self.encoder == INTENSITY:
             raise ValueError(
                 f"with_image is True, but encoder is {INTENSITY!r}, which is the image already; "

@@ -100,12 +100,15 @@ def training_data(
     return data.map(finished).prefetch(2)
 
 
-def validation_data(images: Rows, labels: Rows, batch_size: int) -> tf.data.Dataset:
+def validation_data(
+    images: Rows, labels: Rows, batch_size: int, tiled: bool = True
+) -> tf.data.Dataset:
     """All images and their labels once; large volumes in tiles, which cover them without overlap.
 
     Args:
         images, labels: as for ``training_data``.
         batch_size: images per batch.
+        tiled: False leaves all volumes whole.
 
     Returns:
         Elements (images, labels).
@@ -116,7 +119,7 @@ def validation_data(images: Rows, labels: Rows, batch_size: int) -> tf.data.Data
         for size in shape
     ]
     tiles = [*itertools.product(*spans)]
-    if len(tiles) < 2:
+    if len(tiles) < 2 or not tiled:
         return data
     begins, sizes = (
         np.array([[function(span) for span in tile] for tile in tiles]) for function in (min, len)

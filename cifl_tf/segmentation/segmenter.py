@@ -22,7 +22,7 @@ from cifl_tf.segmentation.outputs import with_outputs
 from cifl_tf.segmentation.refinement import refine_image
 from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.windows import segment_in_windows
-from cifl_tf.training.folder import CONFIG_FILE, read_config
+from cifl_tf.training.claims import CONFIG_FILE, read_config
 
 SEGMENTER_FILE = "segmenter.keras"
 

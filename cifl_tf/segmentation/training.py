@@ -142,6 +142,10 @@ def _fit(folder, config, train, validation, verbose):
         data,
         [folder.keep_best(product)],
         verbose,
-        # Whole volumes, also where training sees patches.
-        validation_data=validation_data(*held_out, 1 if config.ndim == 3 else config.batch_size),
+        # Whole volumes, or large tiles where training sees patches.
+        validation_data=validation_data(
+            *held_out,
+            1 if config.ndim == 3 else config.batch_size,
+            tiled=config.patch is not None,
+        ),
     )

@@ -125,6 +125,7 @@ class KeepBest(SaveNetwork):
         super().__init__(path)
         self.network = network
         self.history_path = Path(history_path)
+        self.values: list[float] | None = None
         self.monitor = monitor
         self.patience = patience
 
@@ -133,10 +134,14 @@ class KeepBest(SaveNetwork):
         if self.monitor is None:
             self.save()
             return
-        rows = read_history(self.history_path)
-        values = [float(row[self.monitor]) for row in rows if int(row["epoch"]) < epoch]
+        if self.values is None:  # of an earlier run; later ones may not be seen by all processes
+            rows = read_history(self.history_path)
+            self.values = [float(row[self.monitor]) for row in rows if int(row["epoch"]) < epoch]
+        values = self.values
         values.append((logs or {})[self.monitor])
-        if values[-1] > max(values[:-1], default=float("-inf")) or not self.path.exists():
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        lost = alone and not self.path.exists()
+        if lost or values[-1] > max(values[:-1], default=float("-inf")):
             self.save()
         if self.patience is not None and epochs_since_best(values) >= self.patience:
             self.model.stop_training = True

@@ -1,7 +1,6 @@
 """A folder in which ``fit`` can be killed at any moment and goes on when it is called again."""
 
 import contextlib
-import json
 import math
 import shutil
 import sys
@@ -11,10 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from cifl_tf._compat import keras
-from cifl_tf._former_names import with_present_names
 from cifl_tf._notes import note
-from cifl_tf._version import __version__
-from cifl_tf.images.atomic import atomic_path, clear_leftovers, expanded, locked
+from cifl_tf.images.atomic import expanded, locked
 from cifl_tf.models.files import load_network
 from cifl_tf.models.fitting import build_optimizer
 from cifl_tf.training.callbacks import (
@@ -25,6 +22,10 @@ from cifl_tf.training.callbacks import (
     StopAtStep,
     StopUnlessFinite,
 )
+from cifl_tf.training.claims import CONFIG_FILE as CONFIG_FILE
+from cifl_tf.training.claims import check_folder as check_folder
+from cifl_tf.training.claims import claim_folder as claim_folder
+from cifl_tf.training.claims import read_config as read_config
 from cifl_tf.training.progress import (
     BACKUP_FOLDER,
     HISTORY_FILE,
@@ -41,88 +42,9 @@ from cifl_tf.training.workers import (
     whole_on_each,
 )
 
-CONFIG_FILE, LOG_FOLDER = "config.json", "logs"
-IMAGES_FOLDER = ".images"
+LOG_FOLDER = "logs"
+IMAGES_FOLDER, REPLICAS = ".images", "other_replicas"
 MAX_STEPS_PER_EPOCH = 100
-
-
-def check_folder(out, config: Mapping) -> None:
-    """Compare a configuration with that of a folder, without a change to it.
-
-    Args:
-        out: the folder; new, empty, or of the same configuration.
-        config: what JSON can hold.
-
-    Raises:
-        ValueError: the folder holds something else, or was made with another configuration.
-    """
-    out = Path(out)
-    fields = json.loads(json.dumps(config))
-    if not (out / CONFIG_FILE).exists():
-        # Hidden names are temporary files of a run that was killed.
-        if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise ValueError(
-                f"{out} holds files but no {CONFIG_FILE}: it is not a training folder; "
-                "give a new or empty one"
-            )
-        return
-    found = read_config(out)
-    # What an older version did not write, it did not do.
-    differing = [
-        name
-        for name, value in fields.items()
-        if found.get(name) != value and (name in found or value)
-    ]
-    if differing:
-        changes = ", ".join(
-            f"{name} {found.get(name)!r} there, {fields[name]!r} asked" for name in differing
-        )
-        raise ValueError(
-            f"{out} was made with another configuration ({changes}); "
-            "give the same options to go on, or another folder"
-        )
-
-
-def claim_folder(out, config: Mapping) -> None:
-    """Write the configuration to a new folder, or compare it with the one that is there.
-
-    Temporary files that a killed run left there are removed. To be called once nothing of the
-    configuration can be wrong any more: a folder that is claimed takes no other.
-
-    Args:
-        out: the folder; new, empty, or of the same configuration.
-        config: what JSON can hold.
-
-    Raises:
-        ValueError: as ``check_folder``.
-    """
-    check_folder(out, config)
-    file = Path(out) / CONFIG_FILE
-    if not is_chief():
-        return
-    if not file.exists():
-        with atomic_path(file) as temporary:
-            text = json.dumps({"version": __version__, **config}, indent=2)
-            temporary.write_text(text + "\n")
-    clear_leftovers(out)
-
-
-def read_config(out) -> dict:
-    """The configuration of a folder.
-
-    Raises:
-        ValueError: there is none, or it is damaged.
-    """
-    file = Path(out) / CONFIG_FILE
-    try:
-        config = json.loads(file.read_text())
-        if not isinstance(config, dict):
-            raise ValueError(f"it holds a {type(config).__name__} instead of names and values")
-        return with_present_names(config, model="encoder")
-    except OSError as error:
-        raise ValueError(f"{out} holds no {CONFIG_FILE}; give a folder of a training") from error
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); give another folder") from error
 
 
 def split_steps(steps: int) -> tuple[int, int]:
@@ -251,6 +173,16 @@ class TrainingFolder:
         fit_in_folder(model, data, steps, self.out, callbacks, verbose, progress, **fit_arguments)
 
 
+def _with_replicas(out, claim):
+    """The claim, with how many replicas train beside the first, where any did or does.
+
+    With another number the batches would be others.
+    """
+    count = tf.distribute.get_strategy().num_replicas_in_sync - 1
+    known = (out / CONFIG_FILE).exists() and REPLICAS in read_config(out)
+    return {**claim, REPLICAS: count} if count or known else claim
+
+
 def train_in_folder(
     out, claim: Mapping, goal: Goal, fit: Callable[[TrainingFolder], None]
 ) -> keras.Model:
@@ -271,9 +203,12 @@ def train_in_folder(
             or another process trains in it.
     """
     out = expanded(out)
+    claim = _with_replicas(out, claim)
     check_folder(out, claim)
     network = outside(read_progress, out, goal).network
     if network is not None:
+        if is_chief():
+            shutil.rmtree(out / IMAGES_FOLDER, ignore_errors=True)
         return network
     with contextlib.ExitStack() as stack:
         try:

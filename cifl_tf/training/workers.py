@@ -6,13 +6,16 @@ TensorFlow's ``MultiWorkerMirroredStrategy`` keeps their weights the same.
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
+    expand_hostlist,
+    expand_tasks_per_node,
+)
 
 from cifl_tf._random_keys import WHOLE, Share
 
@@ -46,18 +49,18 @@ def num_workers() -> int:
 
 def slurm_cluster() -> dict[str, Any]:
     """What ``TF_CONFIG`` would hold in this task of a SLURM job."""
-    tasks = num_workers()
-    # Jobs on one machine get ports of their own. The numbers of GPUs only serve to be accepted by
-    # the resolver, which refuses machines without: each task trains on the devices that it sees.
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) * PORTS % NUM_PORTS,
-        gpus_per_node=tasks,
-        gpus_per_task=1,
-        auto_set_gpu=False,
-    )
-    cluster = resolver.cluster_spec().as_dict()
-    kind, index = resolver.get_task_info()
-    return {"cluster": cluster, "task": {"type": kind, "index": index}}
+    # Jobs on one machine get ports of their own. TensorFlow's own resolver refuses machines without
+    # GPUs, and sorts node10 before node9, while SLURM counts tasks in the order of its list.
+    first = FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) * PORTS % NUM_PORTS
+    hosts = expand_hostlist(os.environ["SLURM_STEP_NODELIST"])
+    counts = expand_tasks_per_node(os.environ["SLURM_STEP_TASKS_PER_NODE"])
+    workers = [
+        f"{host}:{first + task}"
+        for host, count in zip(hosts, counts, strict=True)
+        for task in range(count)
+    ]
+    task = {"type": "worker", "index": int(os.environ["SLURM_PROCID"])}
+    return {"cluster": {"worker": workers}, "task": task}
 
 
 @contextlib.contextmanager
@@ -92,14 +95,16 @@ def training_scope() -> Iterator[None]:
 
 def is_chief() -> bool:
     """Whether this process writes the files of a training: the first one, or the only one."""
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    return task_index() == 0 or resolver.task_type == "chief"
+    return task_index() == 0
 
 
 def task_index() -> int:
     """Number of this process among those that train together, from 0."""
     resolver = tf.distribute.get_strategy().cluster_resolver
-    return 0 if resolver is None else resolver.task_id or 0
+    if resolver is None:
+        return 0
+    chiefs = len(resolver.cluster_spec().as_dict().get("chief", []))
+    return (resolver.task_id or 0) + (0 if resolver.task_type == "chief" else chiefs)
 
 
 def in_parts(make: Callable[..., tf.data.Dataset]):
@@ -124,9 +129,11 @@ def whole_on_each(data: tf.data.Dataset) -> dict[str, Any]:
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync // max(1, num_workers())
+    # Replicas of one process take turns: each gets every batch.
+    each = data.flat_map(lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(replicas))
     return {
-        "validation_data": strategy.distribute_datasets_from_function(lambda _: data),
-        "validation_steps": math.ceil(int(data.cardinality()) / replicas),
+        "validation_data": strategy.distribute_datasets_from_function(lambda _: each),
+        "validation_steps": int(data.cardinality()),
     }
 
 

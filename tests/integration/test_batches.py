@@ -17,7 +17,7 @@ from cifl_tf.images.grid import grid_at
 from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.images import RegistrationResult
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
-from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.claims import claim_folder
 from command_runner import run_here
 
 RECORDS = {"run.json", "report.html", "figures"}

@@ -16,7 +16,7 @@ from cifl_tf.segmentation.config import SegmentationConfig
 from cifl_tf.segmentation.loading import load_segmenter
 from cifl_tf.segmentation.refinement import refine
 from cifl_tf.segmentation.training import train_segmenter
-from cifl_tf.training.folder import CONFIG_FILE
+from cifl_tf.training.claims import CONFIG_FILE
 from command_runner import run_here
 
 VIEW = {"plane": "axial", "num_slices": 3}

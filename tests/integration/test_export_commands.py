@@ -3,7 +3,7 @@ import tensorflow as tf
 import cifl_tf
 from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
-from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.claims import claim_folder
 from command_runner import assert_one_line_error, run_here
 
 

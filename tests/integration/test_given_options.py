@@ -13,7 +13,7 @@ from cifl_tf.datasets import virtual_cohort
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.segmentation.config import SegmentationConfig
-from cifl_tf.training.folder import claim_folder
+from cifl_tf.training.claims import claim_folder
 from command_runner import run_here
 
 FORMER = {

@@ -12,7 +12,7 @@ import table1_study
 from cifl_tf import InstanceSettings
 from cifl_tf.datasets import virtual_cohort
 from cifl_tf.features.pretrained import WEIGHTS
-from cifl_tf.training.folder import CONFIG_FILE
+from cifl_tf.training.claims import CONFIG_FILE
 
 FIGURES = ["figure1_synthesis", "figure2_features", "segmentations", "registrations"]
 

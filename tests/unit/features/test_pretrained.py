@@ -11,7 +11,7 @@ import cifl_tf
 from cifl_tf.cli import main as cli
 from cifl_tf.features import pretrained
 from cifl_tf.models import files
-from cifl_tf.training.folder import read_config
+from cifl_tf.training.claims import read_config
 
 MOST_BYTES = 5 * 1024**2
 

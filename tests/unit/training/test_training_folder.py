@@ -7,7 +7,8 @@ import pytest
 
 from cifl_tf.images.atomic import LOCK_FILE
 from cifl_tf.models.files import ENCODER
-from cifl_tf.training.folder import check_folder, claim_folder, train_in_folder
+from cifl_tf.training.claims import check_folder, claim_folder
+from cifl_tf.training.folder import train_in_folder
 from cifl_tf.training.progress import Goal
 
 CLAIM, GOAL = {"steps": 4}, Goal("encoder.keras", ENCODER, 4)

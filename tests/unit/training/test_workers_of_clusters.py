@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[3] / "scripts" / "slurm_train.sh"
 SLURM = {
     "SLURM_JOB_ID": "4711",
     "SLURM_STEP_NUM_TASKS": "3",
-    "SLURM_STEP_NODELIST": "gpu1,node[07-08]",
+    "SLURM_STEP_NODELIST": "gpu1,node[9-10]",
     "SLURM_STEP_TASKS_PER_NODE": "1(x3)",
     "SLURM_PROCID": "1",
 }
@@ -71,7 +71,7 @@ def test_tasks_of_slurm(monkeypatch):
     found = slurm_cluster()
     assert found["task"] == {"type": "worker", "index": 1}
     hosts, ports = zip(*(one.split(":") for one in found["cluster"]["worker"]), strict=True)
-    assert hosts == ("gpu1", "node07", "node08")
+    assert hosts == ("gpu1", "node9", "node10")
     assert all(20000 <= int(port) < 30000 for port in ports)
     monkeypatch.setenv("SLURM_JOB_ID", "4712")
     assert slurm_cluster()["cluster"] != found["cluster"]
