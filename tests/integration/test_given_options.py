@@ -120,7 +120,7 @@ def test_a_run_is_repeated_by_its_record(tmp_path, tiny_encoder, monkeypatch, rn
     [
         ("cifl reg", ["register"]),
         ("cifl register opt", ["optimize"]),
-        ("cifl segment train --random", ["--random-contrast"]),
+        ("cifl segment train --random", ["--random-contrast", "--random-strip"]),
         ("cifl segment train --out x --intens", ["--intensity-augmentation"]),
         ("cifl train --precision mixed", ["mixed_bfloat16"]),
         ("cifl register optimize a b --mod", ["--model"]),

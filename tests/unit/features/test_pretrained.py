@@ -66,7 +66,10 @@ def test_the_command_of_the_card_asks_for_this_encoder(monkeypatch):
         cli.app(arguments, standalone_mode=False)
         found = read_config(shipped.folder)
         expected = json.loads(json.dumps(dataclasses.asdict(asked.pop())))
-        assert found == {"version": found["version"], **expected}
+        # What came later than an encoder is off in its training.
+        missing = {name: value for name, value in expected.items() if name not in found}
+        assert not any(missing.values())
+        assert {**found, **missing} == {"version": found["version"], **expected}
         encoder = cifl_tf.load_pretrained(shipped.name)
         assert found["ndim"] == len(encoder.input_shape) - 2
         assert found["num_features"] == encoder.output_shape[-1]
