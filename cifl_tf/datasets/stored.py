@@ -19,6 +19,7 @@ from cifl_tf.images.atomic import atomic_path, clear_leftovers
 from cifl_tf.images.memory import MOST_OF_MEMORY, available_memory, size_text
 
 ABOUT_FILE = "about.json"
+COPIES = 3  # of each image that lie in memory: one by one, stacked, and as TensorFlow's constant
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,16 @@ def training_arrays(
     available = available_memory()
     if len(cohort) and available is not None:
         image, labels, _ = next(view.parts(cohort, contrast))
-        needed = len(cohort) * (image.nbytes + labels.nbytes)
+        needed = COPIES * len(cohort) * (image.nbytes + labels.nbytes)
         if needed > MOST_OF_MEMORY * available:
             note(
                 f"{len(cohort)} subjects would take {size_text(needed)} of the "
                 f"{size_text(available)} of memory; they are read from {folder}"
             )
             return store(view, cohort, contrast, folder)
-    return view.stack(cohort, contrast)
+    arrays = view.stack(cohort, contrast)
+    forget_images()
+    return arrays
 
 
 def store(
