@@ -4,3 +4,4 @@ from .intensity import make_intensity_augmentation as make_intensity_augmentatio
 from .intensity import remap as remap
 from .spatial import Deformation as Deformation
 from .spatial import SpatialAugmentation as SpatialAugmentation
+from .stripping import RandomStrip as RandomStrip

@@ -70,8 +70,8 @@ def training_arrays(
         needed = COPIES * len(cohort) * (image.nbytes + labels.nbytes)
         if needed > MOST_OF_MEMORY * available:
             note(
-                f"{len(cohort)} subjects would take {size_text(needed)} of the "
-                f"{size_text(available)} of memory; they are read from {folder}"
+                f"{len(cohort)} subjects would take {size_text(needed)} of memory, of which "
+                f"{size_text(available)} are available; they are read from {folder}"
             )
             return store(view, cohort, contrast, folder)
     arrays = view.stack(cohort, contrast)

@@ -7,6 +7,7 @@ from .losses import MeanDice as MeanDice
 from .losses import SegmentationLoss as SegmentationLoss
 from .network import build_segmenter as build_segmenter
 from .network import without_features as without_features
+from .refinement import refine as refine
 from .result import Segmentation as Segmentation
 from .segmenter import Segmenter as Segmenter
 from .training import train_segmenter as train_segmenter
