@@ -18,19 +18,24 @@ import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 import numpy as np  # isort: skip
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from cifl_tf.datasets import View, load_cohort, split_study, study_view
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.mind import build_mind_ssc
 from cifl_tf.features.training import untrained_encoder
-from cifl_tf.figures.panels import save_figure
+from cifl_tf.figures.panels import _grid, _panel, save_figure
+from cifl_tf.metrics import effective_rank, match_voxels
+from cifl_tf.metrics.matching import _unit
 from cifl_tf.segmentation.refinement import refine
 from study_variants import BASE
 
 CONTRASTS = {"T1w": "T1w", "T1w:inverted": "inverted T1w", "FLAIR": "FLAIR"}
+NEGATIVE = -0.9  # correlation of a channel with its negative, about
 RADIUS = 6  # voxels around the right place where a match is looked for
-DPI, PANEL = 110, 1.7
+DPI = 110
+LABELS = {"cmap": ListedColormap(["k", "0.92", "0.55", "#3c6ec8", "#e67828"]), "vmin": 0, "vmax": 4}
 SEGMENTED, REGISTERED = "segmentation", "registration"
 COLORS = {"T1w": "C0", "T1w:inverted": "C1", "FLAIR": "C2"}
 
@@ -94,21 +99,12 @@ def main(argv=None):
 
 def panels(rows: list[str], columns: list[str], aspect: float = 1.0):
     """A figure of images with names of rows and columns, and its axes."""
-    size = (PANEL * len(columns) + 0.5, PANEL * aspect * len(rows) + 0.4)
-    figure = Figure(size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    figure, axes = _grid(len(rows), len(columns), aspect)
     for row, name in zip(axes, rows, strict=True):
         row[0].set_ylabel(name, fontsize="small")
     for panel, name in zip(axes[0], columns, strict=True):
         panel.set_title(name, fontsize="small")
     return figure, axes
-
-
-def show(axes, image, **kwargs):
-    """A slice with the first axis to the right and the second up."""
-    axes.imshow(np.swapaxes(image, 0, 1), origin="lower", interpolation="nearest", **kwargs)
-    axes.set(xticks=[], yticks=[])
 
 
 def colors_figure(found, mask):
@@ -123,7 +119,7 @@ def colors_figure(found, mask):
         for panel, image in zip(row, projected.values(), strict=True):
             shown = np.clip((image - low) / (high - low), 0, 1) * mask[..., None]
             # Of intensities there is one component, which is gray.
-            show(panel, np.repeat(shown, 3, axis=-1) if shown.shape[-1] == 1 else shown)
+            _panel(panel, np.repeat(shown, 3, axis=-1) if shown.shape[-1] == 1 else shown)
     return figure
 
 
@@ -135,37 +131,23 @@ def similarity_figure(found, slices, labels):
         ["scan", *found], [*CONTRASTS.values()], labels.shape[1] / labels.shape[0]
     )
     for panel, image in zip(axes[0], slices.values(), strict=True):
-        show(panel, image, cmap="gray")
+        _panel(panel, image, cmap="gray")
     for row, features in zip(axes[1:], found.values(), strict=True):
-        units = {c: unit(one, labels > 0) for c, one in features.items()}
+        units = {c: _unit(one, labels > 0) for c, one in features.items()}
         voxel = units["T1w"][tuple(place)]
         for panel, one in zip(row, units.values(), strict=True):
-            show(panel, np.where(labels > 0, one @ voxel, np.nan), cmap="viridis", vmin=0, vmax=1)
+            _panel(panel, np.where(labels > 0, one @ voxel, np.nan), cmap="viridis", vmin=0, vmax=1)
     for panel in axes.ravel():
         panel.plot(*place, "r+", markersize=7)
     return figure
 
 
-def unit(features, mask):
-    """Features without the mean over a mask, of length one in each voxel."""
-    centered = features - features[mask].mean(axis=0)
-    return centered / np.maximum(np.linalg.norm(centered, axis=-1, keepdims=True), 1e-9)
-
-
 def match_distance(first, second, mask):
     """Distance in voxels from each voxel of a mask to its best match within ``RADIUS``."""
-    one, other = unit(first, mask), unit(second, mask)
-    best = np.full(mask.shape, -np.inf)
+    found = match_voxels(first, second, mask, RADIUS, most_voxels=mask.size)
     distance = np.full(mask.shape, np.nan)
-    steps = range(-RADIUS, RADIUS + 1)
-    # From near to far, so that of equal matches the nearest counts.
-    for shift in sorted(((i, j) for i in steps for j in steps), key=np.linalg.norm):
-        moved = np.roll(other, (-shift[0], -shift[1]), axis=(0, 1))
-        inside = np.roll(mask, (-shift[0], -shift[1]), axis=(0, 1)) & mask
-        cosine = np.where(inside, np.sum(one * moved, axis=-1), -np.inf)
-        better = cosine > best + 1e-6
-        best[better], distance[better] = cosine[better], np.linalg.norm(shift)
-    return np.where(mask, distance, np.nan)
+    distance[tuple(found.places.T)] = found.distances
+    return distance
 
 
 def distance_figure(found, mask):
@@ -176,7 +158,7 @@ def distance_figure(found, mask):
     for row, features in zip(axes, found.values(), strict=True):
         for panel, contrast in zip(row, others, strict=True):
             distance = match_distance(features["T1w"], features[contrast], mask)
-            show(panel, distance, cmap="magma", vmin=0, vmax=RADIUS)
+            _panel(panel, distance, cmap="magma", vmin=0, vmax=RADIUS)
             panel.set_xlabel(f"right to one voxel: {np.mean(distance[mask] < 1.5):.2f}", size=7)
     return figure
 
@@ -186,8 +168,10 @@ def channels_figure(found, mask):
     chosen = {name: one["T1w"] for name, one in found.items() if one["T1w"].shape[-1] > 1}
     figure, axes = panels([""], [*chosen])
     for panel, features in zip(axes[0], chosen.values(), strict=True):
-        correlation = np.abs(np.nan_to_num(np.corrcoef(features[mask].T)))
-        show(panel, correlation, cmap="viridis", vmin=0, vmax=1)
+        correlation = np.nan_to_num(np.corrcoef(features[mask].T))
+        _panel(panel, np.abs(correlation), cmap="viridis", vmin=0, vmax=1)
+        negatives, rank = np.sum(correlation.min(axis=0) < NEGATIVE), effective_rank(features, mask)
+        panel.set_xlabel(f"{negatives} with a negative, rank {rank:.1f}", fontsize="x-small")
     return figure
 
 
@@ -274,12 +258,6 @@ def yardstick_figure(results):
     return figure
 
 
-def label_colors(labels):
-    """Labels 0 to 4 as colors."""
-    table = np.array([[0, 0, 0], [235, 235, 235], [140, 140, 140], [60, 110, 200], [230, 120, 40]])
-    return table[np.minimum(labels, len(table) - 1)].astype(np.uint8)
-
-
 def mean_dice(predicted, truth):
     """Mean Dice over all labels but the background."""
     return np.nanmean(cifl.metrics.dice(truth, predicted, range(1, truth.max() + 1)))
@@ -305,8 +283,8 @@ def masks_figure(segment, images, truth):
     for column, image in zip(axes.T, cases.values(), strict=True):
         image = image.astype(np.float32)
         predicted = segment(image)[0].argmax(axis=-1)
-        show(column[0], middle(image[0, ..., 0], truth), cmap="gray")
-        show(column[1], label_colors(middle(predicted, truth)))
+        _panel(column[0], middle(image[0, ..., 0], truth), cmap="gray")
+        _panel(column[1], middle(predicted, truth), **LABELS)
         column[1].set_xlabel(f"Dice {mean_dice(predicted, truth):.3f}", fontsize="x-small")
     return figure
 
@@ -318,9 +296,9 @@ def borders_figure(segment, image, truth):
     cases = {"network": known.argmax(-1), "by intensities": better.argmax(-1), "truth": truth}
     flat = middle(truth, truth)
     figure, axes = panels([""], ["FLAIR", *cases], flat.shape[1] / flat.shape[0])
-    show(axes[0, 0], middle(image[0, ..., 0], truth), cmap="gray")
+    _panel(axes[0, 0], middle(image[0, ..., 0], truth), cmap="gray")
     for panel, (name, labels) in zip(axes[0, 1:], cases.items(), strict=True):
-        show(panel, label_colors(middle(labels, truth)))
+        _panel(panel, middle(labels, truth), **LABELS)
         if name != "truth":
             panel.set_xlabel(f"Dice {mean_dice(labels, truth):.3f}", fontsize="x-small")
     return figure

@@ -10,8 +10,10 @@ from cifl_tf.images.atomic import atomic_path
 
 
 def _panel(axes, image, **kwargs):
-    """Show a slice (x, y) with the first axis to the right and the second up, as in MRI viewers."""
-    axes.imshow(np.asanyarray(image).T, origin="lower", interpolation="nearest", **kwargs)
+    """Show a slice (x, y), or (x, y, 3) in colors, as in MRI viewers: the second axis goes up."""
+    axes.imshow(
+        np.asanyarray(image).swapaxes(0, 1), origin="lower", interpolation="nearest", **kwargs
+    )
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_visible(False)

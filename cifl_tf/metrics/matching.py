@@ -21,6 +21,8 @@ class Matching:
             needs.
         label_accuracy: share of the voxels whose match has the same label; NaN without labels.
         num_voxels: how many were matched.
+        places: of these voxels, (num_voxels, ndim).
+        distances: of the match of each, (num_voxels,); ``distance`` is their mean.
 
     Example:
         >>> import numpy as np
@@ -35,6 +37,8 @@ class Matching:
     distance: float
     label_accuracy: float
     num_voxels: int
+    places: np.ndarray = dataclasses.field(repr=False, compare=False)
+    distances: np.ndarray = dataclasses.field(repr=False, compare=False)
 
 
 def match_voxels(
@@ -45,6 +49,7 @@ def match_voxels(
     tolerance: int = 1,
     labels: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
+    most_voxels: int = MOST_VOXELS,
 ) -> Matching:
     """Find for voxels of one image the voxel of another with the most similar features.
 
@@ -56,11 +61,12 @@ def match_voxels(
     Args:
         features_1: (*spatial, C), of slices or volumes.
         features_2: the same shape, on the same grid.
-        mask: booleans (*spatial): the voxels x; 2000 of them at random where there are more.
+        mask: booleans (*spatial): the voxels x.
         radius: of the search in voxels.
         tolerance: largest distance in voxels along every axis at which a match counts as right.
         labels: label maps (*spatial) of both images, also of different subjects.
         seed: of the choice of voxels.
+        most_voxels: of the mask, chosen at random where there are more.
 
     Raises:
         ValueError: shapes that differ, an empty mask, or numbers that make no search.
@@ -87,8 +93,8 @@ def match_voxels(
             f"radius is {radius} and tolerance {tolerance}; give 0 <= tolerance < radius in voxels"
         )
     places = np.argwhere(mask)
-    if len(places) > MOST_VOXELS:
-        chosen = np.random.default_rng(seed).choice(len(places), MOST_VOXELS, replace=False)
+    if len(places) > most_voxels:
+        chosen = np.random.default_rng(seed).choice(len(places), most_voxels, replace=False)
         places = places[np.sort(chosen)]
     unit_1, unit_2 = _unit(features_1, mask), _unit(features_2, mask)
     offsets = np.array([*itertools.product(range(-radius, radius + 1), repeat=len(shape))])
@@ -111,11 +117,14 @@ def match_voxels(
         if labels is not None:
             own, found = labels[0][tuple(some.T)], labels[1][tuple(np.moveaxis(reached, -1, 0))]
             same.append((share * (own[:, None] == found)).sum(axis=1))
+    distances = np.concatenate(distance)
     return Matching(
         accuracy=float(np.concatenate(accuracy).mean()),
-        distance=float(np.concatenate(distance).mean()),
+        distance=float(distances.mean()),
         label_accuracy=float(np.concatenate(same).mean()) if same else np.nan,
         num_voxels=len(places),
+        places=places,
+        distances=distances,
     )
 
 
