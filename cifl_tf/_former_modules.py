@@ -1,4 +1,4 @@
-"""Names that modules had before version 0.3, for scripts and files of before.
+"""Names that modules had in earlier versions, for scripts and files of before.
 
 A ``.keras`` file of an earlier version names the module of each class, and Keras imports modules by
 these names. Modules that became packages have the names that moved elsewhere by ``with_former``.
@@ -71,7 +71,8 @@ FORMER = {
     "similarity": "registration.similarity",
     "smooth_fields": "synthesis.smooth_fields",
     "syn": "registration.syn",
-    "training_folder": "training.folder",
+    "tissues.refinement": "segmentation.refinement tissues.segment",
+    "training_folder": "training.folder training.claims models.fitting images.memory",
     "training_progress": "training.progress",
     "transforms": "registration.displacements",
     "volume_table": "cli.volume_table",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)
@@ -180,26 +181,15 @@ def residual_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) 
 
 def orthogonal_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:
     """The paper's convolutions from orthogonal weights."""
-
-    def body(image):
-        hidden = image
-        for _ in DILATION_RATES:
-            hidden = _convolution(config.num_filters, initializer="orthogonal")(hidden)
-        return hidden
-
-    return _with_body(config, synthesizer, body)
+    layer = partial(_convolution, config.num_filters, initializer="orthogonal")
+    layers = [layer() for _ in DILATION_RATES]
+    return _with_body(config, synthesizer, keras.Sequential(layers))
 
 
 def dilated_model(config: TrainingConfig, synthesizer: PairSynthesizer | None) -> CIFL:
     """Dilated convolutions, which see ``DILATED_RADIUS`` voxels far."""
-
-    def body(image):
-        hidden = image
-        for rate in DILATION_RATES:
-            hidden = _convolution(config.num_filters, rate=rate)(hidden)
-        return hidden
-
-    return _with_body(config, synthesizer, body)
+    layers = [_convolution(config.num_filters, rate) for rate in DILATION_RATES]
+    return _with_body(config, synthesizer, keras.Sequential(layers))
 
 
 def _convolution(filters, rate=1, initializer="he_normal"):

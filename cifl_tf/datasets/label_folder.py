@@ -1,7 +1,7 @@
 """Label maps of a user's segmentations, to train on in place of random shapes."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +13,7 @@ from cifl_tf.images.volumes import read_labels, slice_axis
 
 
 def segmentation_maps(
-    folder,
-    shape,
-    plane: str = "coronal",
-    seed: int = 0,
-    start: int = 0,
-    indices: tf.data.Dataset | None = None,
+    folder, shape, plane: str = "coronal", seed: int = 0, start: int = 0
 ) -> tuple[tf.data.Dataset, int]:
     """Endless dataset of label maps from a folder of segmentations, in place of random shapes.
 
@@ -35,7 +30,6 @@ def segmentation_maps(
         plane: "sagittal", "coronal" or "axial"; for slices only.
         seed: the same seed gives the same maps.
         start: index of the first map, to go on where an earlier run ended.
-        indices: of the maps, in place of all from ``start`` on.
 
     Returns:
         Dataset of int32 tensors (*shape, 1), and the number K of labels.
@@ -52,6 +46,22 @@ def segmentation_maps(
         >>> maps, num_labels = cifl.segmentation_maps("segmentations", (24, 24))
         >>> next(iter(maps)).shape, num_labels
         (TensorShape([24, 24, 1]), 2)
+    """
+    draw, num_labels = map_drawer(folder, shape, plane, seed)
+    indices = tf.data.Dataset.counter(start)
+    return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE), num_labels
+
+
+def map_drawer(
+    folder, shape, plane: str = "coronal", seed: int = 0
+) -> tuple[Callable[[tf.Tensor], tf.Tensor], int]:
+    """The function from the index of a map to the map, for datasets of one reading of the files.
+
+    Args:
+        folder, shape, plane, seed: see ``segmentation_maps``, also for what is raised.
+
+    Returns:
+        The function, whose results are int32 (*shape, 1), and the number of labels.
     """
     shape = tuple(shape)
     folder = expanded(folder)
@@ -99,9 +109,7 @@ def segmentation_maps(
         labels = tf.numpy_function(draw_map, [index], tf.int32, stateful=False)
         return tf.ensure_shape(labels, (*shape, 1))
 
-    if indices is None:
-        indices = tf.data.Dataset.counter(start)
-    return indices.map(draw_tensor, num_parallel_calls=tf.data.AUTOTUNE), len(values)
+    return draw_tensor, len(values)
 
 
 def _kept(files) -> Iterator[np.ndarray]:

@@ -102,11 +102,11 @@ def store(
             temporary.mkdir()
             about = {**wanted, **_write(view.parts(cohort, contrast), temporary, kind)}
             (temporary / ABOUT_FILE).write_text(json.dumps(about))
-    rows = (
+    images, labels = (
         StoredRows(folder / name, tuple(about["shape"]), dtype)
         for name, dtype in (("images", "float32"), ("labels", kind))
     )
-    return next(rows), next(rows), np.array(about["names"])
+    return images, labels, np.array(about["names"])
 
 
 def _files(subject, contrast):

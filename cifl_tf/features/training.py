@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cifl_tf._compat import keras
 from cifl_tf._random_keys import WHOLE, key_of
-from cifl_tf.datasets import segmentation_maps
+from cifl_tf.datasets.label_folder import map_drawer
 from cifl_tf.features.callbacks import SaveEncoder
 from cifl_tf.features.cifl import CIFL
 from cifl_tf.features.config import TrainingConfig
@@ -78,15 +78,16 @@ def train(
 def _fit(folder, config, verbose, callbacks, build):
     require_memory(2 * config.batch_size, config.shape, config.full_resolution_channels)
     keras.utils.set_random_seed(config.seed)
-    fixed_maps, num_labels = _label_maps(config, WHOLE.examples(0, config.batch_size))
+    label_maps, num_labels = _label_maps(config)
     synthesizer = PairSynthesizer(config.shape, num_labels, appearance=config.appearance)
-    fixed_pair = synthesizer(next(iter(fixed_maps.batch(1))), seed=config.seed)
+    fixed_maps = label_maps(WHOLE.examples(0, config.batch_size)).batch(1)
+    fixed_pair = synthesizer(next(iter(fixed_maps)), seed=config.seed)
     model = build(config, synthesizer)
     if config.initial is not None and not folder.steps:
         transfer_weights(model.encoder, load_encoder(config.initial))
 
     def data(share):
-        maps, _ = _label_maps(config, share.examples(folder.steps, config.batch_size))
+        maps = label_maps(share.examples(folder.steps, config.batch_size))
         keys = share.turns(folder.steps).map(
             lambda step, part: share.key(key_of(config.seed, 1, step), part)
         )
@@ -130,9 +131,15 @@ def untrained_encoder(config: TrainingConfig) -> keras.Model:
     return build_model(config, None).encoder
 
 
-def _label_maps(config, indices):
-    which = {"seed": config.seed, "indices": indices}
-    if config.labels is not None:
-        return segmentation_maps(config.labels, config.shape, **which)
-    num_labels = 16
-    return shape_maps(config.shape, num_labels, config.scales, **which), num_labels
+def _label_maps(config):
+    """What gives label maps by a dataset of their indices, and the number of labels."""
+    if config.labels is None:
+        num_labels = 16
+        draw = partial(shape_maps, config.shape, num_labels, config.scales, seed=config.seed)
+        return lambda indices: draw(indices=indices), num_labels
+    drawer, num_labels = map_drawer(config.labels, config.shape, seed=config.seed)
+    return partial(_mapped, drawer), num_labels
+
+
+def _mapped(draw, indices):
+    return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE)

@@ -57,9 +57,9 @@ def pair_data(
     gather = _gather(images, labels, num_labels, augmentation)
 
     def draw(step, part):
-        keys = (share.key(key_of(seed, stream, step), part) for stream in (0, 1))
-        chosen = uniform([batch_size], next(keys), maxval=len(pairs), dtype=tf.int64)
-        return gather(tf.gather(pairs, chosen), next(keys))
+        which, changes = (share.key(key_of(seed, stream, step), part) for stream in (0, 1))
+        chosen = uniform([batch_size], which, maxval=len(pairs), dtype=tf.int64)
+        return gather(tf.gather(pairs, chosen), changes)
 
     return share.turns(start).map(draw, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 

@@ -22,10 +22,7 @@ from cifl_tf.training.callbacks import (
     StopAtStep,
     StopUnlessFinite,
 )
-from cifl_tf.training.claims import CONFIG_FILE as CONFIG_FILE
-from cifl_tf.training.claims import check_folder as check_folder
-from cifl_tf.training.claims import claim_folder as claim_folder
-from cifl_tf.training.claims import read_config as read_config
+from cifl_tf.training.claims import CONFIG_FILE, check_folder, claim_folder, read_config
 from cifl_tf.training.progress import (
     BACKUP_FOLDER,
     HISTORY_FILE,
