@@ -6,14 +6,16 @@ All ordered pairs of some NiChart subjects, T1w to T1w, to inverted T1w and to F
     python benchmarks/deformable_pairs.py --data nichart --subjects sub-03,sub-04 --methods features
 
 Prints a Markdown table: the Dice of four tissues before and after, and processor seconds, which
-other work on the machine changes little. SyN is that of ANTsPy with mutual information, with the
-iterations of ANTsPy, and with 100, 70, 50 iterations.
+other work on the machine changes little. Every registration is a row in the file of `--rows`; a
+further run with this file leaves out what it holds. SyN is that of ANTsPy with mutual information,
+with the iterations of ANTsPy, and with 100, 70, 50 iterations.
 """
 
 import argparse
 import itertools
 import sys
 import time
+from pathlib import Path
 
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
 
@@ -51,35 +53,46 @@ def main(argv=None):
         "--subjects", default="sub-13,sub-14,sub-15,sub-16", help="names, with commas between"
     )
     parser.add_argument("--methods", default=";".join(METHODS), help="with semicolons between")
+    parser.add_argument("--rows", default="deformable.csv", type=Path, help="a row a registration")
     args = parser.parse_args(argv)
     cohort = load_cohort(args.data, 3, needed=["T1w", "FLAIR"])
     subjects = cohort.select(args.subjects.split(",")).subjects
-    indices = range(1, cohort.num_labels)
-    rows = []
-    for method in args.methods.split(";"):
-        register = METHODS[method]()
-        for contrast, (moving, fixed) in itertools.product(
-            CONTRASTS, itertools.permutations(subjects, 2)
-        ):
-            pair = moving.image("T1w"), fixed.image(contrast)
-            start = time.process_time()
-            found = register(*pair)
-            seconds = time.process_time() - start
-            labels, truth = moving.labels(), fixed.labels()
-            warped = cifl.warp(labels, found, order="nearest")
-            rows.append(
-                {
-                    "method": method,
-                    "contrast": contrast,
-                    "before": np.mean(dice(truth, labels, indices)),
-                    "Dice": np.mean(dice(truth, warped, indices)),
-                    "folded (%)": 100 * np.mean(jacobian_determinant(found) <= 0),
-                    "cpu s": seconds,
-                }
+    methods = {name: METHODS[name]() for name in args.methods.split(";")}
+    for contrast, (moving, fixed), (method, register) in itertools.product(
+        CONTRASTS, itertools.permutations(subjects, 2), methods.items()
+    ):
+        key = {"method": method, "contrast": contrast, "moving": moving.name, "fixed": fixed.name}
+        if not is_done(args.rows, key):
+            row = key | measure(register, moving, fixed, contrast, range(1, cohort.num_labels))
+            print(row, file=sys.stderr, flush=True)
+            pd.DataFrame([row]).to_csv(
+                args.rows, mode="a", header=not args.rows.exists(), index=False
             )
-            print(moving.name, fixed.name, rows[-1], file=sys.stderr, flush=True)
-    means = pd.DataFrame(rows).groupby(["method", "contrast"], sort=False).mean().reset_index()
-    print(to_markdown(means.round(3).astype(str)))
+    means = pd.read_csv(args.rows).groupby(["contrast", "method"], sort=False).mean(True)
+    print(to_markdown(means.round(3).astype(str).reset_index()))
+
+
+def is_done(path, key):
+    """Whether the file of rows at `path` holds the registration of `key`."""
+    if not path.exists():
+        return False
+    rows = pd.read_csv(path)
+    return bool((rows[list(key)] == pd.Series(key)).all(axis=1).any())
+
+
+def measure(register, moving, fixed, contrast, indices):
+    """Dice before and after, folded share and processor seconds of one registration."""
+    start = time.process_time()
+    found = register(moving.image("T1w"), fixed.image(contrast))
+    seconds = time.process_time() - start
+    labels, truth = moving.labels(), fixed.labels()
+    warped = cifl.warp(labels, found, order="nearest")
+    return {
+        "before": np.mean(dice(truth, labels, indices)),
+        "Dice": np.mean(dice(truth, warped, indices)),
+        "folded (%)": 100 * np.mean(jacobian_determinant(found) <= 0),
+        "cpu s": seconds,
+    }
 
 
 if __name__ == "__main__":
