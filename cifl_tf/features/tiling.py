@@ -17,6 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
+from cifl_tf.features.air import Surroundings
 from cifl_tf.features.architectures import NUM_CONVOLUTIONS, UNET_LEVELS, receptive_radius
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import L2Normalize
@@ -24,6 +25,7 @@ from cifl_tf.images.intensity import is_air
 from cifl_tf.images.memory import memory_left
 
 ALIGNMENT = 2 ** (UNET_LEVELS - 1)  # voxels of the coarsest level of a U-Net
+MOST_ENCODED = 0.9  # of a volume: where less than this is to be encoded, the rest is left out
 BYTES_PER_CHANNEL = 12  # of a voxel and the widest layer: its input, its output, and working space
 SMALLEST_TILE = 16  # voxels
 
@@ -105,7 +107,9 @@ def encode_in_tiles(
     progress: bool = False,
     allocate: Callable[[tuple[int, ...], Any], Any] = np.empty,
 ):
-    """Features of a volume whose layers do not fit into memory.
+    """Features of a volume whose layers do not fit into memory, or that shows much air.
+
+    The air far from what the volume shows is not encoded; see ``Surroundings``.
 
     Args:
         array: (x, y, z) in [0, 1].
@@ -117,7 +121,8 @@ def encode_in_tiles(
 
     Returns:
         float32 (x, y, z, C) of ``allocate``, equal to those of the whole volume but for rounding.
-        None where the volume fits as a whole, or where the network is none of these.
+        None where the volume fits as a whole and shows little air, or where the network is none of
+        these.
     """
     extract = network.layers[-1] if isinstance(network.layers[-1], FrozenFeatures) else None
     encoder = bare(network if extract is None else extract.encoder)
@@ -125,12 +130,14 @@ def encode_in_tiles(
     if radius is None or not isinstance(last, L2Normalize):
         return None
     most_voxels = (memory_left(None) if memory is None else memory) / bytes_per_voxel(encoder)
-    if array.size <= most_voxels:
-        return None
-    tiles = [*tiles_of(array.shape, fastest_sizes(array.shape, radius, most_voxels), radius)]
     copies = [array]
     if extract is not None:
         copies = [copy.numpy() for copy in extract.copies(tf.constant(array, tf.float32))]
+    around = Surroundings(_shown(copies, encoder), radius, ALIGNMENT)
+    encoded = array[around.box]
+    if array.size <= most_voxels and encoded.size > MOST_ENCODED * array.size:
+        return None
+    tiles = [*tiles_of(encoded.shape, fastest_sizes(encoded.shape, radius, most_voxels), radius)]
     body = _before_normalization(encoder)
     shape = (*array.shape, encoder.output_shape[-1])
     hidden = None if progress else True  # None: where there is no terminal
@@ -139,15 +146,17 @@ def encode_in_tiles(
             if index < 2:  # the first is the mean at the end, the second serves all other copies
                 features = allocate(shape, np.float32)
             inside = _inside(copy, encoder)
+            part, inside_part = copy[around.box], inside[around.box]
             squares = np.zeros(shape[-1])  # float64: float32 would lose digits of so many voxels
             for tile in tiles:
-                found = body(tf.constant(copy[tile.seen][None, ..., None], tf.float32))
+                found = body(tf.constant(part[tile.seen][None, ..., None], tf.float32))
                 kept = found[0].numpy()[tile.kept]
-                seen = kept[inside[tile.place]]
+                seen = kept[inside_part[tile.place]]
                 squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
-                features[tile.place] = kept
+                features[around.in_volume(tile.place)] = kept
                 del found, kept, seen  # before the layers of the next tile take their memory
                 bar.update()
+            around.fill(features, body)
             # What ``L2Normalize`` does, and the mean over the copies.
             root_mean_square = np.sqrt(np.maximum(squares / inside.sum(), last.epsilon))
             features *= (1 / root_mean_square / len(copies)).astype(np.float32)
@@ -196,6 +205,14 @@ def _last_inputs(encoder):
     # 0: in the encoder itself, not in models that hold it.
     inputs = encoder.layers[-1].get_input_at(0)
     return inputs if isinstance(inputs, list) else [inputs]
+
+
+def _shown(copies, encoder):
+    """Where copies of a volume are not 0; everywhere if the last layer counts what is 0 too."""
+    shown = np.zeros(copies[0].shape, bool)
+    for copy in copies:
+        shown |= (copy != 0) | (_inside(copy, encoder) & is_air(copy))
+    return shown
 
 
 def _inside(image, encoder):

@@ -75,6 +75,18 @@ def test_memory_that_suffices_takes_the_volume_as_a_whole(encoder, image):
     assert encode_in_tiles(image, encoder, memory_for(encoder, 20)) is not None
 
 
+@pytest.mark.parametrize("shape", [(160, 70, 45), (137, 64, 91)])
+def test_air_far_from_a_brain_is_not_encoded(encoder, rng, shape, monkeypatch):
+    image = np.zeros(shape, np.float32)
+    image[30:41, 5:17, 22:26] = rng.uniform(0.1, 1, (11, 12, 4))
+    whole = encoder.predict_on_batch(image[None, ..., None])[0]
+    seen = []
+    monkeypatch.setattr(tiling, "tiles_of", lambda *given: seen.append(given) or tiles_of(*given))
+    found = encode_in_tiles(image, encoder)
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
+    assert np.prod(seen[0][0]) < 0.9 * image.size
+
+
 def test_an_encoder_with_its_preprocessing_and_air_alone(image):
     encoder = cifl_tf.Encoder(cifl_tf.build_encoder(3, num_features=3, num_filters=2))
     for one in (image, np.zeros_like(image)):
