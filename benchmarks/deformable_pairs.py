@@ -23,11 +23,11 @@ import numpy as np  # isort: skip
 import pandas as pd
 
 from cifl_tf.datasets.catalog import load_cohort
-from cifl_tf.evaluation.summary import to_markdown
 from cifl_tf.metrics import dice
 from cifl_tf.metrics.folding import jacobian_determinant
 from cifl_tf.registration.deformable import register_deformable
 from cifl_tf.registration.syn import register_syn
+from results_table import add_json_option, show_table
 
 CONTRASTS = ("T1w", "T1w:inverted", "FLAIR")
 
@@ -54,6 +54,7 @@ def main(argv=None):
     )
     parser.add_argument("--methods", default=";".join(METHODS), help="with semicolons between")
     parser.add_argument("--rows", default="deformable.csv", type=Path, help="a row a registration")
+    add_json_option(parser)
     args = parser.parse_args(argv)
     cohort = load_cohort(args.data, 3, needed=["T1w", "FLAIR"])
     subjects = cohort.select(args.subjects.split(",")).subjects
@@ -68,8 +69,10 @@ def main(argv=None):
             pd.DataFrame([row]).to_csv(
                 args.rows, mode="a", header=not args.rows.exists(), index=False
             )
-    means = pd.read_csv(args.rows).groupby(["contrast", "method"], sort=False).mean(True)
-    print(to_markdown(means.round(3).astype(str).reset_index()))
+    groups = pd.read_csv(args.rows).groupby(["contrast", "method"], sort=False)
+    means = groups.mean(numeric_only=True).round(3).round({"cpu s": 0})
+    means.insert(0, "pairs", groups.size())
+    show_table(means.astype(str).reset_index(), args.json)
 
 
 def is_done(path, key):

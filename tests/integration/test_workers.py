@@ -92,7 +92,7 @@ def test_an_encoder_of_two_processes_is_that_of_one_also_after_one_was_killed(
 def test_networks_of_two_processes_are_those_of_one(task, dataset, tmp_path, epochs_of_a_step):
     together, alone = tmp_path / "together", tmp_path / "alone"
     encoder = "intensity" if task == "register" else "shapes-2d"
-    options = ["--encoder", encoder, "--data", dataset, "--num-slices", 2, "--steps", 3]
+    options = ["--encoder", encoder, "--data", dataset, "--num-slices", 2, "--steps", 2]
     options += ["--num-filters", 2, "--validation-subjects", "sub-3,sub-4"]
     if task == "segment":
         options += ["--random-contrast", 0.5, "--random-strip", 0.5, "--flip"]

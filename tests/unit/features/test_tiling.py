@@ -26,8 +26,7 @@ def image(rng):
 
 
 def memory_for(encoder, side):
-    widest = max(weight.shape[-1] for weight in encoder.weights)
-    return tiling.BYTES_PER_CHANNEL * widest * side**3
+    return tiling.bytes_per_voxel(encoder) * side**3
 
 
 @pytest.mark.parametrize("radius", [0, 5, 23])
