@@ -137,7 +137,11 @@ def encode_in_tiles(
     encoded = array[around.box]
     if array.size <= most_voxels and encoded.size > MOST_ENCODED * array.size:
         return None
-    tiles = [*tiles_of(encoded.shape, fastest_sizes(encoded.shape, radius, most_voxels), radius)]
+    sizes = fastest_sizes(encoded.shape, radius, most_voxels)
+    # The largest first: the others use the memory again that its layers took.
+    tiles = sorted(
+        tiles_of(encoded.shape, sizes, radius), key=lambda tile: -encoded[tile.seen].size
+    )
     body = _before_normalization(encoder)
     shape = (*array.shape, encoder.output_shape[-1])
     hidden = None if progress else True  # None: where there is no terminal
@@ -151,10 +155,17 @@ def encode_in_tiles(
             for tile in tiles:
                 found = body(tf.constant(part[tile.seen][None, ..., None], tf.float32))
                 kept = found[0].numpy()[tile.kept]
-                seen = kept[inside_part[tile.place]]
-                squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
+                for plane, shown in zip(kept, inside_part[tile.place], strict=True):
+                    seen = plane[shown]
+                    squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
                 features[around.in_volume(tile.place)] = kept
-                del found, kept, seen  # before the layers of the next tile take their memory
+                del (
+                    found,
+                    kept,
+                    plane,
+                    shown,
+                    seen,
+                )  # before the layers of the next tile take their memory
                 bar.update()
             around.fill(features, body)
             # What ``L2Normalize`` does, and the mean over the copies.
