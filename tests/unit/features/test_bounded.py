@@ -18,7 +18,8 @@ def encoder(request):
 @pytest.fixture
 def scan(tmp_path, rng):
     path = tmp_path / "scan.nii.gz"
-    array = rng.random((40, 30, 50)).astype(np.float32)
+    array = np.zeros((60, 30, 50), np.float32)  # with air that is not encoded
+    array[:12] = rng.random((12, 30, 50))
     nibabel.save(nibabel.Nifti1Image(array, np.diag([-1, 1, 1, 1])), path)
     return path
 
