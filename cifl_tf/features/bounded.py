@@ -54,7 +54,9 @@ def bounded_features(
         voxel_size,
         image,
     )
-    room = memory_left(memory, len(remappings) * array.nbytes + array.size)
+    # Copies and what is no air while the network runs; later a channel, twice, while it is saved.
+    beside_layers = max(len(remappings) * array.nbytes + array.size, 2 * array.nbytes)
+    room = memory_left(memory, beside_layers)
     needed = 4 * array.size * network.output_shape[-1] * (1 if not remappings else 2)
     on_disk = needed > room / 2
     layers = room if on_disk else room - needed

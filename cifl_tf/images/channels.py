@@ -39,6 +39,12 @@ class ChannelFile:
     def __getitem__(self, place) -> np.ndarray:
         return np.array(self._mapped()[place])
 
+    def channel(self, index: int) -> np.ndarray:
+        """One channel (x, y, z), read without a map, of which the pages would count as memory."""
+        count = int(np.prod(self.shape[:3], dtype=np.int64))
+        values = np.fromfile(self.path, np.float32, count, offset=4 * count * index)
+        return values.reshape(self.shape[:3], order="F")
+
     def __setitem__(self, place, values):
         # Channel by channel, as the pages that a part touches hold much more than the part.
         place = place if isinstance(place, tuple) else (place,)
@@ -77,7 +83,10 @@ def save_channels(channels, volume: Volume, path) -> None:
         image.header.write_to(stream)
         stream.write(b"\0" * (image.header.get_data_offset() - stream.tell()))
         for index in range(count):
-            channel = np.asarray(channels[..., index], np.float32)
+            if isinstance(channels, ChannelFile):
+                channel = channels.channel(index)
+            else:
+                channel = np.asarray(channels[..., index], np.float32)
             on_grid = bring_onto(grid, channel, volume.affine, "continuous")
             for plane in np.moveaxis(on_grid, 2, 0):
                 stream.write(plane.tobytes(order="F"))
