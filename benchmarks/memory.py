@@ -26,12 +26,12 @@ ENCODER = "shapes-3d"
 NAMES = {"whole": "whole volume", "bare": "bare tf.nn"}
 
 
-def write_head(path, shape):
-    """An ellipsoid of noisy stripes in air, as int16."""
+def write_head(path, shape, extent):
+    """An ellipsoid of noisy stripes in air, as int16, over this share of every axis."""
     rng = np.random.default_rng(0)
     x, y, z = np.ogrid[tuple(slice(-1, 1, size * 1j) for size in shape)]
     head = 300 + 200 * np.sin(9 * x * y + 7 * z)
-    head[x**2 + y**2 + z**2 > 0.8] = 0
+    head[x**2 + y**2 + z**2 > extent**2] = 0
     head[head > 0] += rng.normal(0, 20, np.count_nonzero(head > 0))
     image = nibabel.Nifti1Image(head.round().astype(np.int16), np.diag([-1, 1, 1, 1]))
     nibabel.save(image, path)
@@ -90,6 +90,9 @@ def main(argv=None):
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", default="256,256,256", help="of the volume, in voxels")
+    parser.add_argument(
+        "--extent", default=0.9, type=float, help="share of every axis that shows something"
+    )
     parser.add_argument("--memory", default="1.5G,2G", help="sizes, with commas between")
     parser.add_argument(
         "--bounded-only", action="store_true", help="not the whole volume, and no bare convolutions"
@@ -104,7 +107,7 @@ def main(argv=None):
     runs = [] if arguments.bounded_only else [*NAMES]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder, bare = Path(name), None
-        write_head(folder / "image.nii", shape)
+        write_head(folder / "image.nii", shape, arguments.extent)
         print(f"{ENCODER}, volume of {'x'.join(map(str, shape))}")
         for which in [*reversed(runs), *arguments.memory.split(",")]:
             command = [sys.executable, __file__, "--measure", which, "--folder", folder]

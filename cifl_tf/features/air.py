@@ -1,7 +1,7 @@
 """Features of the air around what a volume shows: known from a small volume of air.
 
 Far from the faces of a volume, air looks like air anywhere. So only a box around what is not air
-has to be encoded, which is half of a volume with a skull-stripped brain.
+has to be encoded, which may be less than half of a volume with a skull-stripped brain.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from scipy.ndimage import find_objects
 
 
 class Surroundings:
@@ -29,17 +30,16 @@ class Surroundings:
         self.shape = shown.shape
         self._reach = math.ceil(radius / alignment) * alignment
         self._alignment = alignment
-        self.inner, self.box = (self._around(shown, count * self._reach) for count in (1, 2))
+        found = find_objects(shown.view(np.uint8))  # none where nothing is shown
+        (shown_box,) = found or [tuple(slice(0, length) for length in self.shape)]
+        self.inner, self.box = (self._around(shown_box, count * self._reach) for count in (1, 2))
 
-    def _around(self, shown, margin):
-        """Slices around what is shown, with a margin, aligned; all where nothing is."""
+    def _around(self, box, margin):
+        """A box with a margin, aligned, as far as the volume goes."""
         parts = []
-        for axis, length in enumerate(self.shape):
-            others = tuple(other for other in range(3) if other != axis)
-            found = np.flatnonzero(shown.any(axis=others))
-            first, last = (found[0], found[-1] + 1) if len(found) else (0, length)
-            begin = max(0, first - margin) // self._alignment * self._alignment
-            end = math.ceil((last + margin) / self._alignment) * self._alignment
+        for part, length in zip(box, self.shape, strict=True):
+            begin = max(0, part.start - margin) // self._alignment * self._alignment
+            end = math.ceil((part.stop + margin) / self._alignment) * self._alignment
             parts.append(slice(begin, min(length, end)))
         return tuple(parts)
 

@@ -155,17 +155,9 @@ def encode_in_tiles(
             for tile in tiles:
                 found = body(tf.constant(part[tile.seen][None, ..., None], tf.float32))
                 kept = found[0].numpy()[tile.kept]
-                for plane, shown in zip(kept, inside_part[tile.place], strict=True):
-                    seen = plane[shown]
-                    squares += np.einsum("nc,nc->c", seen, seen, dtype=float)
+                squares += _sums_of_squares(kept, inside_part[tile.place])
                 features[around.in_volume(tile.place)] = kept
-                del (
-                    found,
-                    kept,
-                    plane,
-                    shown,
-                    seen,
-                )  # before the layers of the next tile take their memory
+                del found, kept  # before the layers of the next tile take their memory
                 bar.update()
             around.fill(features, body)
             # What ``L2Normalize`` does, and the mean over the copies.
@@ -216,6 +208,12 @@ def _last_inputs(encoder):
     # 0: in the encoder itself, not in models that hold it.
     inputs = encoder.layers[-1].get_input_at(0)
     return inputs if isinstance(inputs, list) else [inputs]
+
+
+def _sums_of_squares(features, inside):
+    """Of each channel of (x, y, z, C) inside, float64; a plane at a time, for the memory."""
+    planes = (plane[shown] for plane, shown in zip(features, inside, strict=True))
+    return sum(np.einsum("nc,nc->c", plane, plane, dtype=float) for plane in planes)
 
 
 def _shown(copies, encoder):

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import EllipsisType
 
 import numpy as np
 from nibabel.openers import ImageOpener
@@ -37,10 +38,13 @@ class ChannelFile:
                 stream.truncate(size)
 
     def __getitem__(self, place) -> np.ndarray:
+        match place:
+            case (EllipsisType(), int(index)):
+                return self._channel(range(self.shape[-1])[index])
         return np.array(self._mapped()[place])
 
-    def channel(self, index: int) -> np.ndarray:
-        """One channel (x, y, z), read without a map, of which the pages would count as memory."""
+    def _channel(self, index):
+        """One channel, read without a map, of which all pages would count as memory."""
         count = int(np.prod(self.shape[:3], dtype=np.int64))
         values = np.fromfile(self.path, np.float32, count, offset=4 * count * index)
         return values.reshape(self.shape[:3], order="F")
@@ -83,10 +87,7 @@ def save_channels(channels, volume: Volume, path) -> None:
         image.header.write_to(stream)
         stream.write(b"\0" * (image.header.get_data_offset() - stream.tell()))
         for index in range(count):
-            if isinstance(channels, ChannelFile):
-                channel = channels.channel(index)
-            else:
-                channel = np.asarray(channels[..., index], np.float32)
+            channel = np.asarray(channels[..., index], np.float32)
             on_grid = bring_onto(grid, channel, volume.affine, "continuous")
             for plane in np.moveaxis(on_grid, 2, 0):
                 stream.write(plane.tobytes(order="F"))
