@@ -27,6 +27,7 @@ from .features.layers import L2Normalize as L2Normalize
 from .features.layers import RescaleIntensity as RescaleIntensity
 from .features.losses import ContrastiveLoss as ContrastiveLoss
 from .features.losses import contrastive_loss as contrastive_loss
+from .features.planes import in_planes as in_planes
 from .features.pretrained import load_encoder as load_encoder
 from .features.pretrained import load_pretrained as load_pretrained
 from .features.pretrained import pretrained_encoders as pretrained_encoders

@@ -29,7 +29,7 @@ class ViewOptions:
     """What of each subject is tested, where it is not as in training.
 
     Attributes:
-        ndim: for 'intensity' and 'syn': 2 for slices, 3 for volumes.
+        ndim: for 'intensity', 'syn', and encoders for slices: 2 for slices, 3 for volumes.
         plane: plane of the slices.
         num_slices: slices per subject.
         center_label: label on which the slices are centered.

@@ -51,7 +51,8 @@ def open_model(model: str, optimize: bool, ndim: int | None) -> Evaluated:
     Args:
         model: a folder of a training, what ``load_features`` takes, or "syn".
         optimize: register by optimizing each pair's own warp.
-        ndim: of the images, for "intensity" and "syn"; None for 2.
+        ndim: of the images, for "intensity", "syn", and encoders for slices in three planes; None
+            for 2.
 
     Raises:
         ValueError: there is no such model, or the options do not fit it.
@@ -78,7 +79,7 @@ def open_model(model: str, optimize: bool, ndim: int | None) -> Evaluated:
         function = NetworkMethod(loaded, refine=refine).displace
         training = read_config(folder)
     else:
-        loaded = encoder = load_features(model)
+        loaded = encoder = load_features(model, ndim)
         training = {"ndim": (ndim or 2) if encoder is None else len(encoder.input_shape) - 2}
         if optimize:
             function = InstanceMethod(encoder, training["ndim"]).displace

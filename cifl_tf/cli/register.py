@@ -190,7 +190,7 @@ def optimize_command(
         encoder = load_features(used)
     else:
         used = absolute_model(model)
-        encoder = load_encoder(model)
+        encoder = load_encoder(model, ndim)
         ndim = len(encoder.input_shape) - 2 if ndim is None else ndim
     if ndim == 3 and voxel_size is None:
         voxel_size = optimization_voxel_size(fixed_image)

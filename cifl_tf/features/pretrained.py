@@ -100,7 +100,7 @@ def load_pretrained(name: str) -> keras.Model:
     return load_shipped(find_pretrained(name).folder / ENCODER_FILE)
 
 
-def load_encoder(model) -> keras.Model:
+def load_encoder(model, ndim: int | None = None) -> keras.Model:
     """Load an encoder by its name, or from a training folder or a .keras file.
 
     A saved ``CIFL`` model gives its encoder. What ships with the package is checked as
@@ -109,6 +109,8 @@ def load_encoder(model) -> keras.Model:
     Args:
         model: a name of ``pretrained_encoders()``, or a path; of a folder with such a name,
             ``./name``.
+        ndim: 3 where images are volumes: an encoder for slices then sees them in three planes, see
+            ``in_planes``.
 
     Raises:
         ValueError: there is none, the file is damaged, or holds something else, see
@@ -120,6 +122,16 @@ def load_encoder(model) -> keras.Model:
         >>> cifl.load_encoder("encoder.keras").output_shape
         (None, None, None, 4)
     """
+    encoder = _load_encoder(model)
+    if ndim != 3 or len(encoder.input_shape) != 4:
+        return encoder
+    from cifl_tf.features.planes import in_planes
+
+    return in_planes(encoder)
+
+
+def _load_encoder(model):
+    """An encoder by its name or path."""
     if str(model) in pretrained_encoders():
         return load_pretrained(str(model))
     path = expanded(model)
@@ -137,13 +149,16 @@ def absolute_model(model: str) -> str:
     return model if named else absolute_path(model)
 
 
-def load_features(model) -> keras.Model | None:
+def load_features(model, ndim: int | None = None) -> keras.Model | None:
     """The encoder of ``load_encoder``; None for "intensity", the paper's baseline.
+
+    Args:
+        model, ndim: see ``load_encoder``.
 
     Raises:
         ValueError: as ``load_encoder``.
     """
-    return None if model == INTENSITY else load_encoder(model)
+    return None if model == INTENSITY else load_encoder(model, ndim)
 
 
 def load_named(model, file: str, **options: Any) -> keras.Model:

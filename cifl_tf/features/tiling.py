@@ -21,6 +21,7 @@ from cifl_tf.features.air import Surroundings
 from cifl_tf.features.architectures import NUM_CONVOLUTIONS, UNET_LEVELS, receptive_radius
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import L2Normalize
+from cifl_tf.features.slicewise import Slicewise
 from cifl_tf.images.intensity import is_air
 from cifl_tf.images.memory import memory_left
 
@@ -142,7 +143,7 @@ def encode_in_tiles(
     tiles = sorted(
         tiles_of(encoded.shape, sizes, radius), key=lambda tile: -encoded[tile.seen].size
     )
-    body = _before_normalization(encoder)
+    body = _traced_before_normalization(encoder)
     shape = (*array.shape, encoder.output_shape[-1])
     hidden = None if progress else True  # None: where there is no terminal
     with tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False) as bar:
@@ -155,7 +156,7 @@ def encode_in_tiles(
             for tile in tiles:
                 found = body(tf.constant(part[tile.seen][None, ..., None], tf.float32))
                 kept = found[0].numpy()[tile.kept]
-                squares += _sums_of_squares(kept, inside_part[tile.place])
+                squares += sums_of_squares(kept, inside_part[tile.place])
                 features[around.in_volume(tile.place)] = kept
                 del found, kept  # before the layers of the next tile take their memory
                 bar.update()
@@ -173,12 +174,16 @@ def encode_in_tiles(
 
 def bytes_per_voxel(network: keras.Model) -> int:
     """Memory that the layers of an encoder take at a time, about."""
-    return BYTES_PER_CHANNEL * max(weight.shape[-1] for weight in network.weights)
+    widths = [weight.shape[-1] for weight in network.weights]
+    return BYTES_PER_CHANNEL * max(*widths, network.output_shape[-1])
 
 
 def known_radius(network: keras.Model) -> int | None:
-    """The receptive radius of a network of ``build_encoder``; None for others."""
+    """The receptive radius of a network of ``build_encoder`` or ``in_planes``; None for others."""
     network = bare(network)
+    planes = [layer for layer in network.layers if isinstance(layer, Slicewise)]
+    if planes:
+        return known_radius(planes[0].network)
     convolutions = (keras.layers.Conv2D, keras.layers.Conv3D)
     names = {layer.name for layer in network.layers if isinstance(layer, convolutions)}
     for architecture, last in {"plain": f"conv_{NUM_CONVOLUTIONS - 2}", "unet": "up_0_0"}.items():
@@ -195,10 +200,18 @@ def bare(model: keras.Model) -> keras.Model:
     return model
 
 
+def before_normalization(encoder: keras.Model) -> keras.Model:
+    """The network of an encoder without its last layer, where that normalizes."""
+    encoder = bare(encoder)
+    if not isinstance(encoder.layers[-1], L2Normalize):
+        return encoder
+    return keras.Model(encoder.input, _last_inputs(encoder)[0])
+
+
 @lru_cache(maxsize=4)  # so that TensorFlow traces it once, for tiles and images of every size
-def _before_normalization(encoder):
-    """A function from images to what the last layer of an encoder normalizes."""
-    body = keras.Model(encoder.input, _last_inputs(encoder)[0])
+def _traced_before_normalization(encoder):
+    """``before_normalization`` as a function."""
+    body = before_normalization(encoder)
     any_volume = tf.TensorSpec([None] * 4 + [1])
     return tf.function(lambda image: body(image, training=False), input_signature=[any_volume])
 
@@ -210,7 +223,7 @@ def _last_inputs(encoder):
     return inputs if isinstance(inputs, list) else [inputs]
 
 
-def _sums_of_squares(features, inside):
+def sums_of_squares(features, inside):
     """Of each channel of (x, y, z, C) inside, float64; a plane at a time, for the memory."""
     planes = (plane[shown] for plane, shown in zip(features, inside, strict=True))
     return sum(np.einsum("nc,nc->c", plane, plane, dtype=float) for plane in planes)

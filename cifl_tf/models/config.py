@@ -24,6 +24,7 @@ REGISTERING_MODULES = (
     "features.layers",
     "features.losses",
     "features.mind",
+    "features.slicewise",
     "models.image_model",
     "registration.dense",
     "registration.network",

@@ -45,7 +45,7 @@ class RegistrationConfig:
 
     Attributes:
         encoder: a name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the
-            paper's baseline.
+            paper's baseline. An encoder for slices sees volumes in three planes; see ``in_planes``.
         contrast: the one contrast to train on, such as T1w. See ``Subject.image``.
         synthetic: train on images of random contrasts, made from the label maps of the 'subjects'
             or from random 'shapes' (SynthMorph style). The loss then compares labels alone, with a

@@ -95,7 +95,7 @@ def _fit(folder, config, train, validation, verbose):
     if config.voxel_size is not None:
         train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
     warn_of_different_spaces(train)
-    encoder = load_features(config.encoder)
+    encoder = load_features(config.encoder, config.ndim)
     keras.utils.set_random_seed(config.seed)
     arrays = partial(training_arrays, config.view, contrast=config.contrast)
     images, labels, names = arrays(train, folder=folder.images("training"))

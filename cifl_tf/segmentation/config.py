@@ -43,7 +43,7 @@ class SegmentationConfig:
 
     Attributes:
         encoder: a name of `cifl info`, a folder of `cifl train`, a .keras file, or 'intensity', the
-            paper's baseline.
+            paper's baseline. An encoder for slices sees volumes in three planes; see ``in_planes``.
         contrast: the one contrast to train on, such as T1w. See ``Subject.image``.
         synthetic: train on images made from the label maps instead (SynthSeg style). Each has a
             random contrast, and ``contrast`` only chooses the best epoch; see ``label_painter``.

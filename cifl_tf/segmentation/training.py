@@ -81,7 +81,7 @@ def train_segmenter(
 def _fit(folder, config, train, validation, verbose):
     if config.voxel_size is not None:
         train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
-    encoder = load_features(config.encoder)
+    encoder = load_features(config.encoder, config.ndim)
     keras.utils.set_random_seed(config.seed)
     segmenter = build_segmenter(
         encoder,

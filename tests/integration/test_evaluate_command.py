@@ -219,7 +219,7 @@ def test_errors_are_one_line(
     assert "holds a segmenter" in message(segmenter_folder, "--optimize")
     assert "--moving-contrast is for reg" in message(segmenter_folder, "--moving-contrast", "T1w")
     assert "--ndim is 3" in message(segmenter_folder, "--ndim", 3)
-    assert "--ndim is 3" in message(encoder_file, "--optimize", "--ndim", 3)
+    assert "--ndim is 2" in message("shapes-3d", "--optimize", "--ndim", 2)
     assert "there are no subjects ['9']" in message(segmenter_folder, "--subjects", "sub-3,9")
     assert "no contrast 'T2w'" in message(segmenter_folder, "--contrast", "T2w")
     assert "holds no scores.json" in message(segmenter_folder, "--against", tmp_path)

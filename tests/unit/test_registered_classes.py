@@ -15,6 +15,7 @@ from cifl_tf.augmentation.test_time import AverageOverCopies
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import CropTo, L2Normalize, PadToMultiple, RescaleIntensity
 from cifl_tf.features.mind import MindSSC
+from cifl_tf.features.slicewise import Slicewise
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.models.config import PREFIX, REGISTERING_MODULES
 from cifl_tf.models.image_model import ImageModel
@@ -66,6 +67,7 @@ LAYERS = {
     "IntegrateVelocity": Case(lambda: IntegrateVelocity(2), ((*SHAPE, 2),)),
     "ResizeDisplacement": Case(lambda: ResizeDisplacement([9, 8]), ((*SHAPE, 2),)),
     "MindSSC": Case(lambda: MindSSC(2, 3)),
+    "Slicewise": Case(lambda: Slicewise(encoder(), (2, 0)), ((8, 6, 4, 1),)),
     "FrozenFeatures": Case(lambda: FrozenFeatures(encoder(), ("inverted", "gamma"))),
     "AverageOverCopies": Case(lambda: AverageOverCopies(encoder(), 1, (0.8,))),
     "PairSynthesizer": Case(

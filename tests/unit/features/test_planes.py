@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import cifl_tf
+from cifl_tf._compat import keras
 from cifl_tf.features.planes import volume_features
 from cifl_tf.images.intensity import is_air
 
@@ -42,6 +43,35 @@ def test_remapped_copies_are_averaged(volume, tiny_encoder):
     expected = np.mean([volume_features(each, tiny_encoder) for each in (volume, inverted)], axis=0)
     found = volume_features(volume, tiny_encoder, ("inverted",))
     np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_an_encoder_in_planes_gives_what_its_slices_give_normalized_over_the_volume(
+    volume, tiny_encoder
+):
+    found = cifl_tf.in_planes(tiny_encoder, (2, 0)).predict_on_batch(volume[None, ..., None])[0]
+    before = keras.Model(tiny_encoder.input, tiny_encoder.get_layer("features").output)
+    for place, axis in enumerate((2, 0)):
+        expected = np.empty((*volume.shape, 4))
+        for index in range(volume.shape[axis]):
+            part = (*[slice(None)] * axis, index)
+            expected[part] = before.predict_on_batch(volume[part][None, ..., None])[0]
+        expected /= np.sqrt(np.mean(expected[~is_air(volume)] ** 2, axis=0))
+        np.testing.assert_allclose(found[..., 4 * place : 4 * place + 4], expected, atol=1e-4)
+
+
+def test_an_encoder_in_planes_is_saved_and_takes_files_of_its_voxel_sizes(tmp_path, volume):
+    encoder = cifl_tf.Encoder.from_pretrained("shapes-2d-v2")
+    planes = cifl_tf.in_planes(encoder)
+    planes.save(tmp_path / "planes.keras")
+    loaded = cifl_tf.load_encoder(tmp_path / "planes.keras")
+    batch = volume[None, ..., None]
+    np.testing.assert_array_equal(loaded.predict_on_batch(batch), planes.predict_on_batch(batch))
+    assert loaded.preprocessing.voxel_range == encoder.preprocessing.voxel_range
+
+
+def test_an_encoder_for_volumes_has_no_planes():
+    with pytest.raises(ValueError, match="the encoder is for 3D images; give one for slices"):
+        cifl_tf.in_planes(cifl_tf.build_encoder(ndim=3, num_features=4, num_filters=2))
 
 
 @pytest.mark.parametrize(

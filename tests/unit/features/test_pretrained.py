@@ -49,6 +49,7 @@ def test_names_stand_where_paths_do(tmp_path, monkeypatch):
     ):
         np.testing.assert_array_equal(weight.numpy(), same.numpy())
     assert pretrained.load_features("intensity") is None
+    assert pretrained.load_features("shapes-2d", 3).output_shape == (None, None, None, None, 48)
     other = cifl_tf.build_encoder(2, 3, 2)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shapes-2d").mkdir()

@@ -12,9 +12,11 @@ from cifl_tf.images import memory
 SHAPE = (37, 80, 22)
 
 
-@pytest.fixture(scope="module", params=["plain", "unet"])
+@pytest.fixture(scope="module", params=["plain", "unet", "planes"])
 def encoder(request):
     keras.utils.set_random_seed(1)
+    if request.param == "planes":
+        return cifl_tf.in_planes(cifl_tf.build_encoder(2, num_features=3, num_filters=2), (0, 2))
     return cifl_tf.build_encoder(3, num_features=3, num_filters=2, architecture=request.param)
 
 
@@ -26,8 +28,7 @@ def image(rng):
 
 
 def memory_for(encoder, side):
-    widest = max(weight.shape[-1] for weight in encoder.weights)
-    return tiling.BYTES_PER_CHANNEL * widest * side**3
+    return tiling.bytes_per_voxel(encoder) * side**3
 
 
 @pytest.mark.parametrize("radius", [0, 5, 23])
