@@ -23,11 +23,11 @@ import pandas as pd
 from nilearn.datasets import load_mni152_template
 from tqdm import tqdm
 
-from cifl_tf.cli.registered_brains import register_pair
 from cifl_tf.figures.panels import save_figure
 from cifl_tf.figures.registration import registration_figure
 from cifl_tf.metrics import dice
 from cifl_tf.stripping import brain_of
+from cifl_tf.tissues import register_brains
 from results_table import add_json_option, show_table
 
 TEMPLATE = "MNI152"
@@ -66,7 +66,7 @@ def main(argv=None):
             moving, fixed = located(row["moving"]), located(row["fixed"])
             mask = row.get("mask")
             start = time.process_time()
-            found = register_pair(moving, fixed, stages=row["stages"].split("+"))
+            found = register_brains(moving, fixed, stages=row["stages"].split("+"))
             seconds = time.process_time() - start
             known = args.data / mask if isinstance(mask, str) else None
             rows.append(

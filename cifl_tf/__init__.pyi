@@ -68,6 +68,7 @@ from .stripping.stripper import strip as strip
 from .synthesis.pairs import Appearance as Appearance
 from .synthesis.pairs import PairSynthesizer as PairSynthesizer
 from .synthesis.shapes import shape_maps as shape_maps
+from .tissues.registration import register_brains as register_brains
 from .tissues.segment import TissueResult as TissueResult
 from .tissues.segment import segment_tissues as segment_tissues
 

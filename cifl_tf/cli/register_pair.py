@@ -12,7 +12,6 @@ from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import OutFolder, Overwrite, Window
 from cifl_tf.cli.pair_lists import ROLES, folder_entries, table_entries
 from cifl_tf.cli.parsing import parse_names, with_home
-from cifl_tf.cli.registered_brains import register_pair
 from cifl_tf.cli.registration_run import (
     Labels,
     parse_windows,
@@ -47,6 +46,8 @@ class PairOptions:
         fixed_volume_index: which image of a 4D fixed file.
         stripped: whether the scans are registered as they are; of heads, the brains are registered
             otherwise, and the whole head is warped.
+        tissues: deform by the probabilities of tissues, as those of `cifl segment`, and not by
+            features.
 
     Raises:
         ValueError: an unknown stage or remapping.
@@ -78,6 +79,9 @@ class PairOptions:
     moving_volume_index: int | None = None
     fixed_volume_index: int | None = None
     stripped: Annotated[bool | None, Option(default="found out for each image")] = None
+    tissues: Annotated[
+        bool | None, Option(default="where both scans show brains, without --model")
+    ] = None
 
     def __post_init__(self):
         object.__setattr__(self, "stages", checked_stages(self.stages))
@@ -137,8 +141,10 @@ def pair_command(
     used = None if options.encoder is None else absolute_model(options.encoder)
 
     def work(entry, folder):
+        from cifl_tf.tissues.registration import register_brains
+
         files = {role.replace(" ", "_"): path for role, path in entry.input.items()}
-        write_registration(register_pair(**{**given, **files}), folder, entry)
+        write_registration(register_brains(**{**given, **files}), folder, entry)
 
     is_table = moving.suffix.lower() == ".csv"
     if is_table and fixed is not None:

@@ -7,6 +7,7 @@ import numpy as np
 from nibabel.affines import apply_affine, from_matvec
 
 from cifl_tf.images.grid import RAS_TO_LPS, Grid
+from cifl_tf.images.nifti import open_image
 from cifl_tf.registration.affine_files import read_affine, write_affine
 from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.sampling import read_typed_labels, sampled_image
@@ -177,6 +178,29 @@ class Affine:
         labels = read_typed_labels(mask)
         shown = replace(labels, data=(labels.data != 0).astype(np.uint8))
         return np.asarray(self.apply(shown, grid, "nearest").dataobj) > 0
+
+    def apply_channels(self, image, grid: Grid) -> np.ndarray:
+        """Channels of the moving image, such as probabilities, on a grid of the fixed image.
+
+        Args:
+            image: file or nibabel image (x, y, z, C), on any grid.
+            grid: of the result.
+
+        Returns:
+            float32 (*shape of the grid, C), linear in between, 0 beyond the moving image.
+
+        Raises:
+            ValueError: the image has not four axes.
+            ValueError, FileNotFoundError: as ``Displacement.apply``.
+        """
+        image, name = open_image(image)
+        if len(image.shape) != 4:
+            raise ValueError(f"{name} has shape {image.shape}; give channels (x, y, z, C)")
+        channels = [
+            np.asarray(self.apply(image, grid, volume_index=index).dataobj, np.float32)
+            for index in range(image.shape[3])
+        ]
+        return np.stack(channels, axis=-1)
 
     def then(self, other: "Affine") -> "Affine":
         """The one affine that warps by this one first, and by the other then.

@@ -19,7 +19,7 @@ MARGIN = 8  # voxels of air around the images that take part
 def register_deformable(
     moving,
     fixed,
-    encoder: keras.Model,
+    encoder: keras.Model | None,
     remappings: Sequence[str] = ("inverted",),
     settings: DemonsSettings | None = None,
     num_components: int = 8,
@@ -27,6 +27,7 @@ def register_deformable(
     search: tuple[int, int] | None = None,
     moving_mask=None,
     fixed_mask=None,
+    channels: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Register two volumes of any contrasts: a search, if asked for, and then Gauss-Newton steps.
 
@@ -38,7 +39,7 @@ def register_deformable(
         moving: (x, y, z), intensities in [0, 1].
         fixed: the same shape.
         encoder: for slices, which then runs in all three planes, or for volumes; see
-            ``build_encoder``.
+            ``build_encoder``. None if there are channels.
         remappings: see ``FrozenFeatures``.
         settings: None for ``DemonsSettings()``.
         num_components: of the features of both images that are compared; all, if there are fewer.
@@ -49,14 +50,16 @@ def register_deformable(
             lesion; None for everywhere. What is outside, and no air, is filled with the mean of
             what is near before it is encoded; the displacement goes on smoothly there.
         fixed_mask: the same of the fixed image.
+        channels: of the moving and of the fixed image, each (x, y, z, C), that are compared in
+            place of features, such as probabilities of tissues.
 
     Returns:
         float32 (x, y, z, 3) in voxels, on the grid of the fixed image; for ``warp``.
 
     Raises:
         ValueError: the images are not two volumes of one shape, are not finite, or are too small
-            for the scales; an unknown remapping; a mask that does not fit or shows nothing; or a
-            number is wrong.
+            for the scales; an unknown remapping; a mask or channels that do not fit, or a mask that
+            shows nothing; or a number is wrong.
 
     Example:
         >>> import cifl_tf as cifl, numpy as np
@@ -75,11 +78,16 @@ def register_deformable(
     moving, moving_mask = _inside(moving[0, ..., 0], moving_mask, "moving")
     fixed, fixed_mask = _inside(fixed[0, ..., 0], fixed_mask, "fixed")
     box = _bounding_box(~(is_air(moving) & is_air(fixed)))
-    moving_features, fixed_features = _principal(
-        volume_features(moving[box], encoder, remappings),
-        volume_features(fixed[box], encoder, remappings),
-        num_components,
-    )
+    if channels is None:
+        moving_features, fixed_features = _principal(
+            volume_features(moving[box], encoder, remappings),
+            volume_features(fixed[box], encoder, remappings),
+            num_components,
+        )
+    else:
+        moving_features, fixed_features = (
+            one[box] for one in _checked_channels(channels, moving.shape)
+        )
     masks = [None if mask is None else mask[box] for mask in (moving_mask, fixed_mask)]
     initial = None
     if search is not None:
@@ -96,6 +104,17 @@ def register_deformable(
     # Air around the box moves with its edge: a jump there would fold.
     around = [(one.start, size - one.stop) for one, size in zip(box, moving.shape, strict=True)]
     return np.pad(found, [*around, (0, 0)], mode="edge")
+
+
+def _checked_channels(channels, shape):
+    """Channels of both images as float32."""
+    moving, fixed = (np.asarray(one, np.float32) for one in channels)
+    if moving.shape != fixed.shape or moving.shape[:-1] != shape or not moving.shape[-1]:
+        raise ValueError(
+            f"the channels have shapes {moving.shape} and {fixed.shape}, but the images {shape}; "
+            "give as many of both, on the grid of the images"
+        )
+    return moving, fixed
 
 
 def _inside(image, mask, name):

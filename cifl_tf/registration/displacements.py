@@ -7,7 +7,7 @@ A displacement u lies on the grid of the fixed image and points into the moving 
 import numpy as np
 import tensorflow as tf
 
-from cifl_tf._compat import vxm
+from cifl_tf._compat import ne, vxm
 
 ORDERS = ("linear", "nearest")
 
@@ -112,8 +112,8 @@ def invert_displacement(
 
     Args:
         displacement: u, (x, y[, z], ndim) in voxels, or a batch of them.
-        tolerance: largest remaining error, in voxels, at which to stop.
-        max_iterations: after which to stop anyway.
+        tolerance: largest remaining error, in voxels, at which a voxel stops.
+        max_iterations: after which it stops anyway.
 
     Raises:
         ValueError: not a displacement.
@@ -122,12 +122,25 @@ def invert_displacement(
     Physics 2008.
     """
     displacement = checked_displacement(displacement)
-    inverse = -displacement
+    ndim = displacement.shape[-1]
+    fields = displacement.reshape(-1, *displacement.shape[-ndim - 1 :])
+    inverses = [_inverted(field, tolerance, max_iterations) for field in fields]
+    return np.reshape(inverses, displacement.shape)
+
+
+def _inverted(field, tolerance, max_iterations):
+    """``invert_displacement`` of one field, (voxels, ndim)."""
+    places = np.indices(field.shape[:-1], np.float32).reshape(field.shape[-1], -1).T
+    inverse, shifts = -field.reshape(places.shape), tf.constant(field)
+    left = np.arange(len(places))  # the voxels that are not there yet; each goes its own way
     for _ in range(max_iterations):
-        error = inverse + warp(displacement, inverse)
-        if np.abs(error).max() < tolerance:
+        there = tf.constant(places[left] + inverse[left])
+        error = inverse[left] + ne.utils.interpn(shifts, there).numpy()
+        is_far = np.abs(error).max(axis=-1) >= tolerance
+        left, error = left[is_far], error[is_far]
+        if not left.size:
             break
-        inverse -= 0.5 * error
+        inverse[left] -= 0.5 * error
     return inverse
 
 

@@ -113,10 +113,11 @@ def register_read(
     affine: Affine | None = None,
     moving_mask=None,
     fixed_mask=None,
+    channels: tuple | None = None,
 ) -> RegistrationResult:
     """``register_images`` on images that were read, in their own voxel sizes.
 
-    Masks, on any grid, are for a ``DeformableMethod``.
+    Masks, and channels (x, y, z, C) of both images, on any grid, are for a ``DeformableMethod``.
     """
     untrained = isinstance(method, InstanceMethod | DeformableMethod | NoDeformation)
     if voxel_size is None and untrained and method.ndim == 3:
@@ -148,6 +149,11 @@ def register_read(
             fixed_mask=None
             if fixed_mask is None
             else Affine.identity().apply_mask(fixed_mask, grid),
+            channels=channels
+            and (
+                affine.apply_channels(channels[0], grid),
+                Affine.identity().apply_channels(channels[1], grid),
+            ),
         )
     forward, backward = (
         Displacement.from_voxels(field, grid) for field in register_volumes(*pair, method)

@@ -162,6 +162,8 @@ class DeformableMethod:
         moving_mask: booleans (x, y, z) on the grid of the volumes: where the moving one counts;
             None for everywhere.
         fixed_mask: the same of the fixed one.
+        channels: (x, y, z, C) of the moving and of the fixed volume, on their grid, that are
+            compared in place of features; None for features.
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
@@ -177,6 +179,7 @@ class DeformableMethod:
     settings: DemonsSettings | None = None
     moving_mask: np.ndarray | None = None
     fixed_mask: np.ndarray | None = None
+    channels: tuple[np.ndarray, np.ndarray] | None = None
     ndim: ClassVar[int] = 3
 
     @property
@@ -196,6 +199,7 @@ class DeformableMethod:
                     self.settings,
                     moving_mask=self.moving_mask,
                     fixed_mask=self.fixed_mask,
+                    channels=self.channels,
                 )
                 for one, other in zip(moving, fixed, strict=True)
             ]

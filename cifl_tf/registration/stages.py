@@ -59,6 +59,8 @@ def register(
     initial=None,
     moving_mask=None,
     fixed_mask=None,
+    moving_channels=None,
+    fixed_channels=None,
     remappings: Sequence[str] = ("inverted",),
     fast: bool = False,
     voxel_size: float | None = None,
@@ -81,6 +83,9 @@ def register(
         moving_mask: image that is not 0 where the moving scan shows what to align; the rest counts
             in no stage.
         fixed_mask: the same of the fixed scan.
+        moving_channels: image (x, y, z, C), on any grid, whose channels the deformable stage
+            compares in place of features, such as probabilities of tissues.
+        fixed_channels: the same of the fixed scan.
         remappings: see ``FrozenFeatures``.
         fast: leave out the finest level of the deformable stage, which takes most of the time.
         voxel_size: of the deformable stage in mm; see ``register_images``.
@@ -93,7 +98,8 @@ def register(
         With ``warped``, ``transform``, ``inverse``, ``affine`` and ``report``.
 
     Raises:
-        ValueError: an unknown stage, or an image cannot be used.
+        ValueError: an unknown stage, an image cannot be used, or there are channels of one scan
+            alone, or without the deformable stage.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -111,6 +117,7 @@ def register(
         True
     """
     chosen = checked_stages(stages)
+    channels = _checked_channels(moving_channels, fixed_channels, chosen)
     if encoder is None:
         aligning, deforming = map(_shipped, ENCODERS)
     else:
@@ -155,6 +162,7 @@ def register(
             affine,
             moving_mask,
             fixed_mask,
+            channels,
         )
     if DEFORMABLE in chosen:
         linear = (affine or Affine.identity()).apply(volumes[0], volumes[1].original)
@@ -173,6 +181,18 @@ def register(
         report["overlap of foregrounds (Dice)"] = overlap
         doubts += overlap_doubts(overlap)
     return replace(result, affine=affine, report=report, warnings=tuple(doubts))
+
+
+def _checked_channels(moving, fixed, stages):
+    """Channels of both scans; None without."""
+    if moving is None and fixed is None:
+        return None
+    if moving is None or fixed is None:
+        missing = "moving" if moving is None else "fixed"
+        raise ValueError(f"there are no channels of the {missing} scan; give those of both or none")
+    if DEFORMABLE not in stages:
+        raise ValueError(f"channels are for the deformable stage, but stages are {stages}")
+    return moving, fixed
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import nibabel
 import numpy as np
 
 from cifl_tf.images.grid import grid_of, three_axes
@@ -45,6 +46,12 @@ class TissueResult:
     segmentation: Segmentation
     brain: Brain
     certainty: float
+
+    @property
+    def channels(self) -> nibabel.Nifti1Image:
+        """Probabilities (x, y, z, tissues) without the background; for ``register``."""
+        known = self.segmentation.probabilities
+        return nibabel.Nifti1Image(np.asarray(known.dataobj, np.float32)[..., 1:], known.affine)
 
     @property
     def shares(self) -> dict[str, float]:

@@ -10,7 +10,6 @@ from cifl_tf._checks import COUNT, check_fields
 from cifl_tf._options import Option
 from cifl_tf.cli.cohort.analyses import Analysis, Stripped, Window, checked_model, picture_name
 from cifl_tf.cli.parsing import with_home
-from cifl_tf.cli.registered_brains import register_pair
 from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
@@ -136,8 +135,9 @@ class ToTemplate(Analysis):
         from cifl_tf.figures.panels import save_figure
         from cifl_tf.figures.registration import registration_figure
         from cifl_tf.images.volumes import save_image
+        from cifl_tf.tissues.registration import register_brains
 
-        found = register_pair(
+        found = register_brains(
             scan.path,
             self._fixed,
             self.stripped,

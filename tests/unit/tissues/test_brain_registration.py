@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from cifl_tf._notes import Note
-from cifl_tf.cli.registered_brains import register_pair
 from cifl_tf.registration import stages
+from cifl_tf.tissues import register_brains
 
 AFFINE = np.diag([4.0, 4, 4, 1])
 
@@ -39,7 +39,7 @@ def test_brains_of_heads_are_registered_and_whole_heads_warped(head):
     there = AFFINE.copy()
     there[:3, 3] = [12, -8, 4]
     with pytest.warns(Note, match="shows a head: its brain is registered"):
-        found = register_pair(image(head, there), image(head), stages=["rigid"])
+        found = register_brains(image(head, there), image(head), stages=["rigid"])
     np.testing.assert_allclose(found.affine.matrix[:3, 3], [12, -8, 4], atol=2)
     scalp = head == 70
     assert np.asarray(found.warped.dataobj)[scalp].mean() > 50
@@ -47,14 +47,14 @@ def test_brains_of_heads_are_registered_and_whole_heads_warped(head):
 
 def test_scans_stay_as_they_are_if_they_are_said_to_be_stripped(head, registered):
     scans = image(head), image(head)
-    register_pair(*scans, stripped=True)
+    register_brains(*scans, stripped=True)
     assert registered == [scans]
 
 
 def test_a_head_beside_a_brain_is_stripped(head, registered):
     brain = image(np.where((head == 70) | (head == 10), 0, head))
     with pytest.warns(Note, match="shows a head"):
-        register_pair(brain, image(head))
+        register_brains(brain, image(head))
     [(moving, fixed)] = registered
     assert moving is brain
     assert shown(fixed, head == 70) < 0.05
@@ -63,5 +63,5 @@ def test_a_head_beside_a_brain_is_stripped(head, registered):
 
 def test_a_head_beside_something_else_stays_a_head(head, registered):
     scans = image(head[20:40, 20:40, 20:40]), image(head)
-    register_pair(*scans)
+    register_brains(*scans)
     assert registered == [scans]

@@ -1,0 +1,99 @@
+"""Registration of two scans that may show heads, by their brains and the tissues of these."""
+
+import dataclasses
+
+import nibabel
+
+from cifl_tf._notes import note
+from cifl_tf.images.nifti import name_of
+from cifl_tf.registration import stages as any_scans
+from cifl_tf.registration.config import DEFORMABLE, STAGES
+from cifl_tf.registration.result import RegistrationResult
+from cifl_tf.stripping.automatic import head_in, plausible_brain
+from cifl_tf.stripping.stripper import StrippedHead
+from cifl_tf.tissues.segment import segment_tissues
+
+ROLES = "moving", "fixed"
+
+
+def register_brains(
+    moving, fixed, stripped: bool | None = None, tissues: bool | None = None, **options
+) -> RegistrationResult:
+    """Register two scans by their brains, and deform by tissues; warp the whole scan.
+
+    Skulls and scalps of two contrasts have little in common, and necks and jaws move. The
+    deformable stage compares the probabilities of ``segment_tissues``, and the intensities.
+
+    Args:
+        moving, fixed: NIfTI or MGZ files, or nibabel images.
+        stripped: whether both scans are registered as they are; None to find out for each, which
+            leaves pairs alone that show a head beside something else than a brain.
+        tissues: whether tissues are compared in place of features. None: where both scans show a
+            brain whose tissues are not in doubt, and there are no ``encoder`` and no channels in
+            the options.
+        options: of ``register``.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``register`` and ``segment_tissues``.
+
+    Example:
+        >>> import cifl_tf as cifl, nibabel
+        >>> from cifl_tf.datasets import virtual_cohort
+        >>> subjects = virtual_cohort(2, resolution=6).subjects
+        >>> fixed, moving = (
+        ...     nibabel.Nifti1Image(subject.image(contrast), subject.affine)
+        ...     for subject, contrast in zip(subjects, ("T1w", "FLAIR"))
+        ... )
+        >>> found = cifl.register_brains(moving, fixed, stages=["affine"])
+        >>> found.warped.shape == fixed.shape
+        True
+    """
+    scans = [moving, fixed]
+    indices = [options.get(f"{role}_volume_index") for role in ROLES]
+    windows = [options.get(f"{role}_window") for role in ROLES]
+    brains, heads = _found_in(scans, stripped, indices, windows)
+    for place, head in enumerate(heads):
+        if head is not None:
+            name = name_of(scans[place])
+            note(f"{name} shows a head: its brain is registered; --stripped keeps all")
+            scans[place] = head.brain
+            indices[place] = options[f"{ROLES[place]}_volume_index"] = None
+    if tissues is None:
+        given = ("encoder", "moving_channels", "fixed_channels")
+        free = all(options.get(name) is None for name in given)
+        deforms = DEFORMABLE in options.get("stages", STAGES)
+        sure = free and deforms and all(brain is not None for brain in brains)
+    if tissues or (tissues is None and sure):
+        channels = [
+            _tissue_channels(*each, even_in_doubt=bool(tissues))
+            for each in zip(scans, indices, windows, strict=True)
+        ]
+        if all(one is not None for one in channels):
+            options |= {f"{role}_channels": one for role, one in zip(ROLES, channels, strict=True)}
+    found = any_scans.register(*scans, **options)
+    if heads[0] is None:
+        return found
+    return dataclasses.replace(found, warped=found.displacement.apply(heads[0].image))
+
+
+def _found_in(
+    scans, stripped, indices, windows
+) -> tuple[list[StrippedHead | None], list[StrippedHead | None]]:
+    """The brain in each scan, if looked for and found, and the heads that lose their skulls."""
+    several = [*zip(scans, indices, windows, strict=True)]
+    if stripped is not None:
+        heads = [head_in(scan, stripped, None, *options) for scan, *options in several]
+        return heads, heads
+    brains = [plausible_brain(scan, None, *options) for scan, *options in several]
+    if None in brains:  # a head beside something else stays a head
+        return brains, [None, None]
+    return brains, [None if one is None or one.was_stripped else one for one in brains]
+
+
+def _tissue_channels(brain, volume_index, window, even_in_doubt) -> nibabel.Nifti1Image | None:
+    """Probabilities of the tissues of a brain; None in doubt."""
+    found = segment_tissues(brain, stripped=True, volume_index=volume_index, window=window)
+    if found.doubts and not even_in_doubt:
+        note(f"{name_of(brain)} is registered by features: {found.doubts[0]}")
+        return None
+    return found.channels
