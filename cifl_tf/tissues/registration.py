@@ -7,6 +7,7 @@ import nibabel
 from cifl_tf._notes import note
 from cifl_tf.images.nifti import name_of
 from cifl_tf.registration import stages as any_scans
+from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.config import DEFORMABLE, STAGES
 from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.stripping.automatic import head_in, plausible_brain
@@ -48,6 +49,9 @@ def register_brains(
         >>> found.warped.shape == fixed.shape
         True
     """
+    initial = options.get("initial")
+    if initial is not None and not isinstance(initial, Affine):  # refused before all work
+        options["initial"] = Affine.from_file(initial)
     scans = [moving, fixed]
     indices = [options.get(f"{role}_volume_index") for role in ROLES]
     windows = [options.get(f"{role}_window") for role in ROLES]

@@ -158,7 +158,8 @@ def test_the_warp_holds_matrix_and_deformation(scans, encoder, tmp_path):
 def test_fast_and_masks_reach_the_deformable_stage(scans, encoder, tmp_path, monkeypatch):
     seen, masks = [], []
 
-    def deform(moving, fixed, used, remappings, settings, moving_mask, fixed_mask):
+    def deform(moving, fixed, used, remappings, settings, moving_mask, fixed_mask, channels):
+        assert channels is None  # an encoder was given
         seen.append((remappings, None if settings is None else settings.scales))
         masks.append([moving_mask, fixed_mask])
         return np.zeros((*fixed.shape, 3), np.float32)

@@ -60,6 +60,14 @@ def test_lesions_outside_of_masks_do_not_pull(pair, search):
     assert error() > 0.3
 
 
+def test_channels_take_the_place_of_features(pair):
+    moving, fixed, truth, inside = pair
+    blank = [np.where(image > 0, 0.5, 0) for image in (moving, fixed)]
+    bright = moving[..., None], np.where(fixed > 0, 1 - fixed, 0)[..., None]
+    found = register_deformable(*blank, None, settings=QUICK, channels=bright)
+    assert np.abs(found - truth)[inside].mean() < 0.6 * np.abs(truth)[inside].mean()
+
+
 def test_air_alone_stays(tiny_encoder):
     air = np.zeros((12, 12, 12))
     settings = DemonsSettings(scales=(1,), steps=(1,))
@@ -75,6 +83,7 @@ def test_air_alone_stays(tiny_encoder):
         (((12, 12, 12), (12, 12, 12)), {"num_components": 0}, "num_components"),
         (((12, 12, 12), (12, 12, 12)), {"remappings": ("red",)}, "red"),
         (((12, 12, 12), (12, 12, 12)), {"moving_mask": np.zeros((12, 12, 12))}, "moving mask"),
+        (((12, 12, 12), (12, 12, 12)), {"channels": [np.zeros((12, 12, 9, 2))] * 2}, "channels"),
     ],
 )
 def test_bad_input_is_told(tiny_encoder, shapes, options, message):

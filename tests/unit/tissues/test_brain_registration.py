@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
 import nibabel
 import numpy as np
 import pytest
+from nibabel.affines import apply_affine
 
+import cifl_tf
 from cifl_tf._notes import Note
 from cifl_tf.registration import stages
-from cifl_tf.tissues import register_brains
+from cifl_tf.tissues import register_brains, registration
 
 AFFINE = np.diag([4.0, 4, 4, 1])
 
@@ -65,3 +69,69 @@ def test_a_head_beside_something_else_stays_a_head(head, registered):
     scans = image(head[20:40, 20:40, 20:40]), image(head)
     register_brains(*scans)
     assert registered == [scans]
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """The options of registrations of brains that would be done, and doubts of their tissues."""
+    options = []
+    brain = SimpleNamespace(was_stripped=True)
+    monkeypatch.setattr(registration, "plausible_brain", lambda *_: brain)
+    monkeypatch.setattr(stages, "register", lambda *pair, **given: options.append(given))
+    doubts = []
+    found = SimpleNamespace(doubts=doubts, channels="tissues")
+    monkeypatch.setattr(registration, "segment_tissues", lambda brain, **_: found)
+    return SimpleNamespace(options=options, doubts=doubts)
+
+
+def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, given):
+    scans = image(head), image(head)
+    tissues = {"moving_channels": "tissues", "fixed_channels": "tissues"}
+
+    def compared(**options):
+        register_brains(*scans, **options)
+        found = given.options.pop()
+        return {role: one for role, one in found.items() if role in tissues}
+
+    assert compared() == tissues
+    assert compared(tissues=False) == {}
+    assert compared(stages=["rigid"]) == {}
+    assert compared(encoder="shapes-3d") == {}
+    assert compared(stripped=True) == {}
+    assert compared(stripped=True, tissues=True) == tissues
+    given.doubts.append("the network is uncertain")
+    with pytest.warns(Note, match="is registered by features: the network is uncertain"):
+        assert compared() == {}
+    assert compared(tissues=True) == tissues
+
+
+def test_channels_on_other_grids_move_what_the_images_do_not_show(rng):
+    """A ball of the moving scan's channel, turned and of other voxels, comes to the fixed one's."""
+    noise = np.pad(rng.uniform(0.4, 0.6, (20, 20, 20)), 6)
+    scan = image(noise, np.diag([3.0, 3, 3, 1]))
+
+    def ball(middle, affine, shape):
+        points = apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
+        inside = np.linalg.norm(points - middle, axis=-1) < 15
+        return nibabel.Nifti1Image(inside[..., None].astype(np.float32), affine)
+
+    turned = np.array([[0, 2.5, 0, -2], [-2, 0, 0, 95], [0, 0, 4, 1], [0, 0, 0, 1.0]])
+    moving = ball([52, 46, 46], turned, (48, 40, 24))
+    fixed = ball([45, 46, 46], scan.affine, scan.shape)
+    found = cifl_tf.register(
+        scan, scan, stages=["deformable"], moving_channels=moving, fixed_channels=fixed
+    )
+    middle = found.transform.map([[45.0, 46, 46]])[0]
+    np.testing.assert_allclose(middle, [52, 46, 46], atol=2.5)
+
+
+def test_channels_of_one_scan_alone_are_refused(head):
+    scan = image(head)
+    with pytest.raises(ValueError, match="no channels of the fixed scan; give those of both"):
+        cifl_tf.register(scan, scan, moving_channels=scan)
+    with pytest.raises(ValueError, match="channels are for the deformable stage, but stages are"):
+        cifl_tf.register(scan, scan, stages=["rigid"], moving_channels=scan, fixed_channels=scan)
+    with pytest.raises(ValueError, match=r"has shape \(50, 50, 50\); give channels \(x, y, z, C\)"):
+        cifl_tf.register(
+            scan, scan, stages=["deformable"], moving_channels=scan, fixed_channels=scan
+        )
