@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import nibabel
-
 from cifl_tf._notes import note
 from cifl_tf.images.nifti import name_of
 from cifl_tf.registration import stages as any_scans
@@ -62,22 +60,32 @@ def register_brains(
             note(f"{name} shows a head: its brain is registered; --stripped keeps all")
             scans[place] = head.brain
             indices[place] = options[f"{ROLES[place]}_volume_index"] = None
-    if tissues is None:
-        given = ("encoder", "moving_channels", "fixed_channels")
-        free = all(options.get(name) is None for name in given)
-        deforms = DEFORMABLE in options.get("stages", STAGES)
-        sure = free and deforms and all(brain is not None for brain in brains)
-    if tissues or (tissues is None and sure):
-        channels = [
-            _tissue_channels(*each, even_in_doubt=bool(tissues))
-            for each in zip(scans, indices, windows, strict=True)
-        ]
-        if all(one is not None for one in channels):
-            options |= {f"{role}_channels": one for role, one in zip(ROLES, channels, strict=True)}
+    certainties = {}
+    if tissues or (tissues is None and _are_plain_brains(brains, options)):
+        known = {
+            role: segment_tissues(scan, stripped=True, volume_index=index, window=window)
+            for role, scan, index, window in zip(ROLES, scans, indices, windows, strict=True)
+        }
+        doubts = [f"{role} scan: {doubt}" for role, one in known.items() for doubt in one.doubts]
+        if tissues or not doubts:
+            options |= {f"{role}_channels": one.channels for role, one in known.items()}
+            certainties = {
+                f"certainty of the tissues, {role}": one.certainty for role, one in known.items()
+            }
+        else:
+            note(f"the scans are registered by features; {doubts[0]}")
     found = any_scans.register(*scans, **options)
+    found = dataclasses.replace(found, report={**found.report, **certainties})
     if heads[0] is None:
         return found
     return dataclasses.replace(found, warped=found.displacement.apply(heads[0].image))
+
+
+def _are_plain_brains(brains, options):
+    """Whether both scans show a brain, and the options ask for no other comparison."""
+    given = ("encoder", "moving_channels", "fixed_channels")
+    free = all(options.get(name) is None for name in given)
+    return free and None not in brains and DEFORMABLE in options.get("stages", STAGES)
 
 
 def _found_in(
@@ -92,12 +100,3 @@ def _found_in(
     if None in brains:  # a head beside something else stays a head
         return brains, [None, None]
     return brains, [None if one is None or one.was_stripped else one for one in brains]
-
-
-def _tissue_channels(brain, volume_index, window, even_in_doubt) -> nibabel.Nifti1Image | None:
-    """Probabilities of the tissues of a brain; None in doubt."""
-    found = segment_tissues(brain, stripped=True, volume_index=volume_index, window=window)
-    if found.doubts and not even_in_doubt:
-        note(f"{name_of(brain)} is registered by features: {found.doubts[0]}")
-        return None
-    return found.channels

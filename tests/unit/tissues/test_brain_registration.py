@@ -1,3 +1,5 @@
+import dataclasses
+from dataclasses import MISSING
 from types import SimpleNamespace
 
 import nibabel
@@ -8,8 +10,10 @@ from nibabel.affines import apply_affine
 import cifl_tf
 from cifl_tf._notes import Note
 from cifl_tf.registration import stages
+from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.tissues import register_brains, registration
 
+NEEDED = [field for field in dataclasses.fields(RegistrationResult) if field.default is MISSING]
 AFFINE = np.diag([4.0, 4, 4, 1])
 
 
@@ -22,11 +26,21 @@ def head():
     return np.select([inside < 6, radius < 17, radius < 19, radius < 22], [60.0, 90, 10, 70])
 
 
+def record(into, chosen):
+    """A ``register`` that does nothing but note what it is called with."""
+
+    def register(*pair, **options):
+        into.append(chosen(pair, options))
+        return RegistrationResult(*[None] * len(NEEDED))
+
+    return register
+
+
 @pytest.fixture
 def registered(monkeypatch):
     """The pairs that would be registered, which nothing does."""
     pairs = []
-    monkeypatch.setattr(stages, "register", lambda *pair, **options: pairs.append(pair))
+    monkeypatch.setattr(stages, "register", record(pairs, lambda pair, options: pair))
     return pairs
 
 
@@ -77,9 +91,9 @@ def given(monkeypatch):
     options = []
     brain = SimpleNamespace(was_stripped=True)
     monkeypatch.setattr(registration, "plausible_brain", lambda *_: brain)
-    monkeypatch.setattr(stages, "register", lambda *pair, **given: options.append(given))
+    monkeypatch.setattr(stages, "register", record(options, lambda pair, options: options))
     doubts = []
-    found = SimpleNamespace(doubts=doubts, channels="tissues")
+    found = SimpleNamespace(doubts=doubts, channels="tissues", certainty=0.9)
     monkeypatch.setattr(registration, "segment_tissues", lambda brain, **_: found)
     return SimpleNamespace(options=options, doubts=doubts)
 
@@ -100,7 +114,7 @@ def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, gi
     assert compared(stripped=True) == {}
     assert compared(stripped=True, tissues=True) == tissues
     given.doubts.append("the network is uncertain")
-    with pytest.warns(Note, match="is registered by features: the network is uncertain"):
+    with pytest.warns(Note, match="registered by features; moving scan: the network is uncertain"):
         assert compared() == {}
     assert compared(tissues=True) == tissues
 
