@@ -28,6 +28,7 @@ from cifl_tf.datasets.catalog import load_cohort
 from cifl_tf.metrics import dice
 from cifl_tf.metrics.folding import jacobian_determinant
 from cifl_tf.registration.deformable import register_deformable
+from cifl_tf.registration.stages import FAST
 from cifl_tf.registration.syn import register_syn
 from results_table import add_json_option, show_table
 
@@ -40,14 +41,14 @@ def by_features(encoder="shapes-2d-wide"):
     return lambda *pair: register_deformable(*arrays(pair), encoder)
 
 
-def by_tissues():
+def by_tissues(settings=None):
     """Registers by tissues, as `cifl register` does brains."""
     segmenter = cifl.load_segmenter("tissues")
 
     def register(*pair):
         found = [cifl.segment_tissues(image, segmenter, stripped=True) for image in pair]
         channels = [np.asarray(one.channels.dataobj) for one in found]
-        return register_deformable(*arrays(pair), None, channels=channels)
+        return register_deformable(*arrays(pair), None, settings=settings, channels=channels)
 
     return register
 
@@ -65,6 +66,7 @@ def arrays(pair):
 METHODS = {
     "features": by_features,
     "tissues": by_tissues,
+    "tissues, --fast": lambda: by_tissues(FAST),
     "SyN 40, 20, 0": by_syn,
     "SyN 100, 70, 50": lambda: by_syn(iterations=(100, 70, 50)),
 }

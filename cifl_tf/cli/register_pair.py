@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cifl_tf._checks import AT_LEAST_0, check_given
 from cifl_tf._options import Option
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
@@ -41,6 +42,8 @@ class PairOptions:
         remappings: average the features of an image and of remapped copies of it: names out of
             inverted, gamma and folded with commas between, or none.
         fast: leave out the finest level of the deformable stage, which takes most of the time.
+        smoothness: of the warp in mm: the standard deviation of the Gaussian that smooths it after
+            each step.
         voxel_size: size in mm at which to deform.
         moving_volume_index: which image of a 4D moving file.
         fixed_volume_index: which image of a 4D fixed file.
@@ -69,6 +72,7 @@ class PairOptions:
     fixed_mask: Annotated[Path | None, Option(default="all but air", to_field=with_home)] = None
     remappings: tuple[str, ...] = ("inverted",)
     fast: bool = False
+    smoothness: Annotated[float | None, Option(default="0.7 voxels")] = None
     voxel_size: Annotated[
         float | None,
         Option(
@@ -86,6 +90,7 @@ class PairOptions:
     def __post_init__(self):
         object.__setattr__(self, "stages", checked_stages(self.stages))
         checked_remappings(self.remappings)
+        check_given(self, smoothness=AT_LEAST_0)
 
 
 @command

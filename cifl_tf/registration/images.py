@@ -114,10 +114,12 @@ def register_read(
     moving_mask=None,
     fixed_mask=None,
     channels: tuple | None = None,
+    smoothness: float | None = None,
 ) -> RegistrationResult:
     """``register_images`` on images that were read, in their own voxel sizes.
 
-    Masks, and channels (x, y, z, C) of both images, on any grid, are for a ``DeformableMethod``.
+    Masks, and channels (x, y, z, C) of both images, on any grid, and a smoothness in mm are for a
+    ``DeformableMethod``.
     """
     untrained = isinstance(method, InstanceMethod | DeformableMethod | NoDeformation)
     if voxel_size is None and untrained and method.ndim == 3:
@@ -149,6 +151,7 @@ def register_read(
             fixed_mask=None
             if fixed_mask is None
             else Affine.identity().apply_mask(fixed_mask, grid),
+            smoothness=smoothness and smoothness / np.mean(voxel_sizes(grid.affine)),
             channels=channels
             and (
                 affine.apply_channels(channels[0], grid),

@@ -164,6 +164,8 @@ class DeformableMethod:
         fixed_mask: the same of the fixed one.
         channels: (x, y, z, C) of the moving and of the fixed volume, on their grid, that are
             compared in place of features; None for features.
+        smoothness: standard deviation, in voxels at the finest scale, of the Gaussian mean of the
+            displacement after each step; None for that of the settings.
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np
@@ -180,6 +182,7 @@ class DeformableMethod:
     moving_mask: np.ndarray | None = None
     fixed_mask: np.ndarray | None = None
     channels: tuple[np.ndarray, np.ndarray] | None = None
+    smoothness: float | None = None
     ndim: ClassVar[int] = 3
 
     @property
@@ -189,6 +192,10 @@ class DeformableMethod:
 
     def displacements(self, moving, fixed) -> tuple[np.ndarray, np.ndarray]:
         """Displacements (n, *spatial, 3) of pairs (n, *spatial, 1), and their inverses."""
+        settings = self.settings or DemonsSettings()
+        if self.smoothness is not None:
+            diffusion = self.smoothness / min(settings.scales)
+            settings = dataclasses.replace(settings, diffusion=diffusion)
         displacement = np.stack(
             [
                 register_deformable(
@@ -196,7 +203,7 @@ class DeformableMethod:
                     other[..., 0],
                     self.encoder,
                     self.remappings,
-                    self.settings,
+                    settings,
                     moving_mask=self.moving_mask,
                     fixed_mask=self.fixed_mask,
                     channels=self.channels,

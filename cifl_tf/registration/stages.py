@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cifl_tf._checks import AT_LEAST_0
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
@@ -63,6 +64,7 @@ def register(
     fixed_channels=None,
     remappings: Sequence[str] = ("inverted",),
     fast: bool = False,
+    smoothness: float | None = None,
     voxel_size: float | None = None,
     moving_volume_index: int | None = None,
     fixed_volume_index: int | None = None,
@@ -88,6 +90,8 @@ def register(
         fixed_channels: the same of the fixed scan.
         remappings: see ``FrozenFeatures``.
         fast: leave out the finest level of the deformable stage, which takes most of the time.
+        smoothness: of the warp in mm: the standard deviation of the Gaussian that smooths it after
+            each step at the finest level; None for 0.7 voxels.
         voxel_size: of the deformable stage in mm; see ``register_images``.
         moving_volume_index: for a 4D moving image, which of them.
         fixed_volume_index: the same for the fixed image.
@@ -117,6 +121,8 @@ def register(
         True
     """
     chosen = checked_stages(stages)
+    if smoothness is not None:
+        AT_LEAST_0.check("smoothness", smoothness)
     channels = _checked_channels(moving_channels, fixed_channels, chosen)
     if encoder is None:
         aligning, deforming = map(_shipped, ENCODERS)
@@ -163,6 +169,7 @@ def register(
             moving_mask,
             fixed_mask,
             channels,
+            smoothness,
         )
     if DEFORMABLE in chosen:
         linear = (affine or Affine.identity()).apply(volumes[0], volumes[1].original)

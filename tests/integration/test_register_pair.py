@@ -1,5 +1,6 @@
 """``cifl register MOVING FIXED``: all stages in physical space, with SimpleITK as the oracle."""
 
+import dataclasses
 import json
 
 import nibabel
@@ -10,7 +11,9 @@ from scipy.spatial.transform import Rotation
 
 import cifl_tf
 from cifl_tf.datasets import virtual_cohort
+from cifl_tf.registration.demons import DemonsSettings
 from cifl_tf.registration.result import REGISTRATION_FILES
+from cifl_tf.registration.stages import FAST
 from command_runner import assert_one_line_error, run_here
 
 sitk = pytest.importorskip("SimpleITK")
@@ -160,19 +163,21 @@ def test_fast_and_masks_reach_the_deformable_stage(scans, encoder, tmp_path, mon
 
     def deform(moving, fixed, used, remappings, settings, moving_mask, fixed_mask, channels):
         assert channels is None  # an encoder was given
-        seen.append((remappings, None if settings is None else settings.scales))
+        seen.append((remappings, settings))
         masks.append([moving_mask, fixed_mask])
         return np.zeros((*fixed.shape, 3), np.float32)
 
     monkeypatch.setattr("cifl_tf.registration.methods.register_deformable", deform)
     common = [scans["fixed"], scans["T1w"], "--stages", "deformable", "--model", encoder]
     assert run_here("register", *common, "--out", tmp_path / "default").exit_code == 0
-    more = ["--fast", "--remappings", "none", "--fixed-mask", scans["dseg"]]
+    more = ["--fast", "--smoothness", 5, "--remappings", "none", "--fixed-mask", scans["dseg"]]
     start = tmp_path / "start.txt"
     np.savetxt(start, nibabel.affines.from_matvec(np.eye(3), [5, 0, 0]))  # a voxel
     more += ["--moving-mask", scans["dseg"], "--initial", start]
     assert run_here("register", *common, *more, "--out", tmp_path / "fast").exit_code == 0
-    assert seen == [(("inverted",), None), ((), (4, 2))]
+    voxel = nibabel.affines.voxel_sizes(nibabel.load(scans["T1w"]).affine).mean()
+    fast = dataclasses.replace(FAST, diffusion=pytest.approx(5 / voxel / 2))
+    assert seen == [(("inverted",), DemonsSettings()), ((), fast)]
     assert masks[0] == [None, None]
     brain = nibabel.as_closest_canonical(nibabel.load(scans["dseg"])).get_fdata() > 0
     np.testing.assert_array_equal(masks[1][1], brain)
