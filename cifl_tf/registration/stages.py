@@ -111,7 +111,7 @@ def register(
 
         >>> import cifl_tf as cifl, nibabel, numpy as np
         >>> from cifl_tf.datasets import virtual_cohort
-        >>> subject = virtual_cohort(1, resolution=4).subjects[0]
+        >>> subject = virtual_cohort(1, resolution=6).subjects[0]
         >>> fixed = nibabel.Nifti1Image(subject.image("T1w"), subject.affine)
         >>> there = subject.affine.copy()
         >>> there[0, 3] += 12
@@ -125,7 +125,9 @@ def register(
         AT_LEAST_0.check("smoothness", smoothness)
     channels = _checked_channels(moving_channels, fixed_channels, chosen)
     if encoder is None:
-        aligning, deforming = map(_shipped, ENCODERS)
+        compares_features = DEFORMABLE in chosen and channels is None
+        aligning = _shipped(ENCODERS[0])
+        deforming = _shipped(ENCODERS[1]) if compares_features else aligning
     else:
         aligning = deforming = load_encoder(encoder) if isinstance(encoder, str) else encoder
     if initial is not None and not isinstance(initial, Affine):

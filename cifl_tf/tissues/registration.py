@@ -38,12 +38,12 @@ def register_brains(
     Example:
         >>> import cifl_tf as cifl, nibabel
         >>> from cifl_tf.datasets import virtual_cohort
-        >>> subjects = virtual_cohort(2, resolution=6).subjects
+        >>> subjects = virtual_cohort(2, resolution=8).subjects
         >>> fixed, moving = (
         ...     nibabel.Nifti1Image(subject.image(contrast), subject.affine)
         ...     for subject, contrast in zip(subjects, ("T1w", "FLAIR"))
         ... )
-        >>> found = cifl.register_brains(moving, fixed, stages=["affine"])
+        >>> found = cifl.register_brains(moving, fixed, stages=["rigid"])
         >>> found.warped.shape == fixed.shape
         True
     """
