@@ -200,6 +200,7 @@ def bare(model: keras.Model) -> keras.Model:
     return model
 
 
+@lru_cache(maxsize=4)  # so that TensorFlow traces it once, for tiles and images of every size
 def before_normalization(encoder: keras.Model) -> keras.Model:
     """The network of an encoder without its last layer, where that normalizes."""
     encoder = bare(encoder)
@@ -208,7 +209,7 @@ def before_normalization(encoder: keras.Model) -> keras.Model:
     return keras.Model(encoder.input, _last_inputs(encoder)[0])
 
 
-@lru_cache(maxsize=4)  # so that TensorFlow traces it once, for tiles and images of every size
+@lru_cache(maxsize=4)
 def _traced_before_normalization(encoder):
     """``before_normalization`` as a function."""
     body = before_normalization(encoder)

@@ -215,7 +215,7 @@ def _descent(shape, num_unsigned, settings, is_masked):
             lambda index, _: index < steps, step, (0, start), parallel_iterations=1
         )[1]
 
-    return descend
+    return descend.get_concrete_function()  # a call of this counts as no retracing
 
 
 def _signs(target, image, num_unsigned, window_mean):
