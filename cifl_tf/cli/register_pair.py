@@ -61,7 +61,8 @@ class PairOptions:
         str | None,
         Option(
             name="model",
-            default="shapes-3d to align, shapes-2d-wide in three planes to deform",
+            default="shapes-3d to align; to deform, the tissues of brains, or else shapes-2d-wide "
+            "in three planes",
             to_field=with_home,
         ),
     ] = None

@@ -36,13 +36,16 @@ class ToTemplate(Analysis):
         volume_index: which image of a 4D scan.
         stripped: whether the scans show brains without skull; of heads, the brains are registered,
             and the whole heads are warped.
+        tissues: deform by the probabilities of tissues, as those of `cohort segment`, and not by
+            features.
         window: two intensities that become black and white, such as 0,80 for a brain in CT.
     """
 
     model: Annotated[
         str | None,
         Option(
-            default="shapes-3d to align, shapes-2d-wide in three planes to deform",
+            default="shapes-3d to align; to deform, the tissues of brains, or else shapes-2d-wide "
+            "in three planes",
             to_field=with_home,
         ),
     ] = None
@@ -62,6 +65,9 @@ class ToTemplate(Analysis):
     ] = None
     volume_index: int | None = None
     stripped: Stripped = None
+    tissues: Annotated[bool | None, Option(default="where scans show brains, without --model")] = (
+        None
+    )
     window: Window = None
     about: ClassVar[str] = "Scans in the space of a template"
 
@@ -141,6 +147,7 @@ class ToTemplate(Analysis):
             scan.path,
             self._fixed,
             self.stripped,
+            self.tissues,
             encoder=self._encoder,
             stages=self.stages,
             remappings=self.remappings,
@@ -159,6 +166,7 @@ class ToTemplate(Analysis):
 
     def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
+        from cifl_tf.models.shipped import TISSUES
         from cifl_tf.registration.stages import ENCODERS
 
         reference = self.space if self.template is None else self.template.resolve().as_uri()
@@ -170,8 +178,11 @@ class ToTemplate(Analysis):
         }
         content: dict[str, Any] = {"Description": described[what]}
         if self.model is None:
+            aligning, deforming = ENCODERS
+            if self.tissues is not False:
+                deforming = TISSUES if self.tissues else f"{TISSUES} or {deforming}"
             needed = ({*self.stages} != {DEFORMABLE}, DEFORMABLE in self.stages)
-            content["Model"] = ", ".join(itertools.compress(ENCODERS, needed))
+            content["Model"] = ", ".join(itertools.compress((aligning, deforming), needed))
         if what == "warped":
             content["SkullStripped"] = scan.skull_stripped
             if self.template is None:
