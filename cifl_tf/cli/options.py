@@ -106,22 +106,30 @@ def resampling(shown: str | bool = True):
     return typer.Option(help="Resample to this size in mm before.", show_default=shown)
 
 
-def chosen_model(model: str | None, ndim: int, option: str = "--model") -> str:
-    """The model that was asked for; without one, the encoder that ships with the package.
+def chosen_model(
+    model: str | None, ndim: int, option: str = "--model", shipped: str = "shapes-{ndim}d"
+) -> str:
+    """The model that was asked for; without one, an encoder that ships with the package.
+
+    Args:
+        model: what was asked for.
+        ndim: of the images.
+        option: that asks.
+        shipped: name of the encoder, in which {ndim} stands for the dimensions.
 
     Raises:
         ValueError: ``ndim`` is neither 2 nor 3, or none was asked for, and no encoder of these
             dimensions ships with the package.
     """
     NDIM.check("ndim", ndim)
-    shipped = f"shapes-{ndim}d"
+    shipped = shipped.format(ndim=ndim)
     if model is None and shipped not in pretrained_encoders():
         raise ValueError(f"no encoder for {ndim}D images ships with the package; give {option}")
     return absolute_model(model or shipped)
 
 
-def with_shipped_encoder(config: Config) -> Config:
-    """The configuration of a training, with the encoder that ships where none was asked for."""
+def with_shipped_encoder(config: Config, shipped: str) -> Config:
+    """The configuration of a training, with an encoder that ships where none was asked for."""
     return dataclasses.replace(
-        config, encoder=chosen_model(config.encoder, config.ndim, "--encoder")
+        config, encoder=chosen_model(config.encoder, config.ndim, "--encoder", shipped)
     )

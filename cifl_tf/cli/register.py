@@ -75,7 +75,7 @@ def train_command(
 
     The same command goes on after an interruption.
     """
-    config = with_shipped_encoder(config)
+    config = with_shipped_encoder(config, "shapes-{ndim}d")
     from cifl_tf._device import describe_device
     from cifl_tf.registration.training import train_registration
     from cifl_tf.training.workers import training_scope

@@ -67,7 +67,7 @@ def train_command(
         raise ValueError(
             "--flip mirrors left and right, which sagittal slices do not show; leave it out"
         )
-    config = with_shipped_encoder(config)
+    config = with_shipped_encoder(config, "shapes-{ndim}d-v2")
     from cifl_tf._device import describe_device
     from cifl_tf.segmentation.training import train_segmenter
     from cifl_tf.training.workers import training_scope

@@ -52,7 +52,7 @@ def pretrained_encoders() -> dict[str, Pretrained]:
     Example:
         >>> import cifl_tf as cifl
         >>> list(cifl.pretrained_encoders())
-        ['shapes-2d', 'shapes-2d-v2', 'shapes-2d-wide', 'shapes-3d']
+        ['shapes-2d', 'shapes-2d-v2', 'shapes-2d-wide', 'shapes-3d', 'shapes-3d-v2']
     """
     encoders = {Path(path).parent.name for path in _sums() if Path(path).name == ENCODER_FILE}
     return {name: model for name, model in shipped_models().items() if name in encoders}

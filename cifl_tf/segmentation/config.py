@@ -98,7 +98,8 @@ class SegmentationConfig:
     """
 
     encoder: Annotated[
-        str, Option(default="shapes-2d or shapes-3d", kind=str | None, to_field=absolute_model)
+        str,
+        Option(default="shapes-2d-v2 or shapes-3d-v2", kind=str | None, to_field=absolute_model),
     ]
     contrast: str = "T1w"
     synthetic: bool = False
