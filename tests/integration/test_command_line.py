@@ -99,12 +99,13 @@ def test_export(model_folder, tmp_path, rng):
 
 @pytest.fixture
 def weights(tmp_path, monkeypatch, tiny_encoder):
-    """Two small encoders in place of those that ship with the package."""
+    """Small encoders in place of those that ship with the package."""
     folder = tmp_path / "weights"
     sums = ""
     for name, encoder in (
         ("coarse-2d", cifl_tf.build_encoder(2, 3, 2)),
         ("shapes-2d", tiny_encoder),
+        ("shapes-2d-v2", tiny_encoder),
     ):
         file = folder / name / "encoder.keras"
         file.parent.mkdir(parents=True)
@@ -120,14 +121,18 @@ def weights(tmp_path, monkeypatch, tiny_encoder):
 def test_info_lists_the_encoders_and_prints_a_card(weights):
     done = run_here("info")
     assert done.exit_code == 0
-    assert done.stdout == "coarse-2d   For slices, of a test.\nshapes-2d   For slices, of a test.\n"
+    assert done.stdout == "".join(
+        f"{name:<12}   For slices, of a test.\n"
+        for name in ("coarse-2d", "shapes-2d", "shapes-2d-v2")
+    )
     done = run_here("info", "shapes-2d")
     assert done.exit_code == 0
     assert done.stdout == (weights / "shapes-2d" / "README.md").read_text()
     done = run_here("info", "shapes-4d")
     assert done.exit_code == 1
     assert done.stdout == ""
-    message = "there are no pretrained weights 'shapes-4d'; choose from ['coarse-2d', 'shapes-2d']"
+    message = "there are no pretrained weights 'shapes-4d'; choose from ['coarse-2d', 'shapes-2d', "
+    message += "'shapes-2d-v2']"
     assert done.stderr == f"cifl: {message}\n"
 
 
@@ -226,13 +231,15 @@ def test_without_a_model_it_is_the_one_that_ships(weights, head, tiny_encoder, t
 
 
 @pytest.mark.parametrize(
-    ("command", "function"),
+    ("command", "function", "shipped"),
     [
-        ("segment", "cifl_tf.segmentation.training.train_segmenter"),
-        ("register", "cifl_tf.registration.training.train_registration"),
+        ("segment", "cifl_tf.segmentation.training.train_segmenter", "shapes-2d-v2"),
+        ("register", "cifl_tf.registration.training.train_registration", "shapes-2d"),
     ],
 )
-def test_trainings_name_the_encoder_that_ships(weights, tmp_path, monkeypatch, command, function):
+def test_trainings_name_the_encoder_that_ships(
+    weights, tmp_path, monkeypatch, command, function, shipped
+):
     configs = []
     monkeypatch.setattr(function, lambda out, config, *_: configs.append(config))
     options = [command, "train", "--data", "virtual:5", "--out", tmp_path / "out"]
@@ -246,7 +253,7 @@ def test_trainings_name_the_encoder_that_ships(weights, tmp_path, monkeypatch, c
         assert run_here(*options, *chosen, model).exit_code == 0
     default, *others = configs
     assert (default.encoder, default.intensity_augmentation, default.random_contrast) == (
-        "shapes-2d",
+        shipped,
         True,
         0,
     )
