@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/cifl demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # In an environment of its own, as Apache Beam needs other versions of some packages.
 test-beam: .venv-beam/installed

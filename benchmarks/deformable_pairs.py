@@ -80,6 +80,7 @@ def main(argv=None):
         "--subjects", default="sub-13,sub-14,sub-15,sub-16", help="names, with commas between"
     )
     parser.add_argument("--methods", default=";".join(METHODS), help="with semicolons between")
+    parser.add_argument("--contrasts", default=",".join(CONTRASTS), help="with commas between")
     parser.add_argument("--rows", default="deformable.csv", type=Path, help="a row a registration")
     add_json_option(parser)
     args = parser.parse_args(argv)
@@ -87,7 +88,7 @@ def main(argv=None):
     subjects = cohort.select(args.subjects.split(",")).subjects
     methods = {name: METHODS[name]() for name in args.methods.split(";")}
     for contrast, (moving, fixed), (method, register) in itertools.product(
-        CONTRASTS, itertools.permutations(subjects, 2), methods.items()
+        args.contrasts.split(","), itertools.permutations(subjects, 2), methods.items()
     ):
         key = {"method": method, "contrast": contrast, "moving": moving.name, "fixed": fixed.name}
         if not is_done(args.rows, key):
