@@ -82,19 +82,24 @@ def refine(
     return refined
 
 
-def refine_image(image, probabilities, **options) -> nibabel.Nifti1Image:
+def refine_image(
+    image, probabilities, window: tuple[float, float] | None = None, **options
+) -> nibabel.Nifti1Image:
     """``refine`` on nibabel images on one grid.
 
     Args:
         image: intensities.
         probabilities: of all labels, the last axis; the background first.
+        window: two intensities beyond which all are equal; None for any.
         options: ``prior_weight`` and ``restrict`` of ``refine``.
     """
     grid = grid_of(image, image.shape, "the image")
     known = np.asarray(probabilities.dataobj)
     sizes = voxel_sizes(grid.affine)[: len(image.shape)]
     known = known.reshape(*image.shape, known.shape[-1])
-    return grid.image(refine(np.asarray(image.dataobj), known, sizes, **options))
+    values = np.asarray(image.dataobj)
+    values = values if window is None else values.clip(min(window), max(window))
+    return grid.image(refine(values, known, sizes, **options))
 
 
 def _smoother(places):

@@ -200,7 +200,7 @@ class Segmenter(ImageModel):
         on_grid = to_original(probabilities, volume, "linear")
         shown = to_original(original.data, original)
         if refined:
-            on_grid = refine_image(shown, on_grid)
+            on_grid = refine_image(shown, on_grid, window)
         return self.result(shown, on_grid, beyond)
 
     def result(self, image, probabilities, slices_beyond: int = 0) -> Segmentation:

@@ -117,7 +117,7 @@ def segment_tissues(
     better = grid.image(known)
     if refined:
         options = {"prior_weight": PRIOR_WEIGHT, "restrict": with_deep_between}
-        better = refine_image(found.image, better, **options)
+        better = refine_image(found.image, better, window, **options)
     found = segmenter.result(found.image, better)
     highest = known.max(axis=-1)[known.argmax(axis=-1) > 0]
     return TissueResult(found, brain, float(highest.mean()) if len(highest) else 0.0)

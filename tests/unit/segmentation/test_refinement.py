@@ -1,9 +1,10 @@
+import nibabel
 import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from cifl_tf.segmentation.refinement import posterior, refine
+from cifl_tf.segmentation.refinement import posterior, refine, refine_image
 
 SHAPE = (30, 28, 26)
 
@@ -52,6 +53,19 @@ def test_a_few_extreme_voxels_do_not_matter(brain):
         spiked[tuple(places.T)] = extreme
         found = refine(spiked, known, (2, 2, 2)).argmax(axis=-1)
         assert np.mean(found[truth > 0] != first[truth > 0]) < 0.03
+
+
+def test_a_window_makes_all_beyond_it_equal(brain):
+    """As a CT, in which much of a tissue may be calcified."""
+    image, _, known = brain
+    image = image.astype(np.float32)
+    plain = refine(image.clip(0, 0.65), known, (1, 1, 1))
+    far = np.where(image > 0.65, 50 + 900 * image, image)
+    grid = np.diag([1.0, 1, 1, 1])
+    images = [nibabel.Nifti1Image(array, grid) for array in (far, known)]
+    found = refine_image(*images, window=(0, 0.65))
+    np.testing.assert_allclose(found.get_fdata(), plain, atol=1e-5)
+    assert np.abs(refine_image(*images).get_fdata() - plain).max() > 0.3
 
 
 def test_most_of_a_bias_field_is_taken_away(brain, monkeypatch):
