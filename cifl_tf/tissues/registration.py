@@ -1,8 +1,13 @@
 """Registration of two scans that may show heads, by their brains and the tissues of these."""
 
 import dataclasses
+import functools
+import zlib
+
+import numpy as np
 
 from cifl_tf._notes import note
+from cifl_tf.images.atomic import absolute_path, expanded
 from cifl_tf.images.nifti import name_of
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
@@ -62,10 +67,9 @@ def register_brains(
             indices[place] = options[f"{ROLES[place]}_volume_index"] = None
     certainties = {}
     if tissues or (tissues is None and _are_plain_brains(brains, options)):
-        known = {
-            role: segment_tissues(scan, stripped=True, volume_index=index, window=window)
-            for role, scan, index, window in zip(ROLES, scans, indices, windows, strict=True)
-        }
+        several = zip(scans, indices, windows, strict=True)
+        (moving_tissues, fixed_tissues) = _each(_tissues_of, _tissues_of_last, several)
+        known = {"moving": moving_tissues, "fixed": fixed_tissues}
         doubts = [f"{role} scan: {doubt}" for role, one in known.items() for doubt in one.doubts]
         if tissues or not doubts:
             options |= {f"{role}_channels": one.channels for role, one in known.items()}
@@ -96,7 +100,53 @@ def _found_in(
     if stripped is not None:
         heads = [head_in(scan, stripped, None, *options) for scan, *options in several]
         return heads, heads
-    brains = [plausible_brain(scan, None, *options) for scan, *options in several]
+    brains = _each(_brain_in, _brain_in_last, several)
     if None in brains:  # a head beside something else stays a head
         return brains, [None, None]
     return brains, [None if one is None or one.was_stripped else one for one in brains]
+
+
+def _each(function, remembering, several):
+    """What functions give for the moving scan and, remembered, for the fixed one, with options."""
+    moving, (fixed, *options) = several
+    return [function(*moving), remembering(_Content(fixed), *options)]
+
+
+def _brain_in(scan, volume_index, window):
+    return plausible_brain(scan, None, volume_index, window)
+
+
+def _tissues_of(brain, volume_index, window):
+    return segment_tissues(brain, stripped=True, volume_index=volume_index, window=window)
+
+
+# Many scans may be registered to one.
+@functools.lru_cache(maxsize=1)
+def _brain_in_last(content, *options):
+    return _brain_in(content.scan, *options)
+
+
+@functools.lru_cache(maxsize=1)
+def _tissues_of_last(content, *options):
+    return _tissues_of(content.scan, *options)
+
+
+class _Content:
+    """A scan; equal to another one of the same voxels, or of the same file in the same state."""
+
+    def __init__(self, scan):
+        self.scan = scan
+        self._key: tuple
+        if hasattr(scan, "dataobj"):
+            voxels = np.ascontiguousarray(scan.dataobj)
+            self._key = voxels.shape, zlib.crc32(voxels.data), scan.affine.tobytes()
+        else:
+            path = expanded(scan)  # one that is missing is told when it is read
+            state = path.stat() if path.is_file() else None
+            self._key = absolute_path(path), state and (state.st_mtime_ns, state.st_size)
+
+    def __eq__(self, other):
+        return self._key == other._key
+
+    def __hash__(self):
+        return hash(self._key)

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from dataclasses import MISSING
 from types import SimpleNamespace
 
@@ -95,7 +96,12 @@ def given(monkeypatch):
     doubts = []
     found = SimpleNamespace(doubts=doubts, channels="tissues", certainty=0.9)
     monkeypatch.setattr(registration, "segment_tissues", lambda brain, **_: found)
-    return SimpleNamespace(options=options, doubts=doubts)
+    remembering = registration._brain_in_last, registration._tissues_of_last
+    for one in remembering:
+        one.cache_clear()
+    yield SimpleNamespace(options=options, doubts=doubts)
+    for one in remembering:
+        one.cache_clear()
 
 
 def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, given):
@@ -117,6 +123,25 @@ def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, gi
     with pytest.warns(Note, match="registered by features; moving scan: the network is uncertain"):
         assert compared() == {}
     assert compared(tissues=True) == tissues
+
+
+def test_a_fixed_scan_that_many_share_is_looked_at_once(head, given, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(registration, "plausible_brain", lambda scan, *_: seen.append(scan))
+    path = tmp_path / "fixed.nii.gz"
+    image(head).to_filename(path)
+    moving = [image(head + number) for number in range(3)]
+    for scan in moving:
+        register_brains(scan, path)
+    assert seen == [moving[0], path, *moving[1:]]
+    image(2 * head).to_filename(path)
+    os.utime(path, ns=(1, 1))
+    register_brains(moving[0], path)
+    assert seen[4:] == [moving[0], path]
+    fixed = [image(head), image(head), image(head + 1)]
+    for scan in fixed:
+        register_brains(path, scan)
+    assert seen[6:] == [path, fixed[0], path, path, fixed[2]]
 
 
 def test_channels_on_other_grids_move_what_the_images_do_not_show(rng):
