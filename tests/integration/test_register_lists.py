@@ -32,7 +32,7 @@ def made(monkeypatch):
 
     monkeypatch.setattr("cifl_tf.registration.stages.register", register)
     # The files hold no images.
-    monkeypatch.setattr("cifl_tf.stripping.automatic.plausible_brain", lambda *arguments: None)
+    monkeypatch.setattr("cifl_tf.tissues.registration.plausible_brain", lambda *_: None)
     return seen
 
 
