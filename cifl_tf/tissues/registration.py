@@ -18,6 +18,7 @@ from cifl_tf.stripping.stripper import StrippedHead
 from cifl_tf.tissues.segment import segment_tissues
 
 ROLES = "moving", "fixed"
+WINDOWS = "moving_window", "fixed_window"
 
 
 def register_brains(
@@ -57,7 +58,7 @@ def register_brains(
         options["initial"] = Affine.from_file(initial)
     scans = [moving, fixed]
     indices = [options.get(f"{role}_volume_index") for role in ROLES]
-    windows = [options.get(f"{role}_window") for role in ROLES]
+    windows = [window and tuple(window) for window in map(options.get, WINDOWS)]
     brains, heads = _found_in(scans, stripped, indices, windows)
     for place, head in enumerate(heads):
         if head is not None:
@@ -139,7 +140,8 @@ class _Content:
         self._key: tuple
         if hasattr(scan, "dataobj"):
             voxels = np.ascontiguousarray(scan.dataobj)
-            self._key = voxels.shape, zlib.crc32(voxels.data), scan.affine.tobytes()
+            header = getattr(scan.header, "binaryblock", b"")  # with the unit
+            self._key = voxels.shape, zlib.crc32(voxels.data), scan.affine.tobytes(), header
         else:
             path = expanded(scan)  # one that is missing is told when it is read
             state = path.stat() if path.is_file() else None

@@ -114,6 +114,7 @@ def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, gi
         return {role: one for role, one in found.items() if role in tissues}
 
     assert compared() == tissues
+    assert compared(fixed_window=[0, 80]) == tissues
     assert compared(tissues=False) == {}
     assert compared(stages=["rigid"]) == {}
     assert compared(encoder="shapes-3d") == {}
