@@ -143,9 +143,10 @@ class _Content:
             header = getattr(scan.header, "binaryblock", b"")  # with the unit
             self._key = voxels.shape, zlib.crc32(voxels.data), scan.affine.tobytes(), header
         else:
-            path = expanded(scan)  # one that is missing is told when it is read
-            state = path.stat() if path.is_file() else None
-            self._key = absolute_path(path), state and (state.st_mtime_ns, state.st_size)
+            self._key = (str(scan),)  # a file that is not there is told when it is read
+            if expanded(scan).is_file():
+                state = expanded(scan).stat()
+                self._key = absolute_path(scan), state.st_mtime_ns, state.st_size
 
     def __eq__(self, other):
         return self._key == other._key

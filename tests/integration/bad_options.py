@@ -182,7 +182,7 @@ OPTIONS: dict[str, tuple[str, dict[str, list[str]]]] = {
             "--subjects": SUBJECTS,
             "--moving-contrast": ["T1w"],
             "--against": ["{missing}", "{empty}", "{file}", "{data}"],
-            "--ndim": [*NDIM, "3"],
+            "--ndim": NDIM,
             "--plane": PLANES,
             "--num-slices": ["0", "-1", "99999", "nan"],
             "--center-label": ["nowhere"],
@@ -217,10 +217,6 @@ COMMANDS: list[tuple[str, str]] = [
     ("register {image} {image}", "Missing option"),
     ("register --out {out} {image} {image} {image}", "unexpected extra argument"),
     ("register nonsense", "No such command"),
-    (
-        "register optimize {image} {image} --model shapes-2d --ndim 3 --out {out}",
-        "ndim",
-    ),
     ("register optimize {image} {image} --model shapes-3d --ndim 2 --out {out}", "ndim"),
     ("demo --train --model {encoder} --out {out}", "--train trains an encoder"),
     (
