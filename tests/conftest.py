@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Of the threads of two workers on two cores, one half waits for the other.
+    # Of more threads than cores, some wait for others.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import cifl_tf

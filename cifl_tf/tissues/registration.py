@@ -69,8 +69,7 @@ def register_brains(
     certainties = {}
     if tissues or (tissues is None and _are_plain_brains(brains, options)):
         several = zip(scans, indices, windows, strict=True)
-        (moving_tissues, fixed_tissues) = _each(_tissues_of, _tissues_of_last, several)
-        known = {"moving": moving_tissues, "fixed": fixed_tissues}
+        known = dict(zip(ROLES, _each(_tissues_of, _tissues_of_last, several), strict=True))
         doubts = [f"{role} scan: {doubt}" for role, one in known.items() for doubt in one.doubts]
         if tissues or not doubts:
             options |= {f"{role}_channels": one.channels for role, one in known.items()}
