@@ -35,7 +35,8 @@ def register_brains(
             leaves pairs alone that show a head beside something else than a brain.
         tissues: whether tissues are compared in place of features. None: where both scans show a
             brain whose tissues are not in doubt, and there are no ``encoder`` and no channels in
-            the options.
+            the options; if the features of both then agree less after the warp than before, the
+            scans are registered by features after all.
         options: of ``register``.
 
     Raises:
@@ -66,23 +67,33 @@ def register_brains(
             note(f"{name} shows a head: its brain is registered; --stripped keeps all")
             scans[place] = head.brain
             indices[place] = options[f"{ROLES[place]}_volume_index"] = None
-    certainties = {}
+    certainties, channels = {}, {}
     if tissues or (tissues is None and _are_plain_brains(brains, options)):
         several = zip(scans, indices, windows, strict=True)
         known = dict(zip(ROLES, _each(_tissues_of, _tissues_of_last, several), strict=True))
         doubts = [f"{role} scan: {doubt}" for role, one in known.items() for doubt in one.doubts]
         if tissues or not doubts:
-            options |= {f"{role}_channels": one.channels for role, one in known.items()}
+            channels = {f"{role}_channels": one.channels for role, one in known.items()}
             certainties = {
                 f"certainty of the tissues, {role}": one.certainty for role, one in known.items()
             }
         else:
             note(f"the scans are registered by features; {doubts[0]}")
-    found = any_scans.register(*scans, **options)
+    found = any_scans.register(*scans, **options | channels)
+    if certainties and not tissues and _agrees_less(found):
+        # Seen with a template of many brains, whose tissues are not as sharp as those of one.
+        note("tissues do not bring the features together: the scans are registered by features")
+        certainties, found = {}, any_scans.register(*scans, **options)
     found = dataclasses.replace(found, report={**found.report, **certainties})
     if heads[0] is None:
         return found
     return dataclasses.replace(found, warped=found.displacement.apply(heads[0].image))
+
+
+def _agrees_less(found):
+    """Whether the features of both scans agree less after the warp than before it."""
+    before, after = (found.report[f"similarity {when} the warp"] for when in ("before", "after"))
+    return after <= before
 
 
 def _are_plain_brains(brains, options):

@@ -27,12 +27,13 @@ def head():
     return np.select([inside < 6, radius < 17, radius < 19, radius < 22], [60.0, 90, 10, 70])
 
 
-def record(into, chosen):
+def record(into, chosen, after=(0.9,)):
     """A ``register`` that does nothing but note what it is called with."""
 
     def register(*pair, **options):
         into.append(chosen(pair, options))
-        return RegistrationResult(*[None] * len(NEEDED))
+        report = {"similarity before the warp": 0.5, "similarity after the warp": after[0]}
+        return RegistrationResult(*[None] * len(NEEDED), report=report)
 
     return register
 
@@ -92,14 +93,15 @@ def given(monkeypatch):
     options = []
     brain = SimpleNamespace(was_stripped=True)
     monkeypatch.setattr(registration, "plausible_brain", lambda *_: brain)
-    monkeypatch.setattr(stages, "register", record(options, lambda pair, options: options))
-    doubts = []
+    doubts, after = [], [0.9]
+    register = record(options, lambda pair, options: options, after)
+    monkeypatch.setattr(stages, "register", register)
     found = SimpleNamespace(doubts=doubts, channels="tissues", certainty=0.9)
     monkeypatch.setattr(registration, "segment_tissues", lambda brain, **_: found)
     remembering = registration._brain_in_last, registration._tissues_of_last
     for one in remembering:
         one.cache_clear()
-    yield SimpleNamespace(options=options, doubts=doubts)
+    yield SimpleNamespace(options=options, doubts=doubts, after=after)
     for one in remembering:
         one.cache_clear()
 
@@ -124,6 +126,19 @@ def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, gi
     with pytest.warns(Note, match="registered by features; moving scan: the network is uncertain"):
         assert compared() == {}
     assert compared(tissues=True) == tissues
+
+
+def test_tissues_that_make_the_features_agree_less_give_way_to_features(head, given):
+    scans = image(head), image(head)
+    given.after[0] = 0.4
+    with pytest.warns(Note, match="the scans are registered by features"):
+        found = register_brains(*scans)
+    first, second = given.options
+    assert first["moving_channels"] == "tissues"
+    assert "moving_channels" not in second
+    assert not any("certainty" in name for name in found.report)
+    register_brains(*scans, tissues=True)  # as asked for
+    assert len(given.options) == 3
 
 
 def test_a_fixed_scan_that_many_share_is_looked_at_once(head, given, tmp_path, monkeypatch):
