@@ -1,8 +1,9 @@
 """Images of cohorts on disk, for trainings on more than fits into memory."""
 
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,30 @@ def store(
     return images, labels, np.array(about["names"])
 
 
+def kept_rows(parts: Iterable[np.ndarray], shape: Sequence[int], dtype: str, folder: Path) -> Rows:
+    """One array of many parts, on disk where it would fill the memory.
+
+    Args:
+        parts: the rows of the array one by one, made as they are asked for.
+        shape: of the array, (n, ...).
+        dtype: its name.
+        folder: for the file, which replaces one of an earlier call.
+    """
+    shape, available = tuple(shape), available_memory()
+    needed = (COPIES - 1) * math.prod(shape) * np.dtype(dtype).itemsize
+    if available is None or needed <= MOST_OF_MEMORY * available:
+        rows = np.empty(shape, dtype)
+        for row, part in zip(rows, parts, strict=True):
+            row[...] = part
+        return rows
+    note(f"{shape[0]} images would take {size_text(needed)} of memory; they are kept in {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "rows") as temporary, temporary.open("wb") as file:
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).data)
+    return StoredRows(folder / "rows", shape, dtype)
+
+
 def _files(subject, contrast):
     """What tells whether the images of a subject are still the same."""
     found = [subject.name, str(subject.voxel_size), str(subject.shape)]
@@ -139,8 +164,8 @@ def _write(parts, folder, kind) -> dict[str, Any]:
 
 
 def reader(rows: Rows) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from positions (m,) to rows (m, ...), float32 or int32."""
-    dtype = tf.float32 if np.dtype(rows.dtype).kind == "f" else tf.int32
+    """A function from positions (m,) to rows (m, ...); integers on disk come as int32."""
+    dtype = rows.dtype if np.dtype(rows.dtype).kind == "f" else tf.int32
     if isinstance(rows, np.ndarray):
         constant = tf.constant(rows)
         return lambda positions: tf.gather(constant, positions)

@@ -64,7 +64,7 @@ class SegmentationConfig:
         steps: optimization steps at most.
         batch_size: images per step. 0 for 8 slices or patches, or 1 whole volume.
         cached_copies: encode this many augmented copies of each image once, not new ones in every
-            step. They are kept in memory in half precision.
+            step. They are kept in half precision, in files where they would fill the memory.
         patch: train on random patches of this size in voxels. For volumes that do not fit into
             memory with their features; None for whole images, which validation sees always.
             Patches are cut from copies after these were encoded, so nothing is missing at their

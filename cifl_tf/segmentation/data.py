@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cifl_tf._random_keys import WHOLE, Share, key_of
 from cifl_tf.augmentation.patches import RandomPatch
 from cifl_tf.datasets import Cohort
-from cifl_tf.datasets.stored import Rows, batches, reader, training_arrays
+from cifl_tf.datasets.stored import Rows, batches, kept_rows, reader, training_arrays
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.segmentation.config import SegmentationConfig
 
@@ -139,27 +139,32 @@ def validation_data(
 
 
 def cache_features(
-    extract: FrozenFeatures, data: tf.data.Dataset, count: int, quiet: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the first images of a dataset, kept in memory in half precision.
+    extract: FrozenFeatures, data: tf.data.Dataset, count: int, folder: Path, quiet: bool = False
+) -> tuple[Rows, np.ndarray]:
+    """Features of the first images of a dataset, kept in half precision.
 
     Args:
         extract: of the segmenter.
         data: batches of one image and its labels, as those of ``training_data``.
         count: how many images.
+        folder: for a file of the features, where they would fill the memory.
         quiet: show no progress bar.
 
     Returns:
         Features (count, *spatial, C), float16, and labels (count, *spatial, 1).
     """
     image, label = data.element_spec
-    features = np.empty((count, *image.shape[1:-1], extract.num_features), np.float16)
+    shape = (count, *image.shape[1:-1], extract.num_features)
     labels = np.empty((count, *label.shape[1:]), label.dtype.as_numpy_dtype)
     encode = tf.function(extract)
     bar = tqdm(data.take(count), "encoding", count, unit="image", disable=quiet or None)
-    for index, (image, label) in enumerate(bar):
-        features[index], labels[index] = encode(image)[0], label[0]
-    return features, labels
+
+    def features():
+        for index, (image, label) in enumerate(bar):
+            labels[index] = label[0]
+            yield encode(image)[0].numpy()
+
+    return kept_rows(features(), shape, "float16", folder), labels
 
 
 def cohort_arrays(

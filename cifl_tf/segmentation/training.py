@@ -116,18 +116,18 @@ def _fit(folder, config, train, validation, verbose):
         fitted = segmenter
         data = partial(vary, config.batch_size, patch=config.patch, start=folder.steps)
     else:
-        require_memory(config.cached_copies * len(images), shape, num_features, itemsize=2)
         fitted = without_features(segmenter)
         encode = partial(cache_features, segmenter.get_layer("features"), quiet=verbose == 0)
+        copies = config.cached_copies * len(images)
         data = partial(
             training_data,
-            *encode(vary(batch_size=1), config.cached_copies * len(images)),
+            *encode(vary(batch_size=1), copies, folder.images("copies")),
             config.batch_size,
             seed=config.seed,
             patch=config.patch,
             start=folder.steps,
         )
-        held_out = encode(batches(*held_out, 1), len(held_out[0]))
+        held_out = encode(batches(*held_out, 1), len(held_out[0]), folder.images("held-out"))
     fitted.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(train.num_labels)])
     product = Segmenter(
         average_over_copies(segmenter, config.flip_axis, config.zoom_factors),

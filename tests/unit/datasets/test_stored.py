@@ -66,11 +66,13 @@ def test_files_of_the_same_images_are_taken_and_others_made_anew(cohort, tmp_pat
     assert len(store(view, cohort, "T1w", folder)[0]) == 8
 
 
-@pytest.mark.parametrize("task", ["segmentation", "registration"])
+@pytest.mark.parametrize("task", ["segmentation", "cached copies", "registration"])
 def test_trainings_from_disk_are_those_from_memory(task, cohort, tmp_path, monkeypatch):
     train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
-    if task == "segmentation":
-        fit, config = train_segmenter, SegmentationConfig("intensity", steps=2, num_filters=2)
+    if task != "registration":
+        copies = 2 if task == "cached copies" else None
+        config = SegmentationConfig("intensity", steps=2, num_filters=2, cached_copies=copies)
+        fit = train_segmenter
     else:
         config = RegistrationConfig("intensity", steps=2, num_slices=2, num_filters=2, int_steps=1)
         fit = train_registration

@@ -9,7 +9,8 @@ import tensorflow as tf
 from cifl_tf.augmentation.intensity import IntensityAugmentation
 from cifl_tf.augmentation.spatial import SpatialAugmentation
 from cifl_tf.augmentation.stripping import RandomStrip
-from cifl_tf.datasets import virtual_cohort
+from cifl_tf.datasets import stored, virtual_cohort
+from cifl_tf.datasets.stored import reader
 from cifl_tf.metrics import dice
 from cifl_tf.segmentation import data as segmentation_data
 from cifl_tf.segmentation import training as segmentation_training
@@ -178,7 +179,12 @@ def test_trains_on_patches(cohort, config, tmp_path, synthetic):
     assert segmenter.predict(image, verbose=0).shape == (*image.shape[:-1], 5)
 
 
-def test_encoded_copies_are_features_of_the_augmented_images(tiny_encoder, rng):
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_encoded_copies_are_features_of_the_augmented_images(
+    tiny_encoder, rng, tmp_path, monkeypatch, on_disk
+):
+    if on_disk:
+        monkeypatch.setattr(stored, "MOST_OF_MEMORY", 0)
     extract = build_segmenter(tiny_encoder, 4, remappings=("inverted",)).get_layer("features")
     images = rng.random((3, 9, 10, 1)).astype(np.float32)
     labels = rng.integers(0, 4, images.shape).astype(np.uint8)
@@ -187,8 +193,10 @@ def test_encoded_copies_are_features_of_the_augmented_images(tiny_encoder, rng):
         return images + 1, labels
 
     data = training_data(images, labels, 1, intensity=brighter, seed=1)
-    features, encoded_labels = cache_features(extract, data, 6, quiet=True)
-    assert features.dtype == np.float16
+    features, encoded_labels = cache_features(extract, data, 6, tmp_path, quiet=True)
+    assert np.dtype(features.dtype) == np.float16
+    assert isinstance(features, stored.StoredRows) == on_disk
+    features = np.asarray(reader(features)(np.arange(6)))
     for i in range(6):  # every image twice, with its own labels
         found = [n for n in range(3) if np.array_equal(labels[n], encoded_labels[i])]
         expected = extract(images[found] + 1)[0]
@@ -200,9 +208,9 @@ def test_encoded_copies_are_features_of_the_augmented_images(tiny_encoder, rng):
 def test_trains_on_copies_encoded_once(cohort, config, tmp_path, monkeypatch, patch):
     counts = []
 
-    def counted(extract, data, count, quiet):
+    def counted(extract, data, count, folder, quiet):
         counts.append(count)
-        return cache_features(extract, data, count, quiet)
+        return cache_features(extract, data, count, folder, quiet)
 
     monkeypatch.setattr(segmentation_training, "cache_features", counted)
     config = dataclasses.replace(config, cached_copies=2, patch=patch)
