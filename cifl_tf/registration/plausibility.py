@@ -10,7 +10,6 @@ from cifl_tf.images.intensity import air_mask
 from cifl_tf.images.volumes import Volume
 from cifl_tf.metrics import dice
 from cifl_tf.registration.affine import Affine
-from cifl_tf.registration.affine_registration import AffineResult
 from cifl_tf.registration.displacement_field import Displacement
 
 LEAST_SIMILARITY = 0.2  # correlation of features, below which hardly any pair is registered
@@ -58,13 +57,19 @@ def _foreground(volume, mask):
     return replace(volume, data=shown.astype(np.uint8))
 
 
-def matrix_doubts(found: AffineResult) -> Iterator[str]:
-    """What makes the alignment of two scans doubtful, in sentences."""
-    scales = np.linalg.svd(found.affine.matrix[:3, :3], compute_uv=False)
-    if found.after < max(LEAST_SIMILARITY, found.before - NO_LOSS):
+def matrix_doubts(affine: Affine, before: float, after: float) -> Iterator[str]:
+    """What makes the alignment of two scans doubtful, in sentences.
+
+    Args:
+        affine: that was found.
+        before: similarity before it, see ``AffineResult``.
+        after: after it.
+    """
+    scales = np.linalg.svd(affine.matrix[:3, :3], compute_uv=False)
+    if after < max(LEAST_SIMILARITY, before - NO_LOSS):
         yield (
-            f"The features of both scans agree by {found.after:.2f} after the alignment, and by "
-            f"{found.before:.2f} before: look at the result, or give --initial or masks"
+            f"The features of both scans agree by {after:.2f} after the alignment, and by "
+            f"{before:.2f} before: look at the result, or give --initial or masks"
         )
     if not 0.5 < scales.min() <= scales.max() < 2:
         yield (

@@ -155,7 +155,7 @@ def register(
         affine = found.affine
         report["similarity before"] = found.before
         report["similarity after the matrix"] = found.after
-        doubts += matrix_doubts(found)
+        doubts += matrix_doubts(affine, found.before, found.after)
     method: Method = NoDeformation(preprocessing_of(aligning))
     if DEFORMABLE in chosen:
         method = DeformableMethod(deforming, tuple(remappings), FAST if fast else None)

@@ -12,6 +12,7 @@ from cifl_tf.images.nifti import name_of
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.config import DEFORMABLE, STAGES
+from cifl_tf.registration.plausibility import matrix_doubts
 from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.stripping.automatic import head_in, plausible_brain
 from cifl_tf.stripping.stripper import StrippedHead
@@ -19,6 +20,7 @@ from cifl_tf.tissues.segment import segment_tissues
 
 ROLES = "moving", "fixed"
 WINDOWS = "moving_window", "fixed_window"
+MATRIX_SIMILARITIES = "similarity before", "similarity after the matrix"  # in reports
 
 
 def register_brains(
@@ -83,7 +85,7 @@ def register_brains(
     if certainties and not tissues and _agrees_less(found):
         # Seen with a template of many brains, whose tissues are not as sharp as those of one.
         note("tissues do not bring the features together: the scans are registered by features")
-        certainties, found = {}, any_scans.register(*scans, **options)
+        certainties, found = {}, _deformed_by_features(scans, options, found)
     found = dataclasses.replace(found, report={**found.report, **certainties})
     if heads[0] is None:
         return found
@@ -94,6 +96,16 @@ def _agrees_less(found):
     """Whether the features of both scans agree less after the warp than before it."""
     before, after = (found.report[f"similarity {when} the warp"] for when in ("before", "after"))
     return after <= before
+
+
+def _deformed_by_features(scans, options, by_tissues):
+    """The scans deformed again after the matrix that was found for their tissues."""
+    matrix = by_tissues.affine
+    found = any_scans.register(*scans, **options | {"initial": matrix, "stages": (DEFORMABLE,)})
+    report = {**by_tissues.report, **found.report}
+    known = [report[name] for name in MATRIX_SIMILARITIES if name in report]
+    doubts = [*matrix_doubts(matrix, *known)] if known else []
+    return dataclasses.replace(found, report=report, warnings=(*doubts, *found.warnings))
 
 
 def _are_plain_brains(brains, options):

@@ -10,7 +10,8 @@ from nibabel.affines import apply_affine
 
 import cifl_tf
 from cifl_tf._notes import Note
-from cifl_tf.registration import stages
+from cifl_tf.registration import Affine, stages
+from cifl_tf.registration.affine_registration import AffineResult
 from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.tissues import register_brains, registration
 
@@ -88,7 +89,18 @@ def test_a_head_beside_something_else_stays_a_head(head, registered):
 
 
 @pytest.fixture
-def given(monkeypatch):
+def forgotten():
+    """No fixed scan is remembered, from an earlier test or for a later one."""
+    remembering = registration._brain_in_last, registration._tissues_of_last
+    for one in remembering:
+        one.cache_clear()
+    yield
+    for one in remembering:
+        one.cache_clear()
+
+
+@pytest.fixture
+def given(monkeypatch, forgotten):
     """The options of registrations of brains that would be done, and doubts of their tissues."""
     options = []
     brain = SimpleNamespace(was_stripped=True)
@@ -98,12 +110,7 @@ def given(monkeypatch):
     monkeypatch.setattr(stages, "register", register)
     found = SimpleNamespace(doubts=doubts, channels="tissues", certainty=0.9)
     monkeypatch.setattr(registration, "segment_tissues", lambda brain, **_: found)
-    remembering = registration._brain_in_last, registration._tissues_of_last
-    for one in remembering:
-        one.cache_clear()
-    yield SimpleNamespace(options=options, doubts=doubts, after=after)
-    for one in remembering:
-        one.cache_clear()
+    return SimpleNamespace(options=options, doubts=doubts, after=after)
 
 
 def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, given):
@@ -139,6 +146,26 @@ def test_tissues_that_make_the_features_agree_less_give_way_to_features(head, gi
     assert not any("certainty" in name for name in found.report)
     register_brains(*scans, tissues=True)  # as asked for
     assert len(given.options) == 3
+
+
+def test_the_matrix_of_scans_that_are_deformed_again_is_found_once(head, monkeypatch, forgotten):
+    """The deformable stage is real; all else is made up."""
+    brain = image(np.where((head == 70) | (head == 10), 0, head))
+    known = SimpleNamespace(doubts=[], channels=image(head[..., None]), certainty=0.9)
+    monkeypatch.setattr(
+        registration, "plausible_brain", lambda *_: SimpleNamespace(was_stripped=True)
+    )
+    monkeypatch.setattr(registration, "segment_tissues", lambda *_, **__: known)
+    monkeypatch.setattr(registration, "_agrees_less", lambda _: True)
+    matrix, aligned = AffineResult(Affine.identity(), 0.3, 0.5, 9, 9, 1.0), []
+    monkeypatch.setattr(stages, "register_affine", lambda *_, **__: aligned.append(1) or matrix)
+    monkeypatch.setattr(registration, "matrix_doubts", lambda *known: [str(known)])
+    with pytest.warns(Note, match="the scans are registered by features"):
+        found = register_brains(brain, brain, fast=True)
+    assert aligned == [1]
+    assert found.affine is matrix.affine
+    assert found.warnings[0] == str((matrix.affine, 0.3, 0.5))
+    assert {"matrix (s)", "similarity before", "warp (s)"} <= {*found.report}
 
 
 def test_a_fixed_scan_that_many_share_is_looked_at_once(head, given, tmp_path, monkeypatch):
