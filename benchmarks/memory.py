@@ -1,15 +1,15 @@
-"""Memory and time of the features of a large volume: in tiles, as a whole, and bare convolutions.
+"""Memory and time of the features of a large volume: in slabs, as a whole, and bare convolutions.
 
 Prints, for this machine, one line for each memory that is given to ``bounded_features`` and
-``save_channels``, as `cifl features --memory` does; one for the whole volume at a time; and one for
-the same convolutions as bare tf.nn calls. Each runs in a process of its own. Seconds are those of
-the processor; peak memory is of all that the process has, libraries included. The features of each
-memory are compared with those of the whole volume.
+``save_channels``, as `cifl features --memory` does ("default" is no such option); one for the Keras
+model on the whole volume at a time; and one for the same convolutions as bare tf.nn calls. Each
+runs in a process of its own. Seconds are those of the processor; peak memory is of all that the
+process has, libraries included. The features of each memory are compared with those of the whole
+volume.
 """
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -23,7 +23,7 @@ from cifl_tf.cli.parsing import parse_memory, parse_numbers
 from cifl_tf.images.memory import peak_memory, size_text
 
 ENCODER = "shapes-3d"
-NAMES = {"whole": "whole volume", "bare": "bare tf.nn"}
+NAMES = {"whole": "whole volume", "bare": "bare tf.nn", "default": "no --memory"}
 
 
 def write_head(path, shape, extent):
@@ -51,18 +51,20 @@ def measure(which, folder):
         run(array[None, ..., None])
         seconds = [time.process_time() - start, 0.0]
     elif which == "whole":
-        from cifl_tf.features.inference import features_of
-        from cifl_tf.images.volumes import save_image
+        from cifl_tf.images.channels import save_channels
+        from cifl_tf.images.volumes import read_volume
 
-        found = features_of(str(image), encoder, memory=math.inf)
+        volume, array = read_volume(str(image)), load(image)
+        start = time.process_time()
+        found = encoder.predict_on_batch(array[None, ..., None])[0]
         middle = time.process_time()
-        save_image(found, file)
+        save_channels(found, volume, file)
         seconds = [middle - start, time.process_time() - middle]
     else:
         from cifl_tf.features.bounded import bounded_features
         from cifl_tf.images.channels import save_channels
 
-        memory = parse_memory(which)
+        memory = None if which == "default" else parse_memory(which)
         with bounded_features(str(image), encoder, file, memory=memory) as (features, volume):
             middle = time.process_time()
             save_channels(features, volume, file)
@@ -93,7 +95,7 @@ def main(argv=None):
     parser.add_argument(
         "--extent", default=0.9, type=float, help="share of every axis that shows something"
     )
-    parser.add_argument("--memory", default="1.5G,2G", help="sizes, with commas between")
+    parser.add_argument("--memory", default="1.5G,2G,default", help="sizes, with commas between")
     parser.add_argument(
         "--bounded-only", action="store_true", help="not the whole volume, and no bare convolutions"
     )
@@ -104,12 +106,12 @@ def main(argv=None):
         measure(arguments.measure, arguments.folder)
         return
     shape = parse_numbers(arguments.shape, "--shape", int)
-    runs = [] if arguments.bounded_only else [*NAMES]
+    runs = [] if arguments.bounded_only else ["bare", "whole"]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder, bare = Path(name), None
         write_head(folder / "image.nii", shape, arguments.extent)
         print(f"{ENCODER}, volume of {'x'.join(map(str, shape))}")
-        for which in [*reversed(runs), *arguments.memory.split(",")]:
+        for which in [*runs, *arguments.memory.split(",")]:
             command = [sys.executable, __file__, "--measure", which, "--folder", folder]
             seconds, writing, peak = json.loads(subprocess.check_output(command, text=True))
             bare = seconds if which == "bare" else bare
@@ -118,7 +120,7 @@ def main(argv=None):
                 parts.insert(1, f"writing {writing:.0f} s")
             if bare is not None and which != "bare":
                 parts.append(f"{seconds / bare:.2f} times bare")
-            if which not in NAMES and runs:
+            if which not in runs and runs:
                 parts.append(f"largest difference {largest_difference(folder, which):.1e}")
             if which != "whole":
                 (folder / f"{which}.nii").unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import network_of, prepare_volume, run_network
-from cifl_tf.features.tiling import bytes_per_voxel
+from cifl_tf.features.tiling import bytes_per_voxel, enough_memory
 from cifl_tf.images.atomic import temporary_path
 from cifl_tf.images.channels import ChannelFile
 from cifl_tf.images.memory import memory_left
@@ -58,7 +58,7 @@ def bounded_features(
     beside_layers = max(len(remappings) * array.nbytes + array.size, 2 * array.nbytes)
     room = memory_left(memory, beside_layers)
     needed = 4 * array.size * network.output_shape[-1] * (1 if not remappings else 2)
-    on_disk = needed > room / 2
+    on_disk = needed > room - min(room / 2, enough_memory(network, array.shape))
     layers = room if on_disk else room - needed
     slices = array.size / array.shape[axis] * bytes_per_voxel(network)
     batch_size = int(min(max(1, layers // slices), BATCH_SIZE))

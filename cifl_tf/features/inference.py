@@ -13,7 +13,7 @@ from cifl_tf._compat import keras
 from cifl_tf._former_names import accepts_former
 from cifl_tf._notes import note
 from cifl_tf.features.frozen import FrozenFeatures, checked_remappings
-from cifl_tf.features.tiling import encode_in_tiles
+from cifl_tf.features.tiling import encode_in_parts
 from cifl_tf.images.memory import memory_left
 from cifl_tf.images.nifti import name_of
 from cifl_tf.images.preprocessing import Preprocessing
@@ -277,10 +277,10 @@ def run_network(
         axis: across the slices.
         batch_size: slices at a time.
         progress: show a bar of the batches in a terminal.
-        memory, allocate: see ``encode_in_tiles``; slices fit.
+        memory, allocate: see ``encode_in_parts``; slices fit.
     """
     if len(network.input_shape) == 5:
-        found = encode_in_tiles(array, network, memory, progress, allocate)
+        found = encode_in_parts(array, network, memory, progress, allocate)
         return network.predict_on_batch(array[None, ..., None])[0] if found is None else found
     channels = allocate((*array.shape, network.output_shape[-1]), np.float32)
     starts = range(0, array.shape[axis], batch_size)

@@ -1,15 +1,15 @@
-"""Features of a volume in tiles: in bounded memory, and equal to those of the whole volume.
+"""Features of a volume in slabs or tiles: in bounded memory, and equal to those of the whole.
 
-Every tile is encoded with as many voxels around it as a feature sees, so that its border makes no
-difference. An encoder ends in ``L2Normalize`` over the whole volume: here this follows when all
-tiles are there.
+Plain encoders see slabs, see ``slabs``. For others, every tile is encoded with as many voxels
+around it as a feature sees, so that its border makes no difference. An encoder ends in
+``L2Normalize`` over the whole volume: here this follows when all parts are there.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from cifl_tf.features.air import Surroundings
 from cifl_tf.features.architectures import NUM_CONVOLUTIONS, UNET_LEVELS, receptive_radius
 from cifl_tf.features.frozen import FrozenFeatures
 from cifl_tf.features.layers import L2Normalize
+from cifl_tf.features.slabs import LAYERS, Slabs, enough_voxels, slab_count, slabs_for
 from cifl_tf.features.slicewise import Slicewise
 from cifl_tf.images.intensity import is_air
 from cifl_tf.images.memory import memory_left
@@ -101,7 +102,7 @@ def _parts(length, size, radius, alignment):
     return parts
 
 
-def encode_in_tiles(
+def encode_in_parts(
     array: np.ndarray,
     network: keras.Model,
     memory: float | None = None,
@@ -125,8 +126,7 @@ def encode_in_tiles(
         None where the volume fits as a whole and shows little air, or where the network is none of
         these.
     """
-    extract = network.layers[-1] if isinstance(network.layers[-1], FrozenFeatures) else None
-    encoder = bare(network if extract is None else extract.encoder)
+    extract, encoder = _encoder_in(network)
     radius, last = known_radius(encoder), encoder.layers[-1]
     if radius is None or not isinstance(last, L2Normalize):
         return None
@@ -136,29 +136,31 @@ def encode_in_tiles(
         copies = [copy.numpy() for copy in extract.copies(tf.constant(array, tf.float32))]
     around = Surroundings(_shown(copies, encoder), radius, ALIGNMENT)
     encoded = array[around.box]
-    if array.size <= most_voxels and encoded.size > MOST_ENCODED * array.size:
+    slabs = None if not in_slabs(encoder) else slabs_for(encoded.shape, most_voxels)
+    fits = array.size <= most_voxels and slabs is None
+    if fits and encoded.size > MOST_ENCODED * array.size:
         return None
-    sizes = fastest_sizes(encoded.shape, radius, most_voxels)
-    # The largest first: the others use the memory again that its layers took.
-    tiles = sorted(
-        tiles_of(encoded.shape, sizes, radius), key=lambda tile: -encoded[tile.seen].size
-    )
     body = _traced_before_normalization(encoder)
+    if slabs is None:
+        tiles = _largest_first(encoded.shape, radius, most_voxels)
+        count, parts = len(tiles), partial(_features_of_tiles, body, tiles)
+    else:
+        axis, thickness = slabs
+        count = slab_count(encoded.shape[axis], thickness)
+        parts = partial(_slabs(encoder, axis).features, thickness=thickness)
     shape = (*array.shape, encoder.output_shape[-1])
     hidden = None if progress else True  # None: where there is no terminal
-    with tqdm(total=len(tiles) * len(copies), unit="tile", disable=hidden, leave=False) as bar:
+    with tqdm(total=count * len(copies), unit="part", disable=hidden, leave=False) as bar:
         for index, copy in enumerate(copies):
             if index < 2:  # the first is the mean at the end, the second serves all other copies
                 features = allocate(shape, np.float32)
             inside = _inside(copy, encoder)
-            part, inside_part = copy[around.box], inside[around.box]
+            inside_box = inside[around.box]
             squares = np.zeros(shape[-1])  # float64: float32 would lose digits of so many voxels
-            for tile in tiles:
-                found = body(tf.constant(part[tile.seen][None, ..., None], tf.float32))
-                kept = found[0].numpy()[tile.kept]
-                squares += sums_of_squares(kept, inside_part[tile.place])
-                features[around.in_volume(tile.place)] = kept
-                del found, kept  # before the layers of the next tile take their memory
+            for place, found in parts(copy[around.box]):
+                squares += sums_of_squares(found, inside_box[place])
+                features[around.in_volume(place)] = found
+                del found  # before the layers of the next part take their memory
                 bar.update()
             around.fill(features, body)
             # What ``L2Normalize`` does, and the mean over the copies.
@@ -170,6 +172,48 @@ def encode_in_tiles(
             for plane in range(shape[2]):
                 mean[:, :, plane] += features[:, :, plane]
     return mean
+
+
+def enough_memory(network: keras.Model, shape: Sequence[int]) -> float:
+    """Bytes beyond which more memory for the layers saves no time; infinity where nobody knows.
+
+    Args:
+        network: as for ``encode_in_parts``.
+        shape: of the volume, in voxels.
+    """
+    _, encoder = _encoder_in(network)
+    return enough_voxels(shape) * bytes_per_voxel(encoder) if in_slabs(encoder) else math.inf
+
+
+def _encoder_in(network):
+    """The layer of a network that averages over copies, if there is one, and the encoder."""
+    last = network.layers[-1]
+    if isinstance(last, FrozenFeatures):
+        return last, bare(last.encoder)
+    return None, bare(network)
+
+
+def _largest_first(shape, radius, most_voxels):
+    """Tiles, the largest first: the others use the memory again that its layers took."""
+    sizes = fastest_sizes(shape, radius, most_voxels)
+    tiles = tiles_of(shape, sizes, radius)
+    return sorted(tiles, key=lambda tile: -math.prod(part.stop - part.start for part in tile.seen))
+
+
+def _features_of_tiles(body, tiles, volume):
+    """As ``Slabs.features``, tile by tile."""
+    for tile in tiles:
+        found = body(tf.constant(volume[tile.seen][None, ..., None], tf.float32))[0].numpy()
+        yield tile.place, found[tile.kept]
+        del found
+
+
+def in_slabs(encoder: keras.Model) -> bool:
+    """Whether an encoder of ``build_encoder`` can see volumes in slabs."""
+    if len(encoder.input_shape) != 5:
+        return False
+    layers = {layer.name: layer.compute_dtype for layer in encoder.layers}
+    return all(layers.get(name) == "float32" for name in LAYERS)
 
 
 def bytes_per_voxel(network: keras.Model) -> int:
@@ -215,6 +259,12 @@ def _traced_before_normalization(encoder):
     body = before_normalization(encoder)
     any_volume = tf.TensorSpec([None] * 4 + [1])
     return tf.function(lambda image: body(image, training=False), input_signature=[any_volume])
+
+
+@lru_cache(maxsize=4)
+def _slabs(encoder, axis):
+    """``Slabs``, traced once for volumes of every size."""
+    return Slabs(encoder, axis)
 
 
 def _last_inputs(encoder):

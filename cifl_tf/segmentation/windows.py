@@ -1,6 +1,6 @@
 """Segmentation of a volume in windows: in bounded memory, close to that of the whole volume.
 
-Features are those of the whole volume, see ``encode_in_tiles``. The U-Net that follows sees them in
+Features are those of the whole volume, see ``encode_in_parts``. The U-Net that follows sees them in
 windows that overlap: it looks farther than any margin that would be worth its time, so that what it
 finds near the border of a window differs from what it finds in the whole volume.
 """

@@ -6,7 +6,8 @@ from cifl_tf._compat import keras
 from cifl_tf.features import tiling
 from cifl_tf.features.inference import features_of
 from cifl_tf.features.layers import L2Normalize
-from cifl_tf.features.tiling import encode_in_tiles, fastest_sizes, tiles_of
+from cifl_tf.features.slabs import slabs_for
+from cifl_tf.features.tiling import encode_in_parts, fastest_sizes, tiles_of
 from cifl_tf.images import memory
 
 SHAPE = (37, 80, 22)
@@ -18,6 +19,11 @@ def encoder(request):
     if request.param == "planes":
         return cifl_tf.in_planes(cifl_tf.build_encoder(2, num_features=3, num_filters=2), (0, 2))
     return cifl_tf.build_encoder(3, num_features=3, num_filters=2, architecture=request.param)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return cifl_tf.build_encoder(3, num_features=3, num_filters=2)
 
 
 @pytest.fixture
@@ -72,8 +78,29 @@ def test_features_in_tiles_are_those_of_the_whole(encoder, image, remappings, mo
 
 
 def test_memory_that_suffices_takes_the_volume_as_a_whole(encoder, image):
-    assert encode_in_tiles(image, encoder, memory_for(encoder, 50)) is None
-    assert encode_in_tiles(image, encoder, memory_for(encoder, 20)) is not None
+    assert encode_in_parts(image, encoder, memory_for(encoder, 50)) is None
+    assert encode_in_parts(image, encoder, memory_for(encoder, 20)) is not None
+
+
+@pytest.mark.parametrize("side", [28, 29, 40])
+def test_slabs_give_the_features_of_the_whole(plain, image, side, monkeypatch):
+    monkeypatch.setattr(tiling, "tiles_of", None)  # no tiles
+    for turned in (image, image.transpose(1, 0, 2), image.transpose(2, 0, 1)):
+        whole = plain.predict_on_batch(turned[None, ..., None])[0]
+        found = encode_in_parts(turned, plain, memory_for(plain, side))
+        np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
+
+
+def test_enough_memory_is_that_of_the_thickest_slabs(plain):
+    shape = (60, 700, 500)
+    enough = tiling.enough_memory(plain, shape) / tiling.bytes_per_voxel(plain)
+    axis, thickness = slabs_for(shape, np.inf)
+    assert axis == 1
+    assert thickness * 60 * 500 > 0.9e6
+    assert slabs_for(shape, enough) == (axis, thickness)
+    assert slabs_for(shape, 0.99 * enough) == (axis, thickness - 1)
+    assert slabs_for(SHAPE, np.inf) is None  # one slab
+    assert tiling.enough_memory(cifl_tf.build_encoder(2), SHAPE) == np.inf
 
 
 @pytest.mark.parametrize("shape", [(160, 70, 45), (137, 64, 91)])
@@ -83,7 +110,7 @@ def test_air_far_from_a_brain_is_not_encoded(encoder, rng, shape, monkeypatch):
     whole = encoder.predict_on_batch(image[None, ..., None])[0]
     seen = []
     monkeypatch.setattr(tiling, "tiles_of", lambda *given: seen.append(given) or tiles_of(*given))
-    found = encode_in_tiles(image, encoder)
+    found = encode_in_parts(image, encoder)
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
     assert np.prod(seen[0][0]) < 0.9 * image.size
 
@@ -92,7 +119,7 @@ def test_an_encoder_with_its_preprocessing_and_air_alone(image):
     encoder = cifl_tf.Encoder(cifl_tf.build_encoder(3, num_features=3, num_filters=2))
     for one in (image, np.zeros_like(image)):
         whole = encoder.predict_on_batch(one[None, ..., None])[0]
-        found = encode_in_tiles(one, encoder, memory_for(encoder, 20))
+        found = encode_in_parts(one, encoder, memory_for(encoder, 20))
         np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
 
 
@@ -101,7 +128,7 @@ def test_an_encoder_of_before_normalizes_over_all_voxels(image):
     features, _ = present.layers[-1].input
     former = keras.Model(present.input, L2Normalize()(features))
     whole = former.predict_on_batch(image[None, ..., None])[0]
-    found = encode_in_tiles(image, former, memory_for(former, 20))
+    found = encode_in_parts(image, former, memory_for(former, 20))
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=2e-5)
     assert np.abs(whole - present.predict_on_batch(image[None, ..., None])[0]).max() > 1e-3
 
@@ -109,4 +136,4 @@ def test_an_encoder_of_before_normalizes_over_all_voxels(image):
 def test_other_networks_are_left_alone(image):
     volume = keras.Input((None, None, None, 1))
     network = keras.Model(volume, keras.layers.Conv3D(2, 3, padding="same")(volume))
-    assert encode_in_tiles(image, network, memory=1.0) is None
+    assert encode_in_parts(image, network, memory=1.0) is None
