@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 
 from cifl_tf.cli.parsing import parse_memory, parse_numbers
 from cifl_tf.images.memory import peak_memory, size_text
@@ -99,6 +100,7 @@ def main(argv=None):
     parser.add_argument(
         "--bounded-only", action="store_true", help="not the whole volume, and no bare convolutions"
     )
+    parser.add_argument("--turns", default=1, type=int, help="of all rows; medians are printed")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="for files of as many bytes as the features")
     arguments = parser.parse_args(argv)
@@ -106,25 +108,33 @@ def main(argv=None):
         measure(arguments.measure, arguments.folder)
         return
     shape = parse_numbers(arguments.shape, "--shape", int)
-    runs = [] if arguments.bounded_only else ["bare", "whole"]
+    others = [] if arguments.bounded_only else ["bare", "whole"]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder, bare = Path(name), None
+        folder = Path(name)
         write_head(folder / "image.nii", shape, arguments.extent)
-        print(f"{ENCODER}, volume of {'x'.join(map(str, shape))}")
-        for which in [*runs, *arguments.memory.split(",")]:
-            command = [sys.executable, __file__, "--measure", which, "--folder", folder]
-            seconds, writing, peak = json.loads(subprocess.check_output(command, text=True))
-            bare = seconds if which == "bare" else bare
-            parts = [f"{seconds:.0f} s", f"peak {size_text(peak * 1024**2)}"]
-            if which != "bare":
-                parts.insert(1, f"writing {writing:.0f} s")
-            if bare is not None and which != "bare":
-                parts.append(f"{seconds / bare:.2f} times bare")
-            if which not in runs and runs:
-                parts.append(f"largest difference {largest_difference(folder, which):.1e}")
-            if which != "whole":
-                (folder / f"{which}.nii").unlink(missing_ok=True)
-            print(f"    {NAMES.get(which, f'--memory {which}')}: {', '.join(parts)}", flush=True)
+        print(f"{ENCODER}, volume of {'x'.join(map(str, shape))}, {arguments.turns} turns")
+        rows, differences = [], {}
+        for turn in range(arguments.turns):
+            for which in [*others, *arguments.memory.split(",")]:
+                command = [sys.executable, __file__, "--measure", which, "--folder", folder]
+                seconds, writing, peak = json.loads(subprocess.check_output(command, text=True))
+                rows.append({"which": which, "encoding": seconds, "writing": writing, "MB": peak})
+                if turn == 0 and others and which not in others:
+                    differences[which] = largest_difference(folder, which)
+                if which != "whole":
+                    (folder / f"{which}.nii").unlink(missing_ok=True)
+    table = pd.DataFrame(rows)
+    medians = table.groupby("which", sort=False).median()
+    for which, row in medians.iterrows():
+        parts = [f"{row['encoding']:.0f} s", f"peak {size_text(row['MB'] * 1024**2)}"]
+        if which != "bare":
+            parts.insert(1, f"writing {row['writing']:.0f} s")
+        if others and which != "bare":
+            ratio = row["encoding"] / medians.loc["bare", "encoding"]
+            parts.append(f"{ratio:.2f} times bare")
+        if which in differences:
+            parts.append(f"largest difference {differences[which]:.1e}")
+        print(f"    {NAMES.get(which, f'--memory {which}')}: {', '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

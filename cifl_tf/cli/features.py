@@ -9,6 +9,7 @@ from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import (
     EncoderModel,
+    FeatureType,
     Images,
     Memory,
     OutFolder,
@@ -45,13 +46,14 @@ def features_command(
     stripped: Stripped = None,
     remappings: Remappings = "none",
     window: Window = None,
+    dtype: FeatureType = "float32",
     memory: Memory = None,
     overwrite: Overwrite = False,
 ):
     """Write the features of images as 4D NIfTI files.
 
     Features lie on the images' own grids. Where an image does not fit into memory, they are found
-    in tiles, and are the same. Of a head, the skull is taken away before. report.html shows the
+    part by part, and are the same. Of a head, the skull is taken away before. report.html shows the
     features, and run.json tells what became of every image.
     """
     names, limits, most = parse_remappings(remappings), parse_window(window), parse_memory(memory)
@@ -78,7 +80,7 @@ def features_command(
             limits,
             most,
         ) as (features, volume):
-            save_channels(features, volume, file)
+            save_channels(features, volume, file, dtype)
             save_feature_picture(volume, features, picture)
 
     with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:

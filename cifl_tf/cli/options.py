@@ -12,6 +12,7 @@ from cifl_tf.cli.output_folder import checked_out
 from cifl_tf.cli.parsing import with_home
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.features.pretrained import absolute_model, pretrained_encoders
+from cifl_tf.images.channel_types import ChannelType
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.segmentation.config import SegmentationConfig
 
@@ -81,6 +82,10 @@ Stripped = Annotated[
         help="Whether the images show brains without skull.",
         show_default="found out for each image",
     ),
+]
+FeatureType = Annotated[
+    ChannelType,
+    typer.Option(help="Type of the numbers in the files; int16 takes half the space."),
 ]
 Memory = Annotated[
     str | None,

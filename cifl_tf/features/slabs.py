@@ -17,7 +17,7 @@ LAYERS = (*(f"conv_{index}" for index in range(NUM_CONVOLUTIONS - 1)), "features
 KEPT = 2  # planes of the input of a convolution of three planes
 THINNEST = NUM_CONVOLUTIONS + 1  # planes: the first slab gives as many less as a feature sees
 BESIDE = 13  # planes whose memory is that of what is kept, before and after a step
-MOST_VOXELS = 2**20  # of a slab: larger ones are no faster
+MOST_VOXELS = 2**19  # of a slab: larger ones are no faster
 
 
 def slabs_for(shape: Sequence[int], most_voxels: float) -> tuple[int, int] | None:

@@ -8,9 +8,12 @@ import numpy as np
 from nibabel.openers import ImageOpener
 
 from cifl_tf.images.atomic import atomic_path
+from cifl_tf.images.channel_types import ChannelType, check_channel_type
 from cifl_tf.images.file_names import WRITABLE, checked_suffix
 from cifl_tf.images.grid import bring_onto, three_axes
 from cifl_tf.images.volumes import Volume
+
+LARGEST = np.iinfo(np.int16).max
 
 
 class ChannelFile:
@@ -66,28 +69,43 @@ class ChannelFile:
         return np.memmap(self.path, np.float32, "r+", shape=self.shape, order="F")
 
 
-def save_channels(channels, volume: Volume, path) -> None:
+def save_channels(channels, volume: Volume, path, dtype: ChannelType = "float32") -> None:
     """``save_image`` of ``to_original``, with one channel at a time in memory.
 
     Args:
         channels: array or ``ChannelFile`` (x, y, z, channels), on the grid of ``volume``.
         volume: what ``read_volume`` returned.
         path: .nii or .nii.gz to write, whole or not at all.
+        dtype: of the numbers in the file. "int16" takes half the space; programs read the channels
+            as floating-point numbers, rounded to 1/32767 of the largest absolute value.
 
     Raises:
-        ValueError: ``path`` ends in something else.
+        ValueError: ``path`` ends in something else, or there is no such type.
     """
     checked_suffix(path, WRITABLE)
+    check_channel_type(dtype)
     grid, count = volume.original, channels.shape[-1]
-    nothing = np.broadcast_to(np.float32(0), (*three_axes(grid.shape), count))
+    nothing = np.broadcast_to(np.zeros((), dtype), (*three_axes(grid.shape), count))
     image = grid.image(nothing)
     image.update_header()
-    image.header.set_slope_inter(1, 0)
+
+    def on_grid(index):
+        channel = np.asarray(channels[..., index], np.float32)
+        return bring_onto(grid, channel, volume.affine, "continuous")
+
+    slope = 1.0
+    if dtype != "float32":
+        # Resampled channels go beyond those that are given.
+        largest = max(np.abs(on_grid(index)).max() for index in range(count))
+        slope = float(np.float32(largest / LARGEST)) or 1.0  # the header holds single precision
+    image.header.set_slope_inter(slope, 0)
     with atomic_path(path) as temporary, ImageOpener(temporary, "wb") as stream:
         image.header.write_to(stream)
         stream.write(b"\0" * (image.header.get_data_offset() - stream.tell()))
         for index in range(count):
-            channel = np.asarray(channels[..., index], np.float32)
-            on_grid = bring_onto(grid, channel, volume.affine, "continuous")
-            for plane in np.moveaxis(on_grid, 2, 0):
+            channel = on_grid(index)
+            if dtype != "float32":
+                rounded = np.rint(channel / slope)
+                channel = np.clip(rounded, -LARGEST, LARGEST).astype(dtype)
+            for plane in np.moveaxis(channel, 2, 0):
                 stream.write(plane.tobytes(order="F"))

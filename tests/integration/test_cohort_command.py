@@ -56,6 +56,19 @@ def test_shares_and_processes_give_the_same_files(bids, encoder, tmp_path):
     assert page.count('src="data:image/png;base64,') == 2
 
 
+def test_the_type_of_the_features(bids, encoder, tmp_path):
+    chosen = ("--participant-label", 2)
+    for dtype in ("float32", "int16"):
+        assert features(bids, tmp_path / dtype, encoder, "--dtype", dtype, *chosen).exit_code == 0
+    name = "sub-2/anat/sub-2_space-T1w_desc-cifl_features.nii.gz"
+    expected, found = (nibabel.load(tmp_path / dtype / name) for dtype in ("float32", "int16"))
+    assert found.get_data_dtype() == np.int16
+    np.testing.assert_allclose(found.get_fdata(), expected.get_fdata(), atol=1e-3)
+    wrong = features(bids, tmp_path / "wrong", encoder, "--dtype", "float16")
+    assert wrong.exit_code == 2
+    assert "'float16' is not one of 'float32', 'int16'" in wrong.stderr
+
+
 def test_engines(bids, encoder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
     out = tmp_path / "out"

@@ -72,6 +72,11 @@ def test_features_in_bounded_memory(model_folder, head, tmp_path):
     written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
     expected = cifl_tf.features_of(head, cifl_tf.load_encoder(model_folder))
     np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-5)
+    done = run_here("features", head, *options, "--dtype", "int16", "--overwrite")
+    assert done.exit_code == 0, done.output
+    written = nibabel.load(tmp_path / "new" / "head_features.nii.gz")
+    assert written.get_data_dtype() == np.int16
+    np.testing.assert_allclose(written.get_fdata(), expected.get_fdata(), atol=1e-3)
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="the real heads are not beside the repository")
