@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cifl_tf._notes import listed, note
+from cifl_tf.images.atomic import file_state
 from cifl_tf.images.volumes import read_labels
 
 LONGEST_NAME = 200  # letters; a longer one is no name, but a table without line ends
@@ -100,12 +101,11 @@ def _shown(paths):
 
 
 def _values_of(path) -> frozenset[int]:
-    state = Path(path).stat()
-    return _values_in(path, state.st_mtime_ns, state.st_size)
+    return _values_in(path, file_state(path))
 
 
 @cache
-def _values_in(path, changed, size) -> frozenset[int]:
+def _values_in(path, state) -> frozenset[int]:
     """Values of a label map; read again only when the file has changed."""
     return frozenset(np.unique(read_labels(path)).tolist())
 

@@ -16,7 +16,7 @@ from cifl_tf._version import __version__
 from cifl_tf.datasets.cohorts import Cohort
 from cifl_tf.datasets.subjects import forget_images
 from cifl_tf.datasets.views import View
-from cifl_tf.images.atomic import atomic_path, clear_leftovers
+from cifl_tf.images.atomic import atomic_path, clear_leftovers, file_state
 from cifl_tf.images.memory import MOST_OF_MEMORY, available_memory, size_text
 
 ABOUT_FILE = "about.json"
@@ -139,8 +139,7 @@ def _files(subject, contrast):
     found = [subject.name, str(subject.voxel_size), str(subject.shape)]
     for source in (subject.images.get(contrast.partition(":")[0]), subject.segmentation):
         if isinstance(source, Path):
-            state = source.stat()
-            found += [str(source), state.st_mtime_ns, state.st_size]
+            found += file_state(source)
     return found
 
 

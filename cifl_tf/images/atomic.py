@@ -30,6 +30,12 @@ def absolute_path(path) -> str:
     return str(expanded(path).resolve())
 
 
+def file_state(path) -> tuple[str, int, int]:
+    """What tells whether a file is still the same: where it is, when it changed, and its size."""
+    state = expanded(path).stat()
+    return absolute_path(path), state.st_mtime_ns, state.st_size
+
+
 @contextlib.contextmanager
 def temporary_path(path):
     """Give a path that belongs to ``path``; what is there at the end is removed.

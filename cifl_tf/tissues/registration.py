@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from cifl_tf._notes import note
-from cifl_tf.images.atomic import absolute_path, expanded
+from cifl_tf.images.atomic import expanded, file_state
 from cifl_tf.images.nifti import name_of
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
@@ -167,8 +167,7 @@ class _Content:
         else:
             self._key = (str(scan),)  # a file that is not there is told when it is read
             if expanded(scan).is_file():
-                state = expanded(scan).stat()
-                self._key = absolute_path(scan), state.st_mtime_ns, state.st_size
+                self._key = file_state(scan)
 
     def __eq__(self, other):
         return self._key == other._key
