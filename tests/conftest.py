@@ -2,6 +2,7 @@
 
 import gc
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import cifl_tf
 from cifl_tf._compat import keras
+from cifl_tf.registration import affine_registration
+from cifl_tf.registration.affine_registration import AffineSettings
 
 # A search for garbage looks at a million objects of TensorFlow's: not among those of the import,
 # and not as often.
@@ -35,6 +38,22 @@ def shared(tmp_path_factory):
 def tiny_encoder():
     """A plain 2D encoder: eight convolutions with four filters, four features."""
     return cifl_tf.build_encoder(ndim=2, num_features=4, num_filters=4)
+
+
+@pytest.fixture
+def quick_alignment(monkeypatch):
+    """Rigid and affine registrations look at coarse levels only, from where the headers lead."""
+    monkeypatch.setattr(affine_registration, "AffineSettings", QuickAffineSettings)
+
+
+@dataclass(frozen=True)
+class QuickAffineSettings(AffineSettings):
+    """A tenth of the work of the default."""
+
+    voxel_sizes: tuple[float, ...] = (8.0, 4.0)
+    iterations: tuple[int, ...] = (2, 1)
+    radii: tuple[int, ...] = (3, 2)
+    angles: tuple[float, ...] = (0.0,)
 
 
 @pytest.fixture
