@@ -189,6 +189,16 @@ def test_brains_and_label_maps(bids, tmp_path):
         found = np.asarray(nibabel.load(file).dataobj)
         volumes = [512 * np.sum(found == value) for value in (1, 2)]  # voxels of 8 mm
         assert [float(one), float(two)] == volumes
+    refined = tmp_path / "refined"
+    more = (*arguments, "--refine", "--participant-label", 1)
+    assert run_here("cohort", "segment", brains, refined, "participant", *more).exit_code == 0
+    (file,) = refined.rglob("*_dseg.nii.gz")
+    (source,) = (brains / "sub-1" / "anat").glob("*_desc-brain_T1w.nii.gz")
+    expected = cifl_tf.Segmenter.from_pretrained(segmenter).segment(source, refined=True)
+    found = np.asarray(nibabel.load(file).dataobj)
+    np.testing.assert_array_equal(found, np.asarray(expected.labels.dataobj))
+    plain = np.asarray(nibabel.load(labels / file.relative_to(refined)).dataobj)
+    assert not np.array_equal(found, plain)
 
 
 def test_scans_in_the_space_of_a_template(tmp_path, rng):

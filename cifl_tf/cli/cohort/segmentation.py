@@ -30,6 +30,8 @@ class Segment(Analysis):
         volume_index: which image of a 4D file.
         stripped: whether the images show brains without skull; for tissues only.
         probabilities: write probabilities too, as 4D NIfTI.
+        refine: place the borders between labels by the intensities of the scan itself, as is always
+            done for tissues.
         window: two intensities that become black and white, such as 0,80 for a brain in CT.
     """
 
@@ -38,6 +40,7 @@ class Segment(Analysis):
     volume_index: int | None = None
     stripped: Stripped = None
     probabilities: bool = False
+    refine: bool = False
     window: Window = None
     about: ClassVar[str] = "Label maps and their volumes"
 
@@ -89,9 +92,8 @@ class Segment(Analysis):
         from cifl_tf.figures.segmentation import save_overlay
         from cifl_tf.images.volumes import save_image
 
-        found = self._segmenter.segment(
-            scan.path, self.voxel_size, self.volume_index, True, self.window, memory
-        )
+        options = (self.voxel_size, self.volume_index, True, self.window, memory, self.refine)
+        found = self._segmenter.segment(scan.path, *options)
         save_image(found.labels, files["labels"])
         if self.probabilities:
             save_image(found.probabilities, files["probabilities"])
