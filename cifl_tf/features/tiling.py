@@ -109,7 +109,7 @@ def encode_in_parts(
     progress: bool = False,
     allocate: Callable[[tuple[int, ...], Any], Any] = np.empty,
 ):
-    """Features of a volume whose layers do not fit into memory, or that shows much air.
+    """Features of a volume that is large, or shows much air.
 
     The air far from what the volume shows is not encoded; see ``Surroundings``.
 
@@ -118,13 +118,13 @@ def encode_in_parts(
         network: an encoder of ``build_encoder`` for volumes, or one with ``FrozenFeatures`` of it
             at its end.
         memory: bytes that the layers of the network may take; None for half of what is available.
-        progress: show a bar of the tiles in a terminal.
+        progress: show a bar of the parts in a terminal.
         allocate: gives what the features are written to, from their shape and type.
 
     Returns:
         float32 (x, y, z, C) of ``allocate``, equal to those of the whole volume but for rounding.
-        None where the volume fits as a whole and shows little air, or where the network is none of
-        these.
+        None where the volume shows little air, and is as small as a slab or, if the encoder is not
+        plain, fits as a whole; or where the network is none of these.
     """
     extract, encoder = _encoder_in(network)
     radius, last = known_radius(encoder), encoder.layers[-1]
