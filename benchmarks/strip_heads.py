@@ -57,6 +57,7 @@ def main(argv=None):
     )
     parser.add_argument("--data", type=Path, default=Path(), help="folder that its paths lead from")
     parser.add_argument("--model", default="strip", help="as of `cifl strip`")
+    parser.add_argument("--border", type=float, default=0.0, help="mm, as of `cifl strip`")
     parser.add_argument("--out", type=Path, help="folder for pictures")
     add_json_option(parser, "the rows with a known mask")
     args = parser.parse_args(argv)
@@ -64,7 +65,7 @@ def main(argv=None):
     rows = []
     for row in pd.read_csv(args.heads).to_dict("records"):
         start = time.process_time()
-        found = stripper.strip(args.data / row["image"])
+        found = stripper.strip(args.data / row["image"], args.border)
         line = {
             "head": row["head"],
             "ml": f"{found.volume_ml:.0f}",

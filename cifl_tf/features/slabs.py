@@ -16,7 +16,7 @@ from cifl_tf.features.architectures import NUM_CONVOLUTIONS
 LAYERS = (*(f"conv_{index}" for index in range(NUM_CONVOLUTIONS - 1)), "features")
 KEPT = 2  # planes of the input of a convolution of three planes
 THINNEST = NUM_CONVOLUTIONS + 1  # planes: the first slab gives as many less as a feature sees
-BESIDE = 13  # planes whose memory is that of what is kept, before and after a step
+BESIDE = 10  # planes whose memory is that of what is kept, before and after a step
 MOST_VOXELS = 2**19  # of a slab: larger ones are no faster
 
 
