@@ -1,6 +1,8 @@
 """Rigid and affine registration of two scans of any contrast, on contrast-invariant features."""
 
+import functools
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ from nibabel.affines import voxel_sizes
 from cifl_tf._checks import AT_LEAST_0, COUNT, POSITIVE, check_fields
 from cifl_tf._compat import keras
 from cifl_tf.features.frozen import FrozenFeatures
+from cifl_tf.images.contents import Content
 from cifl_tf.images.grid import grid_at
 from cifl_tf.images.volumes import resample_volume
 from cifl_tf.models.image_model import preprocessing_of
@@ -151,13 +154,8 @@ def register_affine(
         raise ValueError("the encoder is not for volumes; give one, as load_encoder('shapes-3d')")
     extract = FrozenFeatures(encoder, remappings)
     finest = min(settings.voxel_sizes)
-    moving_scan, fixed_scan = (
-        _scan(image, mask, window, extract, finest)
-        for image, mask, window in (
-            (moving, moving_mask, moving_window),
-            (fixed, fixed_mask, fixed_window),
-        )
-    )
+    moving_scan = _scan(moving, moving_mask, moving_window, extract, finest)
+    fixed_scan = _last_scan(fixed, fixed_mask, fixed_window, extract, finest)
     pair = _Pair(moving_scan, fixed_scan, rigid, settings)
     matrix = pair.start() if initial is None else initial.matrix
     for level in range(len(settings.voxel_sizes)):
@@ -190,12 +188,10 @@ def feature_similarity(
         ValueError, FileNotFoundError: as ``register_affine``.
     """
     extract = FrozenFeatures(encoder, remappings)
-    scans = [
-        _scan(image, mask, window, extract, COMPARED / 2)
-        for image, window in ((fixed, fixed_window), (moving, moving_window))
-    ]
-    lattice = scans[0].lattice(COMPARED, AffineSettings.margin)
-    return similarity(*(scan.encoded(lattice, np.eye(4)) for scan in scans))
+    first = _last_scan(fixed, mask, fixed_window, extract, COMPARED / 2)
+    second = _scan(moving, mask, moving_window, extract, COMPARED / 2)
+    lattice = first.lattice(COMPARED, AffineSettings.margin)
+    return similarity(first.encoded(lattice), second.encoded(lattice, np.eye(4)))
 
 
 class _Pair:
@@ -207,18 +203,11 @@ class _Pair:
         self.corners = fixed.corners()
         self.counts = 0, 0
         self.lattices = [fixed.lattice(size, settings.margin) for size in settings.voxel_sizes]
-        self._encoded = {}
-
-    def encoded(self, level):
-        """The fixed scan at a level."""
-        if level not in self._encoded:
-            self._encoded[level] = self.fixed.encoded(self.lattices[level])
-        return self._encoded[level]
 
     def similarity(self, matrix, level):
         """Correlation of the features, where a matrix puts the moving scan."""
         moved = self.moving.encoded(self.lattices[level], matrix)
-        return similarity(self.encoded(level), moved)
+        return similarity(self.fixed.encoded(self.lattices[level]), moved)
 
     def start(self):
         """The matrix to start from."""
@@ -234,7 +223,8 @@ class _Pair:
 
     def refined(self, matrix, level, iterations=None):
         """The matrix after block matching at a level."""
-        lattice, fixed = self.lattices[level], self.encoded(level)
+        lattice = self.lattices[level]
+        fixed = self.fixed.encoded(lattice)
         kind = "rigid" if self.rigid else "similarity" if level == 0 else "affine"
         for _ in range(iterations or self.settings.iterations[level]):
             moved = self.moving.encoded(lattice, matrix)
@@ -251,6 +241,25 @@ class _Pair:
             if moved_by < self.settings.tolerance * lattice.voxel_size:
                 break
         return matrix
+
+
+def _last_scan(image, mask, window, extract, finest):
+    """``_scan`` with what it has encoded so far, where it is that of the call before.
+
+    Many scans may be registered to one, and the stages of one registration compare the same.
+    """
+    checksum = 0
+    for weight in extract.encoder.get_weights():
+        checksum = zlib.crc32(np.ascontiguousarray(weight).data, checksum)
+    contents = [None if one is None else Content(one) for one in (image, mask)]
+    window = None if window is None else tuple(window)
+    return _scan_of(*contents, window, extract.encoder, extract.remappings, checksum, finest)
+
+
+@functools.lru_cache(maxsize=1)
+def _scan_of(image, mask, window, encoder, remappings, checksum, finest):
+    extract = FrozenFeatures(encoder, remappings)
+    return _scan(image.scan, None if mask is None else mask.scan, window, extract, finest)
 
 
 def _scan(image, mask, window, extract, finest):

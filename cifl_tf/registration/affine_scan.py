@@ -73,6 +73,7 @@ class AffineScan:
         self._sharp = [image.numpy()[0, ..., 0] for image in images]
         self._sharp.append(foreground.astype(np.float32))
         self._smooth: dict[float, list[np.ndarray]] = {}
+        self._encoded: dict[tuple, EncodedScan] = {}
         voxels = np.argwhere(foreground)
         self.center = apply_affine(self.affine, voxels.mean(axis=0))
         self._box = voxels.min(axis=0), voxels.max(axis=0)
@@ -101,13 +102,21 @@ class AffineScan:
         return Lattice(from_matvec(scale, origin), tuple(padded.astype(int).tolist()), voxel_size)
 
     def encoded(self, lattice: Lattice, matrix=None, remapped: bool = True) -> EncodedScan:
-        """Features on a lattice.
+        """Features on a lattice; remembered where there is no matrix.
 
         Args:
             lattice: its points are those of the other image where there is a matrix.
             matrix: (4, 4), points of the lattice to points of this scan, in mm.
             remapped: average over remapped copies; without them it is faster.
         """
+        if matrix is not None:
+            return self._encode(lattice, matrix, remapped)
+        key = lattice.affine.tobytes(), lattice.shape, remapped
+        if key not in self._encoded:
+            self._encoded[key] = self._encode(lattice, matrix, remapped)
+        return self._encoded[key]
+
+    def _encode(self, lattice, matrix, remapped):
         target = lattice.affine if matrix is None else matrix @ lattice.affine
         *smooth, share = self._at(lattice)
         if not remapped:

@@ -2,12 +2,9 @@
 
 import dataclasses
 import functools
-import zlib
-
-import numpy as np
 
 from cifl_tf._notes import note
-from cifl_tf.images.atomic import expanded, file_state
+from cifl_tf.images.contents import Content
 from cifl_tf.images.nifti import name_of
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
@@ -132,7 +129,7 @@ def _found_in(
 def _each(function, remembering, several):
     """What functions give for the moving scan and, remembered, for the fixed one, with options."""
     moving, (fixed, *options) = several
-    return [function(*moving), remembering(_Content(fixed), *options)]
+    return [function(*moving), remembering(Content(fixed), *options)]
 
 
 def _brain_in(scan, volume_index, window):
@@ -152,25 +149,3 @@ def _brain_in_last(content, *options):
 @functools.lru_cache(maxsize=1)
 def _tissues_of_last(content, *options):
     return _tissues_of(content.scan, *options)
-
-
-class _Content:
-    """A scan; equal to another one of the same voxels, or of the same file in the same state."""
-
-    def __init__(self, scan):
-        self.scan = scan
-        self._key: tuple
-        if hasattr(scan, "dataobj"):
-            voxels = np.ascontiguousarray(scan.dataobj)
-            header = getattr(scan.header, "binaryblock", b"")  # with the unit
-            self._key = voxels.shape, zlib.crc32(voxels.data), scan.affine.tobytes(), header
-        else:
-            self._key = (str(scan),)  # a file that is not there is told when it is read
-            if expanded(scan).is_file():
-                self._key = file_state(scan)
-
-    def __eq__(self, other):
-        return self._key == other._key
-
-    def __hash__(self):
-        return hash(self._key)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import nibabel
 import numpy as np
 import pytest
@@ -5,8 +7,10 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from cifl_tf.features.encoder import build_encoder
 from cifl_tf.features.pretrained import load_encoder
 from cifl_tf.registration import Affine, AffineSettings, affine_registration, register_affine
+from cifl_tf.registration.affine_scan import AffineScan
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -150,3 +154,39 @@ def test_windows_scale_the_intensities(encoder, phantom, monkeypatch):
     assert brightest[0] == 0
     assert brightest[1] == pytest.approx(np.mean(data >= 0.6), abs=0.1)
     assert brightest[1] > 0.05
+
+
+def test_a_fixed_scan_is_encoded_once_for_all_that_are_registered_to_it(phantom, monkeypatch):
+    tiny, another = (build_encoder(3, num_features=2, num_filters=2) for _ in range(2))
+    encoded, encode = [], AffineScan._encode
+
+    def counted(scan, lattice, matrix, remapped):
+        encoded.append(matrix)
+        return encode(scan, lattice, matrix, remapped)
+
+    monkeypatch.setattr(AffineScan, "_encode", counted)
+    affine_registration._scan_of.cache_clear()
+
+    def fixed_encodings(moving, fixed, model=tiny, **options):
+        encoded.clear()
+        settings = dataclasses.replace(QUICK, iterations=(1,), angles=(0.0,))
+        found = register_affine(moving, fixed, model, settings=settings, **options)
+        return sum(matrix is None for matrix in encoded), found.affine.matrix
+
+    other = inverted(phantom)
+    shown = nibabel.Nifti1Image((phantom.get_fdata() > 0).astype(np.uint8), phantom.affine)
+    first, expected = fixed_encodings(other, phantom)
+    assert first == 1
+    again, found = fixed_encodings(other, phantom)
+    assert again == 0
+    np.testing.assert_array_equal(found, expected)
+    copy = nibabel.Nifti1Image(np.array(phantom.dataobj), phantom.affine)
+    assert fixed_encodings(phantom, copy)[0] == 0
+    assert fixed_encodings(phantom, copy, fixed_mask=shown)[0] == 1
+    assert fixed_encodings(phantom, copy, fixed_window=(0, 1))[0] == 1
+    copy.dataobj[20, 20, 17] += 0.25
+    assert fixed_encodings(phantom, copy, fixed_window=(0, 1))[0] == 1
+    assert fixed_encodings(phantom, copy, another)[0] == 1
+    assert fixed_encodings(phantom, copy, another)[0] == 0
+    another.set_weights(tiny.get_weights())
+    assert fixed_encodings(phantom, copy, another)[0] == 1
