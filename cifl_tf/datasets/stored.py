@@ -65,15 +65,10 @@ def training_arrays(
     Raises:
         ValueError: as ``View.stack``.
     """
-    available = available_memory()
-    if len(cohort) and available is not None:
+    if len(cohort):
         image, labels, _ = next(view.parts(cohort, contrast))
         needed = COPIES * len(cohort) * (image.nbytes + labels.nbytes)
-        if needed > MOST_OF_MEMORY * available:
-            note(
-                f"{len(cohort)} subjects would take {size_text(needed)} of memory, of which "
-                f"{size_text(available)} are available; they are read from {folder}"
-            )
+        if _fills_memory(f"{len(cohort)} subjects", needed, folder):
             return store(view, cohort, contrast, folder)
     arrays = view.stack(cohort, contrast)
     forget_images()
@@ -119,19 +114,30 @@ def kept_rows(parts: Iterable[np.ndarray], shape: Sequence[int], dtype: str, fol
         dtype: its name.
         folder: for the file, which replaces one of an earlier call.
     """
-    shape, available = tuple(shape), available_memory()
+    shape = tuple(shape)
     needed = (COPIES - 1) * math.prod(shape) * np.dtype(dtype).itemsize
-    if available is None or needed <= MOST_OF_MEMORY * available:
+    if not _fills_memory(f"{shape[0]} images", needed, folder):
         rows = np.empty(shape, dtype)
         for row, part in zip(rows, parts, strict=True):
             row[...] = part
         return rows
-    note(f"{shape[0]} images would take {size_text(needed)} of memory; they are kept in {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "rows") as temporary, temporary.open("wb") as file:
         for part in parts:
             file.write(np.ascontiguousarray(part, dtype).data)
     return StoredRows(folder / "rows", shape, dtype)
+
+
+def _fills_memory(what, needed, folder):
+    """Whether bytes are too many to lie in memory; a note then tells where they lie."""
+    available = available_memory()
+    if available is None or needed <= MOST_OF_MEMORY * available:
+        return False
+    note(
+        f"{what} would take {size_text(needed)} of memory, of which {size_text(available)} are "
+        f"available; they are read from {folder}"
+    )
+    return True
 
 
 def _files(subject, contrast):

@@ -113,7 +113,7 @@ class Slabs:
             )
             seen = tf.reshape(planes, shape)
             # Gathered: a slice would hold on to all of its slab.
-            keeping.append(tf.gather(seen, tf.shape(seen)[1] - KEPT + tf.range(KEPT), axis=1))
+            keeping.append(tf.gather(seen, shape[1] - KEPT + tf.range(KEPT), axis=1))
             kernel = tf.transpose(layer.kernel, [*self._order, 3, 4])
             slab = tf.nn.bias_add(tf.nn.conv3d(seen, kernel, [1] * 5, "VALID"), layer.bias)
             slab = layer.activation(slab)
