@@ -13,13 +13,18 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
         argv: arguments; None for those of the process.
         description: of the script; the first line is shown.
         word: for the scans: the name of the option that takes the table.
-        column: of the table, with the file that belongs to each image.
+        column: of the table, with the file that belongs to each image. The table may have the
+            borders in mm too; see ``read_head``.
         config_class: ``StripperConfig`` or one derived from it.
         train: called with the folder, the configuration and the files of each scan by its name.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
-        f"--{word}", dest="table", type=Path, required=True, help=f"CSV file: name, image, {column}"
+        f"--{word}",
+        dest="table",
+        type=Path,
+        required=True,
+        help=f"CSV file: name, image, {column}, and border if any",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--without", nargs="*", default=[], help=f"names of {word} to leave out")
@@ -39,5 +44,6 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
         learning_rate=args.learning_rate,
         initial=args.initial,
         seed=args.seed,
+        borders=dict(table["border"]) if "border" in table else {},
     )
     train(args.out, config, scans)

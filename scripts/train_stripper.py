@@ -3,7 +3,9 @@
     python scripts/train_stripper.py --heads heads.csv --out stripper --steps 2000
 
 The table has the columns name, image and mask: a scan of a whole head and its brain mask (or the
-stripped scan), with paths from its own folder. The same command goes on after an interruption.
+stripped scan), with paths from its own folder. A column border gives the mm by which each mask is
+to be wider, so that masks of different tools mean the same. The same command goes on after an
+interruption.
 """
 
 import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)

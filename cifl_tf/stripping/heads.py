@@ -58,7 +58,9 @@ def signed_distance(mask: np.ndarray, voxel_size: float) -> np.ndarray:
     return np.where(mask, voxel_size / 2 - inner, outer - voxel_size / 2).astype(np.float32)
 
 
-def read_head(name: str, image, mask, labels=None, voxel_size: float = VOXEL_SIZE) -> Head:
+def read_head(
+    name: str, image, mask, labels=None, voxel_size: float = VOXEL_SIZE, border: float = 0.0
+) -> Head:
     """A head out of a scan and its brain mask.
 
     Args:
@@ -69,6 +71,8 @@ def read_head(name: str, image, mask, labels=None, voxel_size: float = VOXEL_SIZ
         labels: file or nibabel image of the same space with tissues 1 to ``INSIDE``, which are the
             regions of the brain then; voxels of the brain without a label get the nearest one.
         voxel_size: mm, of the label maps.
+        border: mm by which the surface of the brain lies outside that of the mask. Masks of
+            different tools do not leave the same rim of fluid.
 
     Raises:
         ValueError, FileNotFoundError: as ``read_volume`` and ``read_label_volume``; or the mask is
@@ -106,7 +110,8 @@ def read_head(name: str, image, mask, labels=None, voxel_size: float = VOXEL_SIZ
         nearest = resample(tissues.data, tissues.affine, *grid, "nearest").astype(np.int32)
         regions[brain] = OUTSIDE + _nearest_label(name, nearest)[brain]
         depth = ndimage.distance_transform_edt(regions != FLUID, voxel_size).astype(np.float32)
-    return Head(name, regions, scaled, signed_distance(brain, voxel_size), voxel_size, depth)
+    distance = signed_distance(brain, voxel_size) - np.float32(border)
+    return Head(name, regions, scaled, distance, voxel_size, depth)
 
 
 def _nearest_label(name, labels):

@@ -33,6 +33,7 @@ class StripperConfig:
         learning_rate: at the first step; it falls to zero along a cosine.
         initial: file of a model of this kind whose weights are the start; None for random ones.
         seed: of everything random.
+        borders: mm by the name of a scan; see ``read_head``. 0 for the others.
     """
 
     variation: HeadVariation = dataclasses.field(default_factory=HeadVariation)
@@ -42,6 +43,7 @@ class StripperConfig:
     learning_rate: float = 1e-3
     initial: str | None = None
     seed: int = 0
+    borders: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         check_fields(
@@ -74,7 +76,8 @@ def train_stripper(
         The trained stripper; the folder holds it as ``stripper.keras``.
 
     Raises:
-        ValueError: there are no heads, or as ``train_in_folder`` and ``read_head``.
+        ValueError: there are no heads, or borders of others, or as ``train_in_folder`` and
+            ``read_head``.
 
     Example:
         >>> import nibabel, numpy as np
@@ -99,7 +102,10 @@ def train_stripper(
 def _made(config, heads, start):
     network = build_stripper(config.num_filters, config.num_levels)
     network.compile(cosine_adam(config), DistanceLoss(), metrics=[brain_dice])
-    read = [read_head(name, *pair) for name, pair in heads.items()]
+    read = [
+        read_head(name, scan, mask, border=config.borders.get(name, 0.0))
+        for name, (scan, mask) in heads.items()
+    ]
     data = head_examples(read, config.variation, config.seed, start)
     return Stripper(network, config.preprocessing, name="stripper"), data
 
@@ -124,6 +130,8 @@ def train_on_examples(
         verbose: as in ``keras.Model.fit``.
     """
     [(word, given)] = scans.items()
+    if unknown := set(config.borders) - set(given):
+        raise ValueError(f"there are borders of {sorted(unknown)}; the {word} are {list(given)}")
     files = {name: [os.path.abspath(file) for file in each] for name, each in given.items()}
     claim = {**dataclasses.asdict(config), word: files}
     fit = partial(_fit, config=config, word=word, files=files, make=make, verbose=verbose)

@@ -42,7 +42,8 @@ def train_tissues(
         The trained segmenter; the folder holds it as ``segmenter.keras``.
 
     Raises:
-        ValueError: there are no brains, or as ``train_in_folder`` and ``read_head``.
+        ValueError: there are no brains, or borders of others, or as ``train_in_folder`` and
+            ``read_head``.
 
     Example:
         >>> import nibabel, numpy as np
@@ -68,7 +69,7 @@ def _made(config, brains, start):
     network = build_tissue_network(config.num_filters, config.num_levels)
     network.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(1 + len(TISSUES))])
     read = [
-        read_head(name, scan, labels, labels, LABEL_VOXEL_SIZE)
+        read_head(name, scan, labels, labels, LABEL_VOXEL_SIZE, config.borders.get(name, 0.0))
         for name, (scan, labels) in brains.items()
     ]
     data = brain_examples(read, config.variation, config.seed, start)

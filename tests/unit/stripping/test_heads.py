@@ -27,6 +27,12 @@ def test_regions_of_the_brain_are_not_those_around_it():
     assert (head.regions[head.distance > 26] == 0).mean() > 0.95
 
 
+def test_a_border_moves_the_surface_of_the_brain():
+    near, far = (read_head("ball", *ball_head(), border=border) for border in (0.0, 1.5))
+    np.testing.assert_allclose(far.distance, near.distance - 1.5, atol=1e-5)
+    np.testing.assert_array_equal(far.regions, near.regions)
+
+
 def test_an_empty_mask_is_refused():
     scan, mask = ball_head()
     empty = nibabel.Nifti1Image(np.zeros(mask.shape, np.uint8), AFFINE)
