@@ -1,0 +1,54 @@
+"""What trainings on slices of NiChart share: who chooses, who tests, and scores kept in files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
+from cifl_tf.datasets import Cohort, View
+from cifl_tf.evaluation.scores import segmentation_scores
+from cifl_tf.evaluation.summary import summary
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.segmentation.config import SegmentationConfig
+
+CONTRASTS = ("T1w", "T1w:inverted", "FLAIR")
+CHOOSE = ("sub-11", "sub-12")
+TEST = ("sub-13", "sub-14", "sub-15", "sub-16")
+VIEW = View(2, "coronal", 9, "THA")
+RANDOM_CONTRAST = 0.25  # share of the training images
+
+
+def trainable(cohort: Cohort) -> list[str]:
+    """Names of the subjects that neither choose nor test."""
+    return [name for name in cohort.names if name not in CHOOSE + TEST]
+
+
+def trained(out: Path, config: SegmentationConfig, cohort: Cohort, names) -> cifl.Segmenter:
+    """A segmenter of some subjects, whose best epoch the choosing ones decided."""
+    return cifl.train_segmenter(out, config, cohort.select(names), cohort.select(CHOOSE))
+
+
+def scored(segmenter: cifl.Segmenter, cohort: Cohort, refined: bool = False) -> dict[str, float]:
+    """Mean Dice over labels and testing subjects, by contrast."""
+    rows = segmentation_scores(
+        segmenter.predict_on_batch, cohort.select(TEST), CONTRASTS, **VIEW, refined=refined
+    )
+    return mean_dice(rows)
+
+
+def mean_dice(rows) -> dict[str, float]:
+    """Mean Dice by contrast, of the rows of ``segmentation_scores`` or ``registration_scores``."""
+    found = summary(rows)
+    return {
+        contrast.removeprefix("T1w to "): numbers["dice"]["mean"]
+        for contrast, numbers in found.items()
+    }
+
+
+def kept(file: Path, make: Callable[[], dict]) -> dict:
+    """Scores of a file, which are made and written if it is not there."""
+    if not file.exists():
+        scores = make()
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(scores))
+    return json.loads(file.read_text())

@@ -1,0 +1,126 @@
+"""Segmentation and registration of slices, with the chance of encoders and trainings.
+
+Every seed has random weights of its own and, on each encoder, a U-Net of its own. Encoders of the
+recipe of `shapes-2d-v2` are trained with each seed; seed 0 is the one that ships:
+
+    python benchmarks/slice_seeds.py --data nichart --out seeds
+
+Prints Markdown: mean Dice over labels and test subjects, or over their ordered pairs, as mean and
+SD over seeds; of segmentation also with borders by intensities. Registration by optimization has no
+chance but that of the encoder. Trainings and scores are kept in `--out`: a further run goes on.
+"""
+
+import argparse
+import dataclasses
+import itertools
+from functools import partial
+from pathlib import Path
+
+import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
+
+import pandas as pd  # isort: skip
+
+from cifl_tf.datasets.catalog import load_cohort
+from cifl_tf.evaluation.scores import registration_scores
+from cifl_tf.features.mind import build_mind_ssc
+from cifl_tf.features.pretrained import load_features
+from cifl_tf.features.training import untrained_encoder
+from cifl_tf.images.atomic import atomic_path
+from cifl_tf.metrics import format_mean_sd, mean_and_sd
+from cifl_tf.segmentation.config import SegmentationConfig
+from nichart_slices import (
+    CONTRASTS,
+    RANDOM_CONTRAST,
+    TEST,
+    VIEW,
+    kept,
+    mean_dice,
+    scored,
+    trainable,
+    trained,
+)
+from results_table import add_json_option, show_table
+
+SHIPPED = "shapes-2d-v2"  # by the recipe below, with seed 0
+RECIPE = cifl.TrainingConfig(
+    steps=100, window=40, num_features=32, scales=(2, 4, 8, 16), unsigned=True
+)
+BY_CHANCE = ("untrained", f"recipe of {SHIPPED}")
+ENCODERS = ("intensities", "MIND-SSC", *BY_CHANCE)
+
+
+def main(argv=None):
+    """Train, test, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder of NiChart")
+    parser.add_argument("--out", type=Path, required=True, help="folder of trainings and scores")
+    parser.add_argument("--seeds", default="0,1,2", help="with commas between")
+    parser.add_argument("--steps", type=int, default=2500, help="of each U-Net")
+    add_json_option(parser)
+    args = parser.parse_args(argv)
+    cohort = load_cohort(args.data, 2, needed=["T1w", "FLAIR"])
+    rows = []
+    seeds = [int(one) for one in args.seeds.split(",")]
+    for seed, name in itertools.product(seeds, ENCODERS):
+        folder = args.out / f"{name.replace(' ', '-')}-seed-{seed}"
+        encoder = encoder_of(name, seed, folder)
+        segmented = partial(segmentation, cohort, folder, encoder, seed, args.steps)
+        tasks = {"segmentation": segmented, "with borders": partial(segmented, refined=True)}
+        if seed == seeds[0] or name in BY_CHANCE:
+            tasks["registration"] = partial(registration, cohort, encoder)
+        for task, make in tasks.items():
+            found = kept(folder / f"{task}.json", make)
+            rows.append({"task": task, "encoder": name, **found})
+    means = pd.DataFrame(rows).groupby(["task", "encoder"], sort=False)
+    table = means.agg(lambda values: format_mean_sd(*mean_and_sd(values), 3))
+    show_table(table.reset_index(), args.json)
+
+
+def encoder_of(name: str, seed: int, folder: Path) -> str:
+    """File or name of an encoder, or 'intensity'."""
+    if name == "intensities":
+        return "intensity"
+    if name.endswith(SHIPPED):
+        if seed == 0:
+            return SHIPPED
+        cifl.train(folder / "encoder", dataclasses.replace(RECIPE, seed=seed))
+        return str(folder / "encoder")
+    file = folder / "encoder.keras"
+    if not file.exists():
+        if name == "MIND-SSC":
+            encoder = build_mind_ssc(2)
+        else:
+            encoder = untrained_encoder(dataclasses.replace(RECIPE, seed=seed))
+        with atomic_path(file) as temporary:
+            encoder.save(temporary)
+    return str(file)
+
+
+def segmentation(cohort, folder: Path, encoder: str, seed: int, steps: int, refined=False):
+    """Dice of a U-Net on the features of T1w."""
+    config = SegmentationConfig(
+        encoder,
+        steps=steps,
+        seed=seed,
+        random_contrast=RANDOM_CONTRAST,
+        flip_axis=0,
+        zoom_factors=(1.2,),
+        patience=100,
+        cached_copies=16,
+        **VIEW,
+    )
+    segmenter = trained(folder / "segmenter", config, cohort, trainable(cohort))
+    return scored(segmenter, cohort, refined)
+
+
+def registration(cohort, encoder: str):
+    """Dice of all ordered pairs of T1w and each contrast, by optimization."""
+    method = cifl.InstanceMethod(load_features(encoder, 2), ndim=2)
+    rows = registration_scores(
+        method.displace, cohort.select(TEST), "T1w", CONTRASTS, **VIEW, hd95=False
+    )
+    return mean_dice(rows)
+
+
+if __name__ == "__main__":
+    main()
