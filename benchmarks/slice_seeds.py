@@ -22,9 +22,10 @@ import pandas as pd  # isort: skip
 
 from cifl_tf.datasets.catalog import load_cohort
 from cifl_tf.evaluation.scores import registration_scores
+from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.mind import build_mind_ssc
 from cifl_tf.features.pretrained import load_features
-from cifl_tf.features.training import untrained_encoder
+from cifl_tf.features.training import train, untrained_encoder
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.metrics import format_mean_sd, mean_and_sd
 from cifl_tf.segmentation.config import SegmentationConfig
@@ -42,9 +43,9 @@ from nichart_slices import (
 from results_table import add_json_option, show_table
 
 SHIPPED = "shapes-2d-v2"  # by the recipe below, with seed 0
-RECIPE = cifl.TrainingConfig(
-    steps=100, window=40, num_features=32, scales=(2, 4, 8, 16), unsigned=True
-)
+RECIPE = TrainingConfig(steps=100, window=40, num_features=32, scales=(2, 4, 8, 16), unsigned=True)
+BORDERS, REGISTRATION = "segmentation, borders by intensities", "registration"
+TASKS = ("segmentation", BORDERS, REGISTRATION)
 BY_CHANCE = ("untrained", f"recipe of {SHIPPED}")
 ENCODERS = ("intensities", "MIND-SSC", *BY_CHANCE)
 
@@ -61,16 +62,15 @@ def main(argv=None):
     cohort = load_cohort(args.data, 2, needed=["T1w", "FLAIR"])
     rows = []
     seeds = [int(one) for one in args.seeds.split(",")]
-    for seed, name in itertools.product(seeds, ENCODERS):
+    for task, seed, name in itertools.product(TASKS, seeds, ENCODERS):
         folder = args.out / f"{name.replace(' ', '-')}-seed-{seed}"
-        encoder = encoder_of(name, seed, folder)
-        segmented = partial(segmentation, cohort, folder, encoder, seed, args.steps)
-        tasks = {"segmentation": segmented, "with borders": partial(segmented, refined=True)}
-        if seed == seeds[0] or name in BY_CHANCE:
-            tasks["registration"] = partial(registration, cohort, encoder)
-        for task, make in tasks.items():
-            found = kept(folder / f"{task}.json", make)
-            rows.append({"task": task, "encoder": name, **found})
+        if task == REGISTRATION and seed != seeds[0] and name not in BY_CHANCE:
+            continue
+        found = kept(
+            folder / f"{task.split()[-1]}.json",
+            partial(scores, task, cohort, folder, encoder_of(name, seed, folder), seed, args.steps),
+        )
+        rows.append({"task": task, "encoder": name, **found})
     means = pd.DataFrame(rows).groupby(["task", "encoder"], sort=False)
     table = means.agg(lambda values: format_mean_sd(*mean_and_sd(values), 3))
     show_table(table.reset_index(), args.json)
@@ -83,7 +83,7 @@ def encoder_of(name: str, seed: int, folder: Path) -> str:
     if name.endswith(SHIPPED):
         if seed == 0:
             return SHIPPED
-        cifl.train(folder / "encoder", dataclasses.replace(RECIPE, seed=seed))
+        train(folder / "encoder", dataclasses.replace(RECIPE, seed=seed))
         return str(folder / "encoder")
     file = folder / "encoder.keras"
     if not file.exists():
@@ -96,8 +96,14 @@ def encoder_of(name: str, seed: int, folder: Path) -> str:
     return str(file)
 
 
-def segmentation(cohort, folder: Path, encoder: str, seed: int, steps: int, refined=False):
-    """Dice of a U-Net on the features of T1w."""
+def scores(task: str, cohort, folder: Path, encoder: str, seed: int, steps: int):
+    """Mean Dice by contrast: of a U-Net on the features of T1w, or of pairs that are optimized."""
+    if task == REGISTRATION:
+        method = cifl.InstanceMethod(load_features(encoder, 2), ndim=2)
+        rows = registration_scores(
+            method.displace, cohort.select(TEST), "T1w", CONTRASTS, **VIEW, hd95=False
+        )
+        return mean_dice(rows)
     config = SegmentationConfig(
         encoder,
         steps=steps,
@@ -110,16 +116,7 @@ def segmentation(cohort, folder: Path, encoder: str, seed: int, steps: int, refi
         **VIEW,
     )
     segmenter = trained(folder / "segmenter", config, cohort, trainable(cohort))
-    return scored(segmenter, cohort, refined)
-
-
-def registration(cohort, encoder: str):
-    """Dice of all ordered pairs of T1w and each contrast, by optimization."""
-    method = cifl.InstanceMethod(load_features(encoder, 2), ndim=2)
-    rows = registration_scores(
-        method.displace, cohort.select(TEST), "T1w", CONTRASTS, **VIEW, hd95=False
-    )
-    return mean_dice(rows)
+    return scored(segmenter, cohort, refined=task == BORDERS)
 
 
 if __name__ == "__main__":
