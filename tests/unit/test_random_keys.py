@@ -54,8 +54,7 @@ def test_draws():
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("patch", [None, 12])
-@pytest.mark.parametrize("synthetic", [False, True])
+@pytest.mark.parametrize(("patch", "synthetic"), [(None, False), (12, True)])
 def test_training_images(images, patch, synthetic):
     shape = SHAPE if patch is None else (patch, patch)
 

@@ -71,7 +71,14 @@ def test_trainings_from_disk_are_those_from_memory(task, cohort, tmp_path, monke
     train, validation = cohort.select(cohort.names[:2]), cohort.select(cohort.names[2:])
     if task != "registration":
         copies = 2 if task == "cached copies" else None
-        config = SegmentationConfig("intensity", steps=2, num_filters=2, cached_copies=copies)
+        config = SegmentationConfig(
+            "intensity",
+            steps=2,
+            num_slices=2,
+            num_filters=2,
+            cached_copies=copies,
+            intensity_augmentation=False,
+        )
         fit = train_segmenter
     else:
         config = RegistrationConfig("intensity", steps=2, num_slices=2, num_filters=2, int_steps=1)
