@@ -111,16 +111,16 @@ def segment_tissues(
     _check_volume(image)
     brain = brain_of(image, stripped, stripper, volume_index, window)
     found = segmenter.segment(brain.image, window=window, memory=memory)
-    grid = grid_of(found.image, found.image.shape, "the image")
-    known = np.asarray(found.probabilities.dataobj).copy()
+    shown, known = found.image, np.array(found.probabilities.dataobj)
+    del found  # or what is large would be there twice
     known[~brain.mask] = np.eye(known.shape[-1])[0]  # the network may see things at the border
-    better = grid.image(known)
+    better = grid_of(shown, shown.shape, "the image").image(known)
     if refined:
         options = {"prior_weight": PRIOR_WEIGHT, "restrict": with_deep_between}
-        better = refine_image(found.image, better, window, **options)
-    found = segmenter.result(found.image, better)
+        better = refine_image(shown, better, window, **options)
     highest = known.max(axis=-1)[known.argmax(axis=-1) > 0]
-    return TissueResult(found, brain, float(highest.mean()) if len(highest) else 0.0)
+    certainty = float(highest.mean()) if len(highest) else 0.0
+    return TissueResult(segmenter.result(shown, better), brain, certainty)
 
 
 def with_deep_between(means: np.ndarray) -> np.ndarray:
