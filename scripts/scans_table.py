@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 
-def train_on_table(argv, description: str, word: str, column: str, config_class, train):
+def train_on_table(argv, description: str, word: str, column: str, config_class, train, more=()):
     """Read the arguments and the table, and train.
 
     Args:
@@ -17,6 +17,7 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
             borders in mm too; see ``read_head``.
         config_class: ``StripperConfig`` or one derived from it.
         train: called with the folder, the configuration and the files of each scan by its name.
+        more: further arguments of ``config_class``, and what ``add_argument`` gets for each.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
@@ -32,6 +33,8 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
     parser.add_argument("--learning-rate", type=float, default=config_class.learning_rate)
     parser.add_argument("--initial", help="file of a model to start from")
     parser.add_argument("--seed", type=int, default=0)
+    for name, kind in more:
+        parser.add_argument(f"--{name.replace('_', '-')}", **kind)
     args = parser.parse_args(argv)
 
     table = pd.read_csv(args.table).set_index("name").drop(index=args.without)
@@ -44,6 +47,7 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
         learning_rate=args.learning_rate,
         initial=args.initial,
         seed=args.seed,
+        **{name: getattr(args, name) for name, _ in more},
         borders=dict(table["border"]) if "border" in table else {},
     )
     train(args.out, config, scans)

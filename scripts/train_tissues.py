@@ -14,7 +14,11 @@ from scans_table import train_on_table
 
 def main(argv=None):
     """Train in a folder."""
-    train_on_table(argv, __doc__, "brains", "labels", TissueConfig, train_tissues)
+    options = (
+        ("encoder", {"help": "whose features the U-Net sees, such as shapes-3d-v2"}),
+        ("with_image", {"action": "store_true", "help": "the U-Net sees the image beside them"}),
+    )
+    train_on_table(argv, __doc__, "brains", "labels", TissueConfig, train_tissues, options)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from cifl_tf.features.pretrained import load_features
 from cifl_tf.models.files import SEGMENTER
 from cifl_tf.models.fitting import cosine_adam
 from cifl_tf.segmentation.losses import MeanDice, SegmentationLoss
@@ -20,10 +21,20 @@ FIELD_MARGIN = 10.0  # mm around a brain, as in training
 
 @dataclasses.dataclass(frozen=True)
 class TissueConfig(StripperConfig):
-    """What a tissue network is trained with; its attributes are those of ``StripperConfig``."""
+    """What a tissue network is trained with.
+
+    Attributes:
+        encoder: of the features that the U-Net sees, see ``load_encoder``; None for the image
+            alone.
+        with_image: the U-Net sees the image beside the features.
+        variation, num_filters, num_levels, steps, learning_rate, initial, seed, borders: see
+            ``StripperConfig``.
+    """
 
     variation: HeadVariation = VARIATION
     steps: int = 3000
+    encoder: str | None = None
+    with_image: bool = False
 
 
 def train_tissues(
@@ -66,7 +77,10 @@ def train_tissues(
 
 
 def _made(config, brains, start):
-    network = build_tissue_network(config.num_filters, config.num_levels)
+    encoder = None if config.encoder is None else load_features(config.encoder, 3)
+    network = build_tissue_network(
+        config.num_filters, config.num_levels, encoder=encoder, with_image=config.with_image
+    )
     network.compile(cosine_adam(config), SegmentationLoss(), metrics=[MeanDice(1 + len(TISSUES))])
     read = [
         read_head(name, scan, labels, labels, LABEL_VOXEL_SIZE, config.borders.get(name, 0.0))
