@@ -59,7 +59,7 @@ def register_deformable(
     Raises:
         ValueError: the images are not two volumes of one shape, are not finite, or are too small
             for the scales; an unknown remapping; a mask or channels that do not fit, or a mask that
-            shows nothing; or a number is wrong.
+            shows nothing; neither an encoder nor channels; or a number is wrong.
 
     Example:
         >>> import cifl_tf as cifl, numpy as np
@@ -75,6 +75,8 @@ def register_deformable(
     if moving.ndim != 5 or len(moving) > 1:
         raise ValueError(f"the images have shape {moving.shape[1:-1]}; give two volumes (x, y, z)")
     COUNT.check("num_components", num_components)
+    if encoder is None and channels is None:
+        raise ValueError("there is neither an encoder nor channels; give what is to be compared")
     moving, moving_mask = _inside(moving[0, ..., 0], moving_mask, "moving")
     fixed, fixed_mask = _inside(fixed[0, ..., 0], fixed_mask, "fixed")
     box = _bounding_box(~(is_air(moving) & is_air(fixed)))

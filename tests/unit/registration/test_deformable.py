@@ -89,3 +89,8 @@ def test_air_alone_stays(tiny_encoder):
 def test_bad_input_is_told(tiny_encoder, shapes, options, message):
     with pytest.raises(ValueError, match=message):
         register_deformable(*map(np.ones, shapes), tiny_encoder, **options)
+
+
+def test_nothing_to_compare_is_told():
+    with pytest.raises(ValueError, match="neither an encoder nor channels"):
+        register_deformable(*[np.ones((12, 12, 12))] * 2, None)
