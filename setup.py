@@ -18,6 +18,7 @@ TEST = [
     "mypy>=1.11",
     "import-linter>=2",
     "SimpleITK>=2.3",
+    "bids-validator-deno>=3",
     *NOTEBOOKS,
 ]
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import cifl_tf
+from bids_validity import bids_errors
 from cifl_tf.cli.html_report import GENERATOR
 from cifl_tf.datasets.label_tables import read_bids_table
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
@@ -51,6 +52,7 @@ def test_shares_and_processes_give_the_same_files(bids, encoder, tmp_path):
     source = "bids:source:sub-1/anat/sub-1_FLAIR.nii.gz"
     assert (sidecar["Sources"], sidecar["SpatialReference"]) == ([source], source)
     assert sidecar["Model"] == str(encoder)
+    assert not bids_errors(whole)
     page = (whole / "sub-1" / "report.html").read_text()
     assert GENERATOR in page
     assert page.count('src="data:image/png;base64,') == 2
@@ -173,6 +175,7 @@ def test_brains_and_label_maps(bids, tmp_path):
     }
     sidecar = json.loads((brains / "sub-1/anat/sub-1_desc-brain_T1w.json").read_text())
     assert sidecar["SkullStripped"] is True
+    assert not bids_errors(brains)
     segmenter = tmp_path / "segmenter.keras"
     cifl_tf.Segmenter(cifl_tf.build_segmenter(None, 3, num_filters=2)).save(segmenter)
     arguments = ("--model", segmenter, "--contrast", "T1w")
@@ -181,6 +184,10 @@ def test_brains_and_label_maps(bids, tmp_path):
     table = labels / "sub-1" / "anat" / "sub-1_space-T1w_desc-cifl_dseg.tsv"
     assert read_bids_table(table) == {1: "1", 2: "2"}
     assert run_here("cohort", "segment", brains, labels, "group", *arguments).exit_code == 0
+    assert not bids_errors(labels)
+    (labels / "sub-1" / "anat" / "sub-2_T1w.nii.gz").write_bytes(b"")
+    assert bids_errors(labels)
+    (labels / "sub-1" / "anat" / "sub-2_T1w.nii.gz").unlink()
     header, *rows = (labels / "cohort.tsv").read_text().splitlines()
     assert header.split("\t")[-2:] == ["1 (mm³)", "2 (mm³)"]
     for row in rows:
@@ -222,6 +229,7 @@ def test_scans_in_the_space_of_a_template(tmp_path, rng):
         f"{start}_from-T1w_to-Mine_mode-image_desc-affine_xfm.mat",
         f"{start}_from-T1w_to-Mine_mode-image_jacobian.nii.gz",
     }
+    assert not bids_errors(out)
     # The transform that was written makes the scan that was written.
     anat = out / "sub-1" / "ses-a" / "anat"
     again = tmp_path / "again"
