@@ -68,7 +68,7 @@ def main(argv=None):
             continue
         found = kept(
             folder / f"{task.split()[-1]}.json",
-            partial(scores, task, cohort, folder, encoder_of(name, seed, folder), seed, args.steps),
+            partial(scores, task, cohort, folder, name, seed, args.steps),
         )
         rows.append({"task": task, "encoder": name, **found})
     means = pd.DataFrame(rows).groupby(["task", "encoder"], sort=False)
@@ -96,8 +96,9 @@ def encoder_of(name: str, seed: int, folder: Path) -> str:
     return str(file)
 
 
-def scores(task: str, cohort, folder: Path, encoder: str, seed: int, steps: int):
+def scores(task: str, cohort, folder: Path, name: str, seed: int, steps: int):
     """Mean Dice by contrast: of a U-Net on the features of T1w, or of pairs that are optimized."""
+    encoder = encoder_of(name, seed, folder)
     if task == REGISTRATION:
         method = cifl.InstanceMethod(load_features(encoder, 2), ndim=2)
         rows = registration_scores(

@@ -48,6 +48,6 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
         initial=args.initial,
         seed=args.seed,
         **{name: getattr(args, name) for name, _ in more},
-        borders=dict(table["border"].fillna(0)) if "border" in table else {},
+        borders=table["border"].fillna(0).astype(float).to_dict() if "border" in table else {},
     )
     train(args.out, config, scans)
