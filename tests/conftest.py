@@ -11,15 +11,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Of more threads than cores, some wait for others.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
-import cifl_tf
+import cifl_tf  # isort: skip
+import tensorflow as tf  # isort: skip
 from cifl_tf._compat import keras
+from cifl_tf.features.cifl import CIFL
 from cifl_tf.registration import affine_registration
 from cifl_tf.registration.affine_registration import AffineSettings
+from cifl_tf.registration.pair_model import PairModel
 
 # A search for garbage looks at a million objects of TensorFlow's: not among those of the import,
 # and not as often.
 gc.freeze()
 gc.set_threshold(10_000, 10, 10)
+
+# AutoGraph reads all code that a step calls, which takes a fifth of a short training. No code of
+# the package needs its conversion; code that did would fail here.
+for model in (keras.Model, CIFL, PairModel):
+    for step in ("train_step", "test_step"):
+        setattr(model, step, tf.autograph.experimental.do_not_convert(getattr(model, step)))
 
 
 @pytest.fixture(autouse=True)
