@@ -139,9 +139,9 @@ def _inside_of_head(image, voxel_size):
 
 
 def _clusters(values, count):
-    """Which of so many groups of similar intensity each value is in, the darkest first."""
-    means = KMeans(count, n_init=3, random_state=0).fit(
-        values[:, None][:: max(1, len(values) // 50_000)]
-    )
+    """Which of at most so many groups of similar intensity each value is in, the darkest first."""
+    sample = values[:: max(1, len(values) // 50_000)]
+    count = min(count, len(np.unique(sample)))  # one alone in the air around a stripped brain
+    means = KMeans(count, n_init=3, random_state=0).fit(sample[:, None])
     borders = np.sort(means.cluster_centers_[:, 0])
     return np.searchsorted((borders[1:] + borders[:-1]) / 2, values).astype(np.int32)

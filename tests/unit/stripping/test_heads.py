@@ -38,3 +38,12 @@ def test_an_empty_mask_is_refused():
     empty = nibabel.Nifti1Image(np.zeros(mask.shape, np.uint8), AFFINE)
     with pytest.raises(ValueError, match="mask of one is empty"):
         read_head("one", scan, empty)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_of_few_intensities_has_as_few_regions():
+    _, mask = ball_head()
+    brain = np.asarray(mask.dataobj) > 0
+    stripped = nibabel.Nifti1Image(np.where(brain, 90, 0).astype(np.uint8), AFFINE)
+    head = read_head("stripped", stripped, mask, voxel_size=AFFINE[0, 0])  # not resampled
+    assert len(np.unique(head.regions[head.distance < 0])) == 1
