@@ -20,7 +20,7 @@ import pandas as pd
 
 from cifl_tf.datasets.catalog import load_cohort
 from cifl_tf.segmentation.config import SegmentationConfig
-from nichart_slices import RANDOM_CONTRAST, VIEW, kept, scored, trainable, trained
+from nichart_trainings import RANDOM_CONTRAST, VIEW, kept, scored, trainable, trained
 from results_table import add_json_option, show_table
 
 COPIES = 160  # augmented, of the slices of all subjects together, per slice of one

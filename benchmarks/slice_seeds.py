@@ -7,7 +7,8 @@ recipe of `shapes-2d-v2` are trained with each seed; seed 0 is the one that ship
 
 Prints Markdown: mean Dice over labels and test subjects, or over their ordered pairs, as mean and
 SD over seeds; of segmentation also with borders by intensities. Registration by optimization has no
-chance but that of the encoder. Trainings and scores are kept in `--out`: a further run goes on.
+chance but that of the encoder. Networks on intensities that were trained on each contrast itself,
+the ceiling, have one seed. Trainings and scores are kept in `--out`: a further run goes on.
 """
 
 import argparse
@@ -29,11 +30,13 @@ from cifl_tf.features.training import train, untrained_encoder
 from cifl_tf.images.atomic import atomic_path
 from cifl_tf.metrics import format_mean_sd, mean_and_sd
 from cifl_tf.segmentation.config import SegmentationConfig
-from nichart_slices import (
+from nichart_trainings import (
+    CEILING,
     CONTRASTS,
     RANDOM_CONTRAST,
     TEST,
     VIEW,
+    ceiling,
     kept,
     mean_dice,
     scored,
@@ -47,7 +50,7 @@ RECIPE = TrainingConfig(steps=100, window=40, num_features=32, scales=(2, 4, 8, 
 BORDERS, REGISTRATION = "segmentation, borders by intensities", "registration"
 TASKS = ("segmentation", BORDERS, REGISTRATION)
 BY_CHANCE = ("untrained", f"recipe of {SHIPPED}")
-ENCODERS = ("intensities", "MIND-SSC", *BY_CHANCE)
+ENCODERS = ("intensities", "MIND-SSC", *BY_CHANCE, CEILING)
 
 
 def main(argv=None):
@@ -63,9 +66,9 @@ def main(argv=None):
     rows = []
     seeds = [int(one) for one in args.seeds.split(",")]
     for task, seed, name in itertools.product(TASKS, seeds, ENCODERS):
-        folder = args.out / f"{name.replace(' ', '-')}-seed-{seed}"
-        if task == REGISTRATION and seed != seeds[0] and name not in BY_CHANCE:
+        if not has_row(task, name, first=seed == seeds[0]):
             continue
+        folder = args.out / f"{name.replace(',', '').replace(' ', '-')}-seed-{seed}"
         found = kept(
             folder / f"{task.split()[-1]}.json",
             partial(scores, task, cohort, folder, name, seed, args.steps),
@@ -76,9 +79,16 @@ def main(argv=None):
     show_table(table.reset_index(), args.json)
 
 
+def has_row(task: str, name: str, first: bool) -> bool:
+    """Whether an encoder is scored in a task, with the first or a further seed."""
+    if name == CEILING:
+        return first and task != REGISTRATION
+    return first or task != REGISTRATION or name in BY_CHANCE
+
+
 def encoder_of(name: str, seed: int, folder: Path) -> str:
     """File or name of an encoder, or 'intensity'."""
-    if name == "intensities":
+    if name in ("intensities", CEILING):
         return "intensity"
     if name.endswith(SHIPPED):
         if seed == 0:
@@ -116,6 +126,8 @@ def scores(task: str, cohort, folder: Path, name: str, seed: int, steps: int):
         cached_copies=16,
         **VIEW,
     )
+    if name == CEILING:
+        return ceiling(folder, config, cohort, refined=task == BORDERS)
     segmenter = trained(folder / "segmenter", config, cohort, trainable(cohort))
     return scored(segmenter, cohort, refined=task == BORDERS)
 

@@ -1,7 +1,9 @@
-"""What trainings on slices of NiChart share: who chooses, who tests, and scores kept in files."""
+"""What trainings on NiChart share: who chooses, who tests, ceilings, and scores kept in files."""
 
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
@@ -16,6 +18,7 @@ CHOOSE = ("sub-11", "sub-12")
 TEST = ("sub-13", "sub-14", "sub-15", "sub-16")
 VIEW = View(2, "coronal", 9, "THA")
 RANDOM_CONTRAST = 0.25  # share of the training images
+CEILING = "intensities, of each contrast"  # the method of ``ceiling`` in a table
 
 
 def trainable(cohort: Cohort) -> list[str]:
@@ -28,12 +31,41 @@ def trained(out: Path, config: SegmentationConfig, cohort: Cohort, names) -> cif
     return cifl.train_segmenter(out, config, cohort.select(names), cohort.select(CHOOSE))
 
 
-def scored(segmenter: cifl.Segmenter, cohort: Cohort, refined: bool = False) -> dict[str, float]:
-    """Mean Dice over labels and testing subjects, by contrast."""
-    rows = segmentation_scores(
-        segmenter.predict_on_batch, cohort.select(TEST), CONTRASTS, **VIEW, refined=refined
-    )
+def scored(
+    segmenter: cifl.Segmenter,
+    cohort: Cohort,
+    refined: bool = False,
+    contrasts: Sequence[str] = CONTRASTS,
+    view: View = VIEW,
+    subjects: Sequence[str] = TEST,
+) -> dict[str, float]:
+    """Mean Dice over labels and subjects, by contrast; ``refined`` is with borders by intensities.
+
+    Volumes go through the network one at a time, slices all together.
+    """
+    predict = segmenter.predict_on_batch
+    if view.ndim == 3:
+        predict = partial(segmenter.predict, batch_size=1, verbose=0)
+    rows = segmentation_scores(predict, cohort.select(subjects), contrasts, **view, refined=refined)
     return mean_dice(rows)
+
+
+def ceiling(out: Path, config: SegmentationConfig, cohort: Cohort, **options) -> dict[str, float]:
+    """Mean Dice by contrast, each of a segmenter that was trained on images of this contrast.
+
+    Args:
+        out: folder of the trainings.
+        config: of intensities; the contrast and random contrasts are changed.
+        cohort: all subjects.
+        options: of ``scored``.
+    """
+    found = {}
+    for contrast in CONTRASTS:
+        own = dataclasses.replace(config, contrast=contrast, random_contrast=0.0)
+        folder = out / contrast.replace(":", "-")
+        segmenter = trained(folder, own, cohort, trainable(cohort))
+        found |= scored(segmenter, cohort, contrasts=[contrast], **options)
+    return found
 
 
 def mean_dice(rows) -> dict[str, float]:
