@@ -6,34 +6,42 @@ import numpy as np
 
 import cifl_tf
 from cifl_tf.cli.main import app
+from cifl_tf.training import folder as training_folder
 from cifl_tf.training.callbacks import read_history
 from command_runner import run_here
 
-STEPS = 450
+STEPS, STEPS_PER_EPOCH = 90, 20
 OPTIONS = ["--steps", STEPS, "--shape", "24,24", "--num-features", "3", "--num-filters", "2"]
 # Processes of one that has imported TensorFlow, and has used nothing of it.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["cifl_tf.features.training"])
 
 
-def test_training_survives_kills_at_random_moments(tmp_path):
+def work(command):
+    """``cifl`` in a process, with short epochs."""
+    training_folder.MAX_STEPS_PER_EPOCH = STEPS_PER_EPOCH
+    app(command)
+
+
+def test_training_survives_kills_at_random_moments(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_folder, "MAX_STEPS_PER_EPOCH", STEPS_PER_EPOCH)
     folder = tmp_path / "model"
     command = [*map(str, ("train", "--out", folder, *OPTIONS))]
     history = folder / "history.csv"
     done = 0
     for _ in range(2):
-        process = PROCESSES.Process(target=app, args=(command,))
+        process = PROCESSES.Process(target=work, args=(command,))
         process.start()
         # Somewhere in the first two epochs of this run, saving included.
         while len(read_history(history)) <= done and process.is_alive():
             time.sleep(0.01)
-        time.sleep(random.SystemRandom().uniform(0, 1.5))
+        time.sleep(random.SystemRandom().uniform(0, 1))
         process.kill()
         process.join()
         done = len(read_history(history))
         assert done > 0
         cifl_tf.load_encoder(folder)  # complete at any moment
-    process = PROCESSES.Process(target=app, args=(command,))
+    process = PROCESSES.Process(target=work, args=(command,))
     process.start()
     process.join()
     assert process.exitcode == 0
