@@ -20,7 +20,7 @@ import pandas as pd
 
 from cifl_tf.datasets.catalog import load_cohort
 from cifl_tf.segmentation.config import SegmentationConfig
-from nichart_trainings import RANDOM_CONTRAST, VIEW, kept, scored, trainable, trained
+from nichart_trainings import RANDOM_CONTRAST, VIEW, folder_name, kept, scored, trainable, trained
 from results_table import add_json_option, show_table
 
 COPIES = 160  # augmented, of the slices of all subjects together, per slice of one
@@ -50,8 +50,8 @@ def main(argv=None):
     counts, seeds = ([int(one) for one in text.split(",")] for text in (args.counts, args.seeds))
     rows = []
     for count, seed, method in itertools.product(counts, seeds, METHODS):
-        name = f"{method.replace(' ', '-')}-{count}-seed-{seed}"
-        found = scores_of(cohort, method, count, seed, args.steps, args.out / name)
+        out = args.out / folder_name(f"{method} {count}", seed)
+        found = scores_of(cohort, method, count, seed, args.steps, out)
         rows.append({"subjects": count, "method": method, **found})
     means = pd.DataFrame(rows).groupby(["subjects", "method"], sort=False).mean().round(3)
     show_table(means.astype(str).reset_index(), args.json)

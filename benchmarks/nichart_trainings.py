@@ -3,10 +3,10 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import cifl_tf as cifl  # first: it selects Keras 2 for TensorFlow
+from cifl_tf._compat import keras
 from cifl_tf.datasets import Cohort, View
 from cifl_tf.evaluation.scores import segmentation_scores
 from cifl_tf.evaluation.summary import summary
@@ -39,14 +39,17 @@ def scored(
     view: View = VIEW,
     subjects: Sequence[str] = TEST,
 ) -> dict[str, float]:
-    """Mean Dice over labels and subjects, by contrast; ``refined`` is with borders by intensities.
+    """Mean Dice over labels and subjects, by contrast.
 
-    Volumes go through the network one at a time, slices all together.
+    Args:
+        segmenter: a trained one.
+        cohort: all subjects.
+        refined: with borders by the intensities of the scan.
+        contrasts, view, subjects: what is scored.
     """
-    predict = segmenter.predict_on_batch
-    if view.ndim == 3:
-        predict = partial(segmenter.predict, batch_size=1, verbose=0)
-    rows = segmentation_scores(predict, cohort.select(subjects), contrasts, **view, refined=refined)
+    rows = segmentation_scores(
+        segmenter.predict_on_batch, cohort.select(subjects), contrasts, **view, refined=refined
+    )
     return mean_dice(rows)
 
 
@@ -75,6 +78,19 @@ def mean_dice(rows) -> dict[str, float]:
         contrast.removeprefix("T1w to "): numbers["dice"]["mean"]
         for contrast, numbers in found.items()
     }
+
+
+def folder_name(method: str, seed: int) -> str:
+    """Where the trainings and scores of a method are."""
+    return f"{method.replace(',', '').replace(' ', '-')}-seed-{seed}"
+
+
+def saved(file: Path, make: Callable[[], keras.Model]) -> str:
+    """The file of an encoder, which is made and saved if it is not there."""
+    if not file.exists():
+        with atomic_path(file) as temporary:
+            make().save(temporary)
+    return str(file)
 
 
 def kept(file: Path, make: Callable[[], dict]) -> dict:

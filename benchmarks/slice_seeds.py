@@ -27,7 +27,6 @@ from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.mind import build_mind_ssc
 from cifl_tf.features.pretrained import load_features
 from cifl_tf.features.training import train, untrained_encoder
-from cifl_tf.images.atomic import atomic_path
 from cifl_tf.metrics import format_mean_sd, mean_and_sd
 from cifl_tf.segmentation.config import SegmentationConfig
 from nichart_trainings import (
@@ -37,8 +36,10 @@ from nichart_trainings import (
     TEST,
     VIEW,
     ceiling,
+    folder_name,
     kept,
     mean_dice,
+    saved,
     scored,
     trainable,
     trained,
@@ -68,7 +69,7 @@ def main(argv=None):
     for task, seed, name in itertools.product(TASKS, seeds, ENCODERS):
         if not has_row(task, name, first=seed == seeds[0]):
             continue
-        folder = args.out / f"{name.replace(',', '').replace(' ', '-')}-seed-{seed}"
+        folder = args.out / folder_name(name, seed)
         found = kept(
             folder / f"{task.split()[-1]}.json",
             partial(scores, task, cohort, folder, name, seed, args.steps),
@@ -95,15 +96,8 @@ def encoder_of(name: str, seed: int, folder: Path) -> str:
             return SHIPPED
         train(folder / "encoder", dataclasses.replace(RECIPE, seed=seed))
         return str(folder / "encoder")
-    file = folder / "encoder.keras"
-    if not file.exists():
-        if name == "MIND-SSC":
-            encoder = build_mind_ssc(2)
-        else:
-            encoder = untrained_encoder(dataclasses.replace(RECIPE, seed=seed))
-        with atomic_path(file) as temporary:
-            encoder.save(temporary)
-    return str(file)
+    untrained = partial(untrained_encoder, dataclasses.replace(RECIPE, seed=seed))
+    return saved(folder / "encoder.keras", build_mind_ssc if name == "MIND-SSC" else untrained)
 
 
 def scores(task: str, cohort, folder: Path, name: str, seed: int, steps: int):

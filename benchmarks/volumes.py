@@ -23,23 +23,25 @@ from cifl_tf.datasets import View
 from cifl_tf.datasets.catalog import load_cohort
 from cifl_tf.features.config import TrainingConfig
 from cifl_tf.features.training import untrained_encoder
-from cifl_tf.images.atomic import atomic_path
 from nichart_trainings import (
     CEILING,
     CHOOSE,
     RANDOM_CONTRAST,
     TEST,
     ceiling,
+    folder_name,
     kept,
+    saved,
     scored,
     trainable,
     trained,
 )
 from results_table import add_json_option, show_table
 
-SHIPPED, UNTRAINED, INTENSITIES = "shapes-3d-v2", "untrained", "intensities"
+SHIPPED, UNTRAINED = "shapes-3d-v2", "untrained"
+ENCODERS = (SHIPPED, UNTRAINED, "intensities")
 RIMS = ", with rims lost"
-METHODS = (SHIPPED, UNTRAINED, INTENSITIES, SHIPPED + RIMS, UNTRAINED + RIMS, INTENSITIES + RIMS)
+METHODS = (*ENCODERS, *(name + RIMS for name in ENCODERS), CEILING)
 SUBJECTS = {"choose": CHOOSE, "test": TEST}
 VIEW = View(3)
 
@@ -50,15 +52,17 @@ def main(argv=None):
     parser.add_argument("--data", required=True, help="folder of NiChart")
     parser.add_argument("--out", type=Path, required=True, help="folder of trainings and scores")
     parser.add_argument("--subjects", choices=[*SUBJECTS], default="test", help="whose scores")
-    parser.add_argument("--methods", default=";".join([*METHODS, CEILING]), help="with ; between")
+    parser.add_argument(
+        "--method", action="append", choices=METHODS, help="may be repeated; all without"
+    )
     parser.add_argument("--steps", type=int, default=1500, help="of each U-Net")
     parser.add_argument("--seed", type=int, default=0)
     add_json_option(parser)
     args = parser.parse_args(argv)
     cohort = load_cohort(args.data, 3, needed=["T1w", "FLAIR"])
     rows = []
-    for method in args.methods.split(";"):
-        folder = args.out / method.replace(",", "").replace(" ", "-")
+    for method in args.method or METHODS:
+        folder = args.out / folder_name(method, args.seed)
         for refined in (False, True):
             borders = "intensities" if refined else "network"
             options = {"refined": refined, "view": VIEW, "subjects": SUBJECTS[args.subjects]}
@@ -93,13 +97,8 @@ def scores(method: str, folder: Path, cohort, steps: int, seed: int, options: di
 def encoder_of(name: str, folder: Path, seed: int) -> str:
     """File or name of an encoder, or 'intensity'."""
     if name == UNTRAINED:
-        file = folder / "encoder.keras"
-        if not file.exists():
-            with atomic_path(file) as temporary:
-                untrained_encoder(TrainingConfig(ndim=3, num_features=32, seed=seed)).save(
-                    temporary
-                )
-        return str(file)
+        config = TrainingConfig(ndim=3, num_features=32, seed=seed)
+        return saved(folder / "encoder.keras", partial(untrained_encoder, config))
     return name if name == SHIPPED else "intensity"
 
 
