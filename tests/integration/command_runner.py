@@ -1,5 +1,6 @@
-"""Run commands and scripts in the process of the tests, which has TensorFlow loaded already."""
+"""Run commands and scripts in a process that has TensorFlow loaded already."""
 
+import multiprocessing
 import runpy
 import sys
 
@@ -11,6 +12,9 @@ from cifl_tf.cli.main import app
 
 # Made once: all commands and their options take longer to make than many a command to run.
 COMMAND = typer.main.get_command(app)
+# Processes of one that has imported TensorFlow, and has used nothing of it.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["cifl_tf.features.training"])
 
 
 def run_here(*arguments):

@@ -1,4 +1,3 @@
-import multiprocessing
 import random
 import time
 
@@ -8,13 +7,10 @@ import cifl_tf
 from cifl_tf.cli.main import app
 from cifl_tf.training import folder as training_folder
 from cifl_tf.training.callbacks import read_history
-from command_runner import run_here
+from command_runner import PROCESSES, run_here
 
 STEPS, STEPS_PER_EPOCH = 90, 20
 OPTIONS = ["--steps", STEPS, "--shape", "24,24", "--num-features", "3", "--num-filters", "2"]
-# Processes of one that has imported TensorFlow, and has used nothing of it.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["cifl_tf.features.training"])
 
 
 def work(command):

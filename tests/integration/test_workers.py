@@ -1,7 +1,6 @@
 """Trainings of several processes together, as on several machines."""
 
 import json
-import multiprocessing
 import os
 import socket
 import sys
@@ -14,11 +13,8 @@ import cifl_tf
 from cifl_tf.cli.main import app
 from cifl_tf.training import folder as training_folder
 from cifl_tf.training.callbacks import read_history
-from command_runner import run_here
+from command_runner import PROCESSES, run_here
 
-# Processes of one that has imported TensorFlow, and has used nothing of it.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["cifl_tf.features.training"])
 SMALL = ["--shape", "28,28", "--num-features", "3", "--num-filters", "2", "--window", 0]
 
 
