@@ -15,6 +15,12 @@ def suffix_of(path, accepted=READABLE) -> str | None:
     return max((suffix for suffix in accepted if name.endswith(suffix)), key=len, default=None)
 
 
+def stem_of(path) -> str:
+    """The name of a file without the ending of an image."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix_of(name) or "")]
+
+
 def checked_suffix(path, accepted, advice="give it one of these names"):
     """Return the file type at the end of ``path``, or raise ValueError if it is not accepted."""
     suffix = suffix_of(path, accepted)

@@ -21,7 +21,8 @@ RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 CANONICAL = ((0, 1), (1, 1), (2, 1))
 SCANNER = 1  # the code of an sform or qform of the scanner's axes
 SFORM = ("sform_code", "srow_x", "srow_y", "srow_z")
-QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+QFORM = ("qform_code", *QUATERNION, "qoffset_x", "qoffset_y", "qoffset_z")
 SPLINE_ORDERS = {"continuous": 3, "linear": 1, "nearest": 0}
 BYTES_PER_VOXEL = 12  # that resampling takes: the image, its splines in float64
 LARGEST_SIZE = 100  # of a voxel, in lengths of the image: the blur before takes as long
@@ -138,11 +139,23 @@ def _itk_affine(image, affine):
     axes = affine[:3, :3] / voxel_sizes(affine)
     sheared = not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
     if qform > 0 and (sform != SCANNER or sheared):
-        return np.array(header.get_qform(), np.float64)
+        return _qform(header, affine)
     # ITK takes the voxel size from pixdim, whatever the length of the sform's axes.
     if np.allclose(voxel_sizes(affine), sizes, rtol=1e-4):
         return affine
     return from_matvec(axes * sizes, affine[:3, 3])
+
+
+def _qform(header, affine):
+    """The affine of a quaternion, whose length is 1 at most, as in ITK; else that of nibabel."""
+    vector = np.array([header[name] for name in QUATERNION], np.float64)
+    length = np.linalg.norm(vector)
+    if length > 1:
+        header = header.copy()
+        for name, value in zip(QUATERNION, vector / length, strict=True):
+            header[name] = value
+    found = np.array(header.get_qform(), np.float64) if np.isfinite(length) else affine
+    return found if np.isfinite(found).all() else affine
 
 
 def three_axes(shape) -> tuple[int, int, int]:

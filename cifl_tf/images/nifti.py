@@ -47,7 +47,7 @@ CONVERTERS = {
 
 
 @contextlib.contextmanager
-def _explained(name):
+def explained(name):
     """Turn what nibabel raises on a bad file, nearly anything, now or later, into ValueError."""
     try:
         yield
@@ -84,11 +84,11 @@ def load_image(path):
         raise ValueError(f"got a {kind}, not a file or image: make it a nibabel.Nifti1Image")
     path = expanded(path)
     _check_file(path)
-    with _explained(path):
+    with explained(path):
         claim = read_claim(path)
     if claim is not None:
         _check_claim(path, claim)
-    with _explained(path), _silent(imageglobals.logger):
+    with explained(path), _silent(imageglobals.logger):
         return nibabel.load(path)
 
 
@@ -99,7 +99,7 @@ def _check_claim(path, claim):
     check_voxel_size(claim)
     if not is_compressed(path):
         return
-    with _explained(path):
+    with explained(path):
         held = compressed_size(claim)
     check_file_size(claim, held)
     if held > claim.size + SPARE:
@@ -188,7 +188,7 @@ def one_frame(image, volume_index, name, dtype=np.float32):
     if nibabel.is_proxy(image.dataobj):
         check_memory(shape, image.dataobj.dtype.itemsize, name)
     chosen = (..., volume_index, *[0] * (image.ndim - 4))
-    with _explained(name):
+    with explained(name):
         data = np.asanyarray(image.dataobj[chosen] if image.ndim > 3 else image.dataobj)
     if data.dtype.kind not in "biuf":
         kind = "colors (RGB)" if data.dtype.names else f"of type {data.dtype}"
@@ -216,9 +216,10 @@ def check_values(data, name):
 def checked_affine(affine, name):
     """Return the affine in float64, or raise ValueError if it maps no volume to mm."""
     affine = np.full((4, 4), np.nan) if affine is None else np.array(affine, np.float64)
-    if not np.isfinite(affine).all() or not np.linalg.cond(affine[:3, :3]) < 1e6:
+    usable = affine.shape == (4, 4) and np.isfinite(affine).all()
+    if not usable or not np.linalg.cond(affine[:3, :3]) < 1e6:
         raise ValueError(
-            f"the affine of {name} is singular or not finite, {affine[:3].tolist()}: correct the "
-            "sform or qform in its header"
+            f"the affine of {name} is not (4, 4), singular or not finite, {affine[:3].tolist()}: "
+            "correct the sform or qform in its header"
         )
     return affine

@@ -162,11 +162,12 @@ def read_labels(path) -> np.ndarray:
     return read_label_volume(path).data
 
 
-def read_label_volume(path) -> Volume:
+def read_label_volume(path, volume_index: int | None = None) -> Volume:
     """Read a label map with its grid.
 
     Args:
         path: a NIfTI or MGH file or pair of files, or a nibabel image in memory.
+        volume_index: for a 4D image, which of them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -174,7 +175,9 @@ def read_label_volume(path) -> Volume:
             ``LABEL_NOISE``, as scaling in a header leaves it, is rounded away.
     """
     image, name = open_image(path)
-    data = one_frame(image, None, name, np.float64)  # float32 has whole numbers up to 2**24 only
+    data = one_frame(
+        image, volume_index, name, np.float64
+    )  # float32 has whole numbers up to 2**24 only
     # NaN and infinity are not below anything.
     large = data.size - np.count_nonzero(np.abs(data) < 2**31)
     if large:

@@ -8,9 +8,10 @@ lead to RAS instead, so the first two components change sign.
 
 import nibabel
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine
 
 from cifl_tf.images.grid import RAS_TO_LPS
+from cifl_tf.images.nifti import checked_affine, explained, open_image
 from cifl_tf.images.volumes import save_image
 
 VECTOR_INTENT = 1007
@@ -33,9 +34,9 @@ def itk_field(displacement, fixed_affine, moving_affine=None, axis: int = 2) -> 
         ValueError: the displacement or an affine has another shape, or is not finite.
     """
     field = _volume_field(displacement, axis)
-    fixed_affine = _checked_affine(fixed_affine, "fixed")
+    fixed_affine = checked_affine(fixed_affine, "the fixed image")
     moving_affine = (
-        fixed_affine if moving_affine is None else _checked_affine(moving_affine, "moving")
+        fixed_affine if moving_affine is None else checked_affine(moving_affine, "the moving image")
     )
     voxels = np.moveaxis(np.indices(field.shape[:3]), 0, -1)
     vectors = apply_affine(moving_affine, voxels + field) - apply_affine(fixed_affine, voxels)
@@ -101,7 +102,7 @@ def read_warp(path, moving_affine=None) -> tuple[np.ndarray, np.ndarray]:
     vectors, image = read_vectors(path)
     fixed_affine = np.asarray(image.affine, np.float64)
     moving_affine = (
-        fixed_affine if moving_affine is None else _checked_affine(moving_affine, "moving")
+        fixed_affine if moving_affine is None else checked_affine(moving_affine, "the moving image")
     )
     voxels = np.moveaxis(np.indices(vectors.shape[:3]), 0, -1)
     world = apply_affine(fixed_affine, voxels) + vectors
@@ -122,29 +123,22 @@ def read_vectors(path) -> tuple[np.ndarray, nibabel.Nifti1Image]:
         FileNotFoundError: there is no such file.
         ValueError: it is no field of vectors.
     """
-    image = path if hasattr(path, "dataobj") else _load(path)
-    name = "the image" if image is path else str(path)
+    image, name = open_image(path)
     intent = int(image.header["intent_code"]) if "intent_code" in image.header else None
     if image.ndim != 5 or image.shape[3:] != (1, 3) or intent != VECTOR_INTENT:
         raise ValueError(
             f"{name} has shape {image.shape} and intent {intent}, but a displacement field of ITK "
             f"has (x, y, z, 1, 3) and {VECTOR_INTENT}; give what `write_warp` or ANTs wrote"
         )
-    _checked_affine(image.affine, "fixed")
-    vectors = np.asarray(image.dataobj, np.float64)[..., 0, :] * RAS_TO_LPS
+    checked_affine(image.affine, name)
+    with explained(name):
+        vectors = np.asarray(image.dataobj, np.float64)[..., 0, :] * RAS_TO_LPS
     if not np.isfinite(vectors).all():
         raise ValueError(
             f"{name} holds {np.sum(~np.isfinite(vectors))} values that are not finite; write the "
             "field again"
         )
     return vectors, image
-
-
-def _load(path):
-    try:
-        return nibabel.load(path)
-    except nibabel.filebasedimages.ImageFileError as error:
-        raise ValueError(f"{path} is not an image: {error}; give a NIfTI file") from error
 
 
 def _volume_field(displacement, axis):
@@ -163,17 +157,3 @@ def _volume_field(displacement, axis):
             "(x, y, 2) and the axis 0, 1 or 2 across the slice, in voxels"
         )
     return field
-
-
-def _checked_affine(affine, name):
-    affine = np.asarray(affine, np.float64)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or voxel_sizes(affine).min() == 0:
-        raise ValueError(
-            f"the affine of the {name} image is {affine.tolist()}; give a finite (4, 4) matrix "
-            "without a zero axis"
-        )
-    if abs(np.linalg.det(affine)) < 1e-9:
-        raise ValueError(
-            f"the affine of the {name} image cannot be inverted: {affine.tolist()}; correct it"
-        )
-    return affine

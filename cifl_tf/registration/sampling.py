@@ -56,20 +56,22 @@ def as_volume(image, order: str, volume_index: int | None = None) -> Volume:
         raise ValueError(f"order is {order!r}; choose 'linear', or 'nearest' for label maps")
     if isinstance(image, Volume):
         return image
-    return read_typed_labels(image) if order == "nearest" else read_volume(image, volume_index)
+    read = read_typed_labels if order == "nearest" else read_volume
+    return read(image, volume_index)
 
 
-def read_typed_labels(image) -> Volume:
+def read_typed_labels(image, volume_index: int | None = None) -> Volume:
     """A label map in the type in which it is stored, where that holds whole numbers as they are.
 
     Args:
         image: NIfTI or MGZ file, or nibabel image.
+        volume_index: for a 4D image, which of them.
 
     Raises:
         ValueError, FileNotFoundError: as ``read_label_volume``.
     """
     opened, _ = open_image(image)
-    volume = read_label_volume(opened)
+    volume = read_label_volume(opened, volume_index)
     dtype = opened.get_data_dtype()
     if dtype.kind in "iu" and dtype.itemsize <= 4:
         limits = np.iinfo(dtype)

@@ -12,6 +12,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, ornt_transform
 from cifl_tf.images import volumes
 from cifl_tf.images.volumes import (
     plane_axis,
+    read_label_volume,
     read_labels,
     read_volume,
     save_image,
@@ -395,3 +396,30 @@ def test_itk_affine(tmp_path, sform_code, qform_code, sheared):
     scaled = np.reshape(theirs.GetDirection(), (3, 3)) * theirs.GetSpacing()
     expected = np.diag([-1, -1, 1, 1]) @ from_matvec(scaled, theirs.GetOrigin())
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_quaternion_too_long_by_rounding_is_where_itk_sees_it(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    image = nibabel.Nifti1Image(np.eye(5, dtype=np.float32)[..., None], oblique_affine())
+    image.set_sform(oblique_affine(), code="aligned")
+    image.set_qform(np.diag([1.0, 2, 3, 1]), code="scanner")
+    for name in ("quatern_b", "quatern_c"):
+        image.header[name] = 0.70710695  # the sum of the squares is above 1
+    nibabel.save(image, tmp_path / "image.nii")
+    found = read_volume(tmp_path / "image.nii").original.itk_affine
+    theirs = sitk.ReadImage(str(tmp_path / "image.nii"))
+    scaled = np.reshape(theirs.GetDirection(), (3, 3)) * theirs.GetSpacing()
+    expected = np.diag([-1, -1, 1, 1]) @ from_matvec(scaled, theirs.GetOrigin())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    image.header["quatern_b"] = np.nan
+    found = read_volume(image).original
+    np.testing.assert_array_equal(found.itk_affine, found.affine)
+
+
+def test_a_label_map_of_several_frames_needs_an_index(tmp_path):
+    frames = np.arange(48).reshape(2, 3, 4, 2)
+    nibabel.save(nibabel.Nifti1Image(frames.astype(np.uint8), np.eye(4)), tmp_path / "labels.nii")
+    with pytest.raises(ValueError, match="has 2 frames"):
+        read_label_volume(tmp_path / "labels.nii")
+    found = read_label_volume(tmp_path / "labels.nii", 1)
+    np.testing.assert_array_equal(found.data, frames[..., 1])

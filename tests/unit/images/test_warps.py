@@ -118,8 +118,8 @@ def test_what_itk_writes_is_read(tmp_path):
     [
         ((4, 4), np.eye(4), r"shape \(4, 4\)"),
         ((4, 4, 4, 2), np.eye(4), r"shape \(4, 4, 4, 2\)"),
-        ((4, 4, 4, 3), np.eye(3), "affine of the fixed"),
-        ((4, 4, 4, 3), np.zeros((4, 4)), "affine of the fixed"),
+        ((4, 4, 4, 3), np.eye(3), "affine of the fixed image"),
+        ((4, 4, 4, 3), np.zeros((4, 4)), "affine of the fixed image"),
     ],
 )
 def test_refuses(shape, affine, message):
@@ -137,7 +137,7 @@ def test_refuses_files_without_vectors(tmp_path):
     with pytest.raises(ValueError, match="intent 0"):
         read_warp(tmp_path / "image.nii")
     (tmp_path / "text.nii").write_text("no image")
-    with pytest.raises(ValueError, match="not an image"):
+    with pytest.raises(ValueError, match="no NIfTI or MGH image in spite of its name"):
         read_warp(tmp_path / "text.nii")
     with pytest.raises(FileNotFoundError):
         read_warp(tmp_path / "missing.nii")
