@@ -6,13 +6,13 @@ import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
 
-from cifl_tf.images.grid import RAS_TO_LPS, Grid
+from cifl_tf.images.grid import Grid
 from cifl_tf.images.nifti import open_image
-from cifl_tf.registration.affine_files import read_affine, write_affine
+from cifl_tf.registration.affine_files import LPS, read_affine, write_affine
 from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.sampling import read_typed_labels, sampled_image
 
-LPS = np.diag([*RAS_TO_LPS, 1.0])
+FITTED = 32  # points along each axis of a field that are enough to fit a matrix
 LEAST_VOLUME = 1e-6  # determinant of a matrix that can be inverted
 
 
@@ -68,19 +68,27 @@ class Affine:
         return cls(np.eye(4))
 
     @classmethod
-    def from_file(cls, path) -> "Affine":
+    def from_file(cls, path, moving: Grid | None = None, fixed: Grid | None = None) -> "Affine":
         """Read an affine of ITK, ANTs, FreeSurfer, NiftyReg or ``write``.
 
         Args:
             path: .mat, .tfm or .txt of ITK or ANTs; .lta of FreeSurfer, of type 0 (voxels to
                 voxels) or 1 (RAS to RAS); or a text file of a 4 x 4 matrix, fixed to moving in mm,
                 in RAS, as of NiftyReg.
+            moving: grid of the moving image. ITK and ANTs see a file elsewhere than nibabel where
+                its sform and qform differ; with the grids a file of theirs is right for both.
+            fixed: the same of the fixed image.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it holds no such affine.
         """
-        return cls(read_affine(path))
+        matrix, of_itk = read_affine(path)
+        if of_itk and moving is not None:
+            matrix = moving.affine @ np.linalg.inv(moving.itk_affine) @ matrix
+        if of_itk and fixed is not None:
+            matrix = matrix @ fixed.itk_affine @ np.linalg.inv(fixed.affine)
+        return cls(matrix)
 
     def write(self, path, moving: Grid | None = None, fixed: Grid | None = None) -> None:
         """Write the affine for ITK and ANTs, whole or not at all.
@@ -221,6 +229,19 @@ class Affine:
     def inverse(self) -> "Affine":
         """The affine that undoes this one."""
         return Affine(np.linalg.inv(self.matrix))
+
+    @classmethod
+    def fitted(cls, displacement: Displacement) -> "Affine":
+        """The affine nearest to a displacement, by the least squares of its points."""
+        affine, sizes = displacement.grid.affine, displacement.field.shape[:3]
+        every = [max(1, size // FITTED) for size in sizes]
+        field = displacement.field[tuple(slice(None, None, step) for step in every)]
+        voxels = np.moveaxis(np.indices(field.shape[:3]), 0, -1).reshape(-1, 3) * every
+        wide = [axis for axis in range(3) if sizes[axis] > 1]
+        known = np.column_stack([voxels[:, wide], np.ones(len(voxels))])
+        moved = np.zeros((4, 4))  # what the affine of the grid changes by
+        moved[:3, [*wide, 3]] = np.linalg.lstsq(known, field.reshape(-1, 3), rcond=None)[0].T
+        return cls((affine + moved) @ np.linalg.inv(affine))
 
     @classmethod
     def about(cls, linear, center, shift=(0.0, 0.0, 0.0)) -> "Affine":

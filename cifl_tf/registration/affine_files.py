@@ -53,8 +53,11 @@ def write_affine(matrix, path) -> None:
         )
 
 
-def read_affine(path) -> np.ndarray:
+def read_affine(path) -> tuple[np.ndarray, bool]:
     """Read a matrix (4, 4), fixed to moving, in mm, in RAS; see ``Affine.from_file``.
+
+    Returns:
+        The matrix; and whether it is a file of ITK, which lies between where ITK sees both images.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -66,9 +69,9 @@ def read_affine(path) -> np.ndarray:
     content = path.read_bytes()
     text = content.decode("utf-8", "replace")
     if path.suffix.lower() == ".lta":
-        return _read_lta(text, path)
+        return _read_lta(text, path), False
     if text.startswith("#Insight Transform File"):
-        return _read_itk_text(text, path)
+        return _read_itk_text(text, path), True
     plain = _plain_matrix(text)
     if path.suffix.lower() == ".mat":
         if plain is not None:
@@ -76,13 +79,13 @@ def read_affine(path) -> np.ndarray:
                 f"{path} is a text of numbers, as FLIRT of FSL writes, in the voxels of both "
                 "images; convert it for ITK, for example by c3d_affine_tool -fsl2ras -oitk"
             )
-        return _read_itk_matlab(path)
+        return _read_itk_matlab(path), True
     if plain is None:
         raise ValueError(
             f"{path} holds no affine: give a transform file of ITK or ANTs, an .lta of FreeSurfer, "
             "or a text of 4 rows of 4 numbers, fixed to moving in mm"
         )
-    return plain
+    return plain, False
 
 
 def _plain_matrix(text):

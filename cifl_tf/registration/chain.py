@@ -51,7 +51,9 @@ class TransformChain:
         for each in transforms:
             known = isinstance(each, Affine | Displacement)
             read += [each] if known else read_transforms(each)
-        self.transforms = [_inverse(each) for each in reversed(read)] if inverse else read
+        self.transforms = (
+            [part for each in reversed(read) for part in _inverse(each)] if inverse else read
+        )
 
     def map(self, points) -> np.ndarray:
         """Where points of the fixed image lie in the moving image.
@@ -147,7 +149,7 @@ def warp_points(table: pd.DataFrame, chain: TransformChain, lps: bool = False) -
 
 
 def read_table(path) -> pd.DataFrame:
-    """A table of a CSV file, with empty text where a cell is empty.
+    """A table of a CSV file, as text: 007 stays 007, and empty cells are empty.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -156,19 +158,21 @@ def read_table(path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist; give a CSV file")
     try:
-        return pd.read_csv(path, keep_default_na=False)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{path} is no table ({message}); give a CSV file") from error
 
 
-def _inverse(transform):
+def _inverse(transform: Affine | Displacement) -> list[Affine | Displacement]:
+    """What undoes a transform; of a field its matrix first, so that the rest stays on its grid."""
     if isinstance(transform, Affine):
-        return transform.inverse()
-    found, residual = transform.inverse()
+        return [transform.inverse()]
+    back = Affine.fitted(transform).inverse()
+    found, residual = back.after(transform).inverse()
     if residual > LARGEST_RESIDUAL:
         note(
             f"the inverse of a displacement field misses by up to {residual:.1f} mm; give the "
             "inverse that was written beside it, without --inverse"
         )
-    return found
+    return [back, found]

@@ -130,9 +130,9 @@ def register(
         deforming = _shipped(ENCODERS[1]) if compares_features else aligning
     else:
         aligning = deforming = load_encoder(encoder) if isinstance(encoder, str) else encoder
-    if initial is not None and not isinstance(initial, Affine):
-        initial = Affine.from_file(initial)
     volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
+    if initial is not None and not isinstance(initial, Affine):
+        initial = Affine.from_file(initial, *(volume.original for volume in volumes))
     label_volume = None if labels is None else read_typed_labels(labels)
     if voxel_size is not None:  # refused before the work of the first stage, not after
         fit_voxel_size(volumes[1], preprocessing_of(deforming), None, voxel_size)

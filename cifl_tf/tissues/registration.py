@@ -6,6 +6,7 @@ import functools
 from cifl_tf._notes import note
 from cifl_tf.images.contents import Content
 from cifl_tf.images.nifti import name_of
+from cifl_tf.images.volumes import read_grid
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.config import DEFORMABLE, STAGES
@@ -55,7 +56,8 @@ def register_brains(
     """
     initial = options.get("initial")
     if initial is not None and not isinstance(initial, Affine):  # refused before all work
-        options["initial"] = Affine.from_file(initial)
+        grids = read_grid(moving), read_grid(fixed)
+        options["initial"] = Affine.from_file(initial, *grids)
     scans = [moving, fixed]
     indices = [options.get(f"{role}_volume_index") for role in ROLES]
     windows = [window and tuple(window) for window in map(options.get, WINDOWS)]

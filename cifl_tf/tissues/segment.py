@@ -51,7 +51,8 @@ class TissueResult:
     def channels(self) -> nibabel.Nifti1Image:
         """Probabilities (x, y, z, tissues) without the background; for ``register``."""
         known = self.segmentation.probabilities
-        return nibabel.Nifti1Image(np.asarray(known.dataobj, np.float32)[..., 1:], known.affine)
+        grid = grid_of(known, known.shape[:3], "the probabilities")
+        return grid.image(np.asarray(known.dataobj, np.float32)[..., 1:])
 
     @property
     def shares(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from cifl_tf.images.grid import grid_at
 from cifl_tf.images.volumes import read_grid
 from cifl_tf.registration import Affine, Displacement, TransformChain
 from command_runner import assert_one_line_error, run_here
@@ -193,3 +194,44 @@ def test_bad_tables_of_points(text, message, files, tmp_path):
     )
     assert_one_line_error(done, message)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("apart", [0, 63, 150])
+def test_the_inverse_of_a_warp_with_its_matrix_is_right_far_away(apart, rng):
+    turn = Rotation.from_euler("xyz", [0, 0, 10], degrees=True).as_matrix()
+    affine = Affine.about(turn, (0, 0, 0), (apart, 0, 0))
+    grid = grid_at(nibabel.affines.from_matvec(np.eye(3) * 4, [-100] * 3), (51, 51, 51))
+    bumps = gaussian_filter(rng.standard_normal((*grid.shape, 3)), (5, 5, 5, 0))
+    local = Displacement(4 * bumps / np.abs(bumps).max(), grid)
+    warp = affine.after(local)
+    brain = rng.uniform(-1, 1, (500, 3))
+    brain = 70 * brain[np.linalg.norm(brain, axis=1) < 1]
+    back = TransformChain([warp], inverse=True).map(warp.map(brain))
+    assert np.linalg.norm(back - brain, axis=1).max() < 0.05
+
+
+def test_frames_of_label_maps_and_names_of_points_are_kept(files, tmp_path):
+    labels = nibabel.load(files["labels"])
+    frames = np.stack([np.zeros(labels.shape), labels.get_fdata()], axis=-1)
+    image = nibabel.Nifti1Image(frames.astype(np.uint8), labels.affine)
+    nibabel.save(image, tmp_path / "frames.nii.gz")
+    one = ["--transform", files["field"], "--labels"]
+    warp(files, tmp_path / "one", files["labels"], *one)
+    warp(files, tmp_path / "many", tmp_path / "frames.nii.gz", *one, "--volume-index", 1)
+    found, expected = (
+        np.asarray(nibabel.load(tmp_path / name).dataobj)
+        for name in ("many/frames_warped.nii.gz", "one/labels_warped.nii.gz")
+    )
+    np.testing.assert_array_equal(found, expected)
+    (tmp_path / "points.csv").write_text("id,x,y,z\n007,1,2,3\n1e3,4,5,6\n")
+    warp(files, tmp_path / "points", tmp_path / "points.csv", "--transform", files["field"])
+    written = (tmp_path / "points" / "points_warped.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in written] == ["id", "007", "1e3"]
+
+
+def test_half_a_warp_is_one_line(files, tmp_path):
+    half = tmp_path / "half.nii.gz"
+    whole = files["field"].read_bytes()
+    half.write_bytes(whole[: len(whole) // 2])
+    done = run_here("warp", files["moving"], "--transform", half, "--out", tmp_path / "out")
+    assert_one_line_error(done, "half.nii.gz is truncated or damaged")

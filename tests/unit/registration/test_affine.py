@@ -227,3 +227,29 @@ def test_files_whose_qform_and_sform_differ_are_met_where_itk_sees_them(rng):
     assert not np.allclose(seen, apply_affine(fixed.affine, voxel))
     transform = Affine(MATRIX).to_itk(moving, fixed)
     np.testing.assert_allclose(through(transform, seen), reached, atol=1e-6)
+
+
+def test_a_file_of_itk_is_read_back_where_qform_and_sform_differ(tmp_path, rng):
+    grids = []
+    for shift in ([3, -20, 15], [0, 4, 0]):
+        image = nibabel.Nifti1Image(rng.random((8, 9, 7)), OBLIQUE)
+        image.set_sform(OBLIQUE, code="aligned")
+        image.set_qform(from_matvec(OBLIQUE[:3, :3], OBLIQUE[:3, 3] + shift), code="scanner")
+        grids.append(grid_of(image, image.shape, "image"))
+    Affine(MATRIX).write(tmp_path / "affine.mat", *grids)
+    assert not np.allclose(Affine.from_file(tmp_path / "affine.mat").matrix, MATRIX, atol=1)
+    found = Affine.from_file(tmp_path / "affine.mat", *grids)
+    np.testing.assert_allclose(found.matrix, MATRIX, atol=1e-6)
+    np.savetxt(tmp_path / "niftyreg.txt", MATRIX)  # lies where nibabel sees both
+    found = Affine.from_file(tmp_path / "niftyreg.txt", *grids)
+    np.testing.assert_allclose(found.matrix, MATRIX, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 70, 9), (40, 33, 1)])
+def test_the_affine_of_a_displacement_is_found(rng, shape):
+    affine = Affine(MATRIX)
+    field = affine.as_displacement(grid_at(OBLIQUE, shape))
+    wave = 0.5 * np.sin(np.arange(40) * np.pi / 2)[:, None, None, None]  # of no affine
+    found = Affine.fitted(Displacement(field.field + wave, field.grid))
+    points = field.grid.points()
+    np.testing.assert_allclose(found.map(points), affine.map(points), atol=0.1)
