@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cifl_tf._notes import note, recorded_notes
 from cifl_tf.cli.errors import REPORT, mendable, said
 from cifl_tf.cli.html_report import check_html, write_html
-from cifl_tf.cli.output_folder import FIGURES, check_files, done_before
+from cifl_tf.cli.output_folder import FIGURES, check_files, done_before, states_read
 from cifl_tf.cli.run_report import (
     DONE,
     FAILED,
@@ -99,6 +99,7 @@ class CommandRun:
     def doing(self, entry: Entry):
         """Record what becomes of an input in the block; errors pass."""
         start, before = time.monotonic(), self._versions(entry)
+        entry.read = states_read(self.report, entry)
         try:
             with recorded_notes(entry.notes):
                 yield

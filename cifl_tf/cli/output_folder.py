@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cifl_tf.cli.run_report import DONE, PENDING, Entry, Request, RunReport, digest, settings
 from cifl_tf.images.atomic import expanded
+from cifl_tf.images.file_names import stem_of
 
 MOST_NAMED = 3  # files, in one message
 FIGURES = "figures"  # the folder of the pictures of ``report.html``
@@ -119,7 +120,7 @@ def done_before(
     """What an earlier run recorded of an input, where the run would make the same of it again.
 
     That is, the same command of the same version, with the same options, did it last, nobody has
-    changed its files, and neither the inputs nor files of the options, such as a model, are newer.
+    changed its files, and the inputs and files of the options, such as a model, are the same.
 
     Args:
         folder: of the results.
@@ -144,20 +145,43 @@ def done_before(
     files = {folder / name: written for name, written in last.files.items()}
     if not {*last.files} <= {*entry.planned} or not all(path.is_file() for path in files):
         return None
-    read = [*entry.input.values(), *(text for text in mine.values() if isinstance(text, str))]
-    if max(map(_changed_at, read), default=0) > min(map(_changed_at, files), default=0):
+    now = states_read(report, entry)
+    if last.read and last.read != now:
+        return None
+    # A run of version 0.13 or before recorded no states: nothing that was read may be newer.
+    if not last.read and max((time for _, time in now.values()), default=0) > min(
+        (path.stat().st_mtime_ns for path in files), default=0
+    ):
         return None
     same = not contents or all(digest(path) == written for path, written in files.items())
     return last if same else None
 
 
-def _changed_at(path):
-    """When a file, or what lies directly in a folder, was changed last; 0 where there is none."""
+def states_read(report: RunReport | Request, entry: Entry) -> dict[str, list[int]]:
+    """Size, and time of the last change in ns, of the files that an input and options name.
+
+    A file that takes the place of another may be older than this one: a copy keeps its time. Of a
+    folder, what lies directly in it counts.
+
+    Args:
+        report: of the run, or what it was asked for.
+        entry: of the input.
+    """
+    options = {**settings(report.options)}.values()
+    files = [value for value in options if isinstance(value, str) and os.path.isabs(value)]
+    named = [*entry.input.values(), *files]
+    states = {path: _state(path) for path in named}
+    return {path: state for path, state in states.items() if state}
+
+
+def _state(path):
+    """Size and time of a file or folder; None where there is none."""
     try:
-        inner = [*os.scandir(path)] if os.path.isdir(path) else []
-        return max(os.stat(path).st_mtime_ns, *(one.stat().st_mtime_ns for one in inner), 0)
+        inner = os.scandir(path) if os.path.isdir(path) else ()
+        found = [os.stat(path), *(one.stat() for one in inner)]
     except (OSError, ValueError):  # or no path
-        return 0
+        return None
+    return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
 
 
 def _owner(runs, name):
@@ -208,10 +232,3 @@ def _claim(runs, name, entry):
 
 def _names(source):
     return " and ".join(source.values())
-
-
-def stem_of(path: Path) -> str:
-    """The name of a file without the ending of an image."""
-    from cifl_tf.images.file_names import suffix_of
-
-    return path.name[: len(path.name) - len(suffix_of(path) or "")]

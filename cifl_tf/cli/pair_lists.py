@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cifl_tf._notes import listed, note
-from cifl_tf.cli.output_folder import stem_of
 from cifl_tf.cli.registration_run import registration_entry
 from cifl_tf.cli.run_report import Entry
 from cifl_tf.images.atomic import expanded
+from cifl_tf.images.file_names import stem_of
 
 ROLES = ("moving", "fixed", "labels", "initial", "moving mask", "fixed mask")
 # What belongs to one moving image, and not to all of a folder.
@@ -29,7 +29,7 @@ def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> 
     """
     from cifl_tf.registration.chain import read_table
 
-    table = read_table(file).astype(str)
+    table = read_table(file)
     missing = [role for role in ROLES[:2] if role not in table]
     if missing or table.empty:
         raise ValueError(

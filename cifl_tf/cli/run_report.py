@@ -33,6 +33,8 @@ class Entry:
         input: by role, such as "image", absolute paths and names.
         planned: names of the files that it may become, in the folder of the run.
         removed: names of files that the result makes wrong, in the same folder.
+        read: size and time of change of each file that was read, when the work began; see
+            ``states_read``.
         outcome: "pending" until it is "done" or "failed"; "skipped" after an interruption.
         seconds: that it took.
         error: one line, where it failed.
@@ -46,6 +48,7 @@ class Entry:
     input: dict[str, str]
     planned: list[str]
     removed: list[str] = dataclasses.field(default_factory=list)
+    read: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     outcome: str = PENDING
     seconds: float | None = None
     error: str | None = None

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from cifl_tf.datasets.bids_names import images_in, parse_name
-from cifl_tf.images.file_names import READABLE, is_leftover, suffix_of
+from cifl_tf.datasets.bids_names import images_in
+from cifl_tf.images.file_names import READABLE, is_leftover, stem_of, suffix_of
 
 NO_SCANS = ("mask", "dseg", "probseg", "seg", "labels")  # endings of names, as in BIDS
 
@@ -29,11 +29,17 @@ def scans_in(folder, only: Collection[str] = ()) -> tuple[list[Path], list[Path]
         files = [image.path for place in places for image in images_in(place)]
     else:
         files = [path for path in sorted(folder.iterdir()) if _is_image(path)]
-    endings = {path: parse_name(path)[1] for path in files}
     if only:
-        return [path for path in files if endings[path] in only], []
-    left_out = [path for path in files if endings[path] in NO_SCANS]
+        return [path for path in files if _ends_in(path, only)], []
+    left_out = [path for path in files if _ends_in(path, NO_SCANS)]
     return [path for path in files if path not in left_out], left_out
+
+
+def _ends_in(path, words):
+    """Whether a name ends in one of these words, after a sign or as a whole: IXI002-T1 in T1."""
+    stem = stem_of(path)
+    before = (stem.removesuffix(word) for word in words if stem.endswith(word))
+    return any(not rest[-1:].isalnum() for rest in before)
 
 
 def _is_image(path):

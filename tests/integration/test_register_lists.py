@@ -125,12 +125,15 @@ def test_the_same_command_goes_on_where_it_was(made, folder, go, tmp_path):
     assert len(made) == 6
 
 
-@pytest.mark.parametrize("changed", ["input", "result", "gone", "version"])
+@pytest.mark.parametrize("changed", ["input", "older input", "result", "gone", "version"])
 def test_a_pair_that_changed_is_done_again(made, folder, go, tmp_path, changed):
     go()
     out = tmp_path / "out"
     if changed == "input":
         os.utime(folder / "a.nii")
+    elif changed == "older input":  # a copy that keeps its time takes the place of the scan
+        (folder / "a.nii").write_bytes(b"another scan")
+        os.utime(folder / "a.nii", (5e8, 5e8))
     elif changed == "result":
         nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 2)), np.eye(4)), out / "a/warped.nii.gz")
     elif changed == "gone":
@@ -145,6 +148,18 @@ def test_a_pair_that_changed_is_done_again(made, folder, go, tmp_path, changed):
         return
     assert pairs(made)[2:] == [(f"{name}.nii", "fixed.nii") for name in "ac"][: len(made) - 2]
     assert len(made) == (4 if changed == "version" else 3)
+
+
+def test_names_of_a_table_stay_as_they_are_written(made, folder, tmp_path):
+    fixed = touch(tmp_path, "fixed.nii") / "fixed.nii"
+    rows = [f"{name},{folder / 'a.nii'},{fixed}" for name in ("001", "1", "1e3")]
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(["name,moving,fixed", *rows]))
+    done = run_here("register", table, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {
+        *("001", "1", "1e3"),
+    }
 
 
 def test_other_options_are_no_resumption(made, go):

@@ -7,6 +7,7 @@ import pytest
 from cifl_tf._notes import Note
 from cifl_tf.datasets import load_cohort, read_bids
 from cifl_tf.datasets.bids_names import images_in, matching
+from cifl_tf.datasets.scans import scans_in
 
 IMAGE = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
 LABELS = (np.arange(5 * 6 * 7).reshape(5, 6, 7) % 3).astype(np.uint8)
@@ -183,3 +184,20 @@ def test_tables_that_cannot_be_read_are_named(bids):
     (bids / "desc-tissue_dseg.tsv").write_bytes(b"\xff\xfeindex\tname\n1\ta\n")
     with pytest.raises(ValueError, match=r"desc-tissue_dseg\.tsv is no text in UTF-8"):
         read_bids(bids)
+
+
+def test_scans_of_a_folder_are_told_by_how_their_names_end(tmp_path):
+    names = (
+        "pat.001_T1w.nii.gz",
+        "pat.001_mask.nii.gz",
+        "IXI002-Guys-0828-T1.nii.gz",
+        "labels.nii",
+    )
+    for name in (*names, "sub-1_T1w.nii", "sub-1_inplaneT1.nii", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    scans, left_out = scans_in(tmp_path)
+    assert {path.name for path in left_out} == {"pat.001_mask.nii.gz", "labels.nii"}
+    assert len(scans) == 4
+    found = {only: [path.name for path in scans_in(tmp_path, [only])[0]] for only in ("T1", "T1w")}
+    assert found["T1"] == ["IXI002-Guys-0828-T1.nii.gz"]
+    assert found["T1w"] == ["pat.001_T1w.nii.gz", "sub-1_T1w.nii"]
