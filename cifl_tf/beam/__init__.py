@@ -1,6 +1,6 @@
 """Apache Beam: images as sources and sinks, and SavedModels, for pipelines of any runner.
 
-Needs ``pip install "cifl_tf[beam]"``, in an environment of its own.
+Needs ``pip install ".[beam]"`` in a clone, in an environment of its own.
 """
 
 import lazy_loader

@@ -78,7 +78,7 @@ def test_engines(bids, encoder, tmp_path, monkeypatch):
     assert_one_line_error(alone, "--beam-options is for --engine beam")
     monkeypatch.delitem(sys.modules, "cifl_tf.cli.cohort.pipeline", raising=False)
     done = features(bids, out, encoder, "--engine", "beam")
-    assert_one_line_error(done, 'pip install "cifl_tf[beam]"')
+    assert_one_line_error(done, 'pip install ".[beam]" there')
     assert not out.exists()
 
 
@@ -129,6 +129,15 @@ def test_a_scan_that_fails_does_not_stop_the_others(bids, encoder, tmp_path, rng
     page = (out / "report.html").read_text()
     assert "1 failed" in page
     assert page.count('href="sub-1/report.html"') == 3  # its two scans, and the one that failed
+    twice = bids / "sub-2" / "anat" / "sub-2_T1w.nii"
+    twice.write_bytes(b"")
+    assert features(bids, out, encoder, level="group").exit_code == 0
+    rows = [line.split("\t") for line in (out / "cohort.tsv").read_text().splitlines()]
+    (odd,) = (row for row in rows if row[0] == "sub-2")
+    assert odd[2:4] == ["n/a", "failed"]
+    assert "would both become" in odd[4]
+    assert len(rows) > 4  # the others are told of as before
+    twice.unlink()
     write_scan(broken, rng)
     foreign.unlink()
     assert features(bids, out, encoder).exit_code == 0
@@ -276,6 +285,10 @@ def test_what_cannot_be_done_is_refused(bids, encoder, tmp_path):
     ):
         assert_one_line_error(run_here("cohort", "features", *arguments), message)
         assert not out.exists()
+    template = tmp_path / "template.nii.gz"
+    template.write_bytes(b"no image")
+    command = ["cohort", "register-to-template", bids, out, "participant", "--template", template]
+    assert_one_line_error(run_here(*command), "template.nii.gz is truncated or damaged")
     done = features(bids, out, encoder, "--contrast", "PDw")
     assert done.exit_code == 1
     assert "has no such scan" in done.stderr

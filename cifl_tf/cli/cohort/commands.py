@@ -142,7 +142,7 @@ def _engine(options: CohortOptions, processes: int) -> Callable:
             raise
         raise ValueError(
             "--engine beam needs Apache Beam, which is not installed; make an environment for "
-            'both, and say pip install "cifl_tf[beam]" there'
+            'both, and say pip install ".[beam]" there, in a clone of cifl_tf'
         ) from None
     return partial(pipeline_results, options=runner_options(options.beam_options, processes))
 

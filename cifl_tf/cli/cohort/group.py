@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cifl_tf.cli.cohort.dataset import IGNORE_FILE, claim_dataset
 from cifl_tf.cli.cohort.names import Scan
-from cifl_tf.cli.cohort.work import Job, write_json
+from cifl_tf.cli.cohort.work import Job, failed_subject, write_json
 from cifl_tf.cli.html_report import HTML_FILE, MEANINGS, check_html, environment
 from cifl_tf.cli.run_report import DONE, Entry, read_runs
 from cifl_tf.images.atomic import atomic_path
@@ -41,11 +41,19 @@ def write_group(job: Job, subjects: Sequence[str]) -> list[Path]:
         raise ValueError(f"{job.out} has no results yet; run the level 'participant' first")
     claim_dataset(job.out, job.bids, job.analysis.about, job.request)
     check_html(job.out, job.request.overwrite)
-    rows = [row for subject in subjects for row in _rows(job, subject)]
+    rows = [row for subject in subjects for row in _rows_or_error(job, subject)]
     numbers = list(dict.fromkeys(name for row in rows for name in row["numbers"]))
     _write_table(job.out, rows, numbers)
     _write_page(job, rows, numbers)
     return [job.out / name for name in (HTML_FILE, TABLE_FILE)]
+
+
+def _rows_or_error(job, subject) -> list[dict]:
+    """What became of the scans of a subject; one row with the error where this cannot be told."""
+    try:
+        return [*_rows(job, subject)]
+    except ValueError as error:
+        return [_row(subject, failed_subject(subject, error))]
 
 
 def _rows(job, subject) -> Iterator[dict]:
@@ -55,25 +63,26 @@ def _rows(job, subject) -> Iterator[dict]:
         if run["command"] == job.request.command:
             last |= {tuple(entry["input"].items()): Entry(**entry) for entry in run["inputs"]}
     for scan, planned in job.entries(subject):
-        entry = last.get(tuple(planned.input.items()))
-        yield {
-            "subject": subject,
-            "session": _session(scan),
-            "scan": scan.place,
-            "outcome": MEANINGS[entry.outcome] if entry else "not reached",
-            "error": " ".join(entry.error.split()) if entry and entry.error else None,
-            "numbers": {
-                name: value
-                for name, value in (entry.numbers if entry else {}).items()
-                if not name.endswith(COSTS)
-            },
-            "notes": entry.notes if entry else [],
-            "seconds": entry.seconds if entry else None,
-        }
+        yield _row(subject, last.get(tuple(planned.input.items())), scan)
 
 
-def _session(scan: Scan):
-    return f"ses-{scan.entities['ses']}" if "ses" in scan.entities else None
+def _row(subject: str, entry: Entry | None, scan: Scan | None = None) -> dict:
+    """What became of a scan; without an entry nothing yet, without a scan of the whole subject."""
+    session = scan and scan.entities.get("ses")
+    return {
+        "subject": subject,
+        "session": session and f"ses-{session}",
+        "scan": scan and scan.place,
+        "outcome": MEANINGS[entry.outcome] if entry else "not reached",
+        "error": " ".join(entry.error.split()) if entry and entry.error else None,
+        "numbers": {
+            name: value
+            for name, value in (entry.numbers if entry else {}).items()
+            if not name.endswith(COSTS)
+        },
+        "notes": entry.notes if entry else [],
+        "seconds": entry.seconds if entry else None,
+    }
 
 
 def _write_table(out, rows, numbers):

@@ -77,8 +77,10 @@ class ToTemplate(Analysis):
         checked_remappings(self.remappings)
         if self.model is not None:
             object.__setattr__(self, "model", checked_model(self.model, pretrained_encoders()))
-        if self.template is not None and not self.template.is_file():
-            raise ValueError(f"--template {self.template} is no file; give a NIfTI or MGZ file")
+        if self.template is not None:
+            from cifl_tf.images.nifti import load_image
+
+            load_image(self.template)  # refused before the first scan
         if not self.space.isalnum():
             raise ValueError(f"--template-name is {self.space!r}; give letters and digits only")
 
@@ -99,10 +101,10 @@ class ToTemplate(Analysis):
     @functools.cached_property
     def _fixed(self):
         """The template as an image."""
-        import nibabel
+        from cifl_tf.images.nifti import load_image
 
         if self.template is not None:
-            return nibabel.load(self.template)
+            return load_image(self.template)
         from nilearn.datasets import load_mni152_template
 
         template = load_mni152_template(resolution=self.resolution)
