@@ -219,7 +219,7 @@ def checked_affine(affine, name):
     usable = affine.shape == (4, 4) and np.isfinite(affine).all()
     if not usable or not np.linalg.cond(affine[:3, :3]) < 1e6:
         raise ValueError(
-            f"the affine of {name} is not (4, 4), singular or not finite, {affine[:3].tolist()}: "
+            f"the affine of {name} is singular, not finite or not (4, 4), {affine[:3].tolist()}: "
             "correct the sform or qform in its header"
         )
     return affine

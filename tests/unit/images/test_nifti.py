@@ -358,12 +358,12 @@ def test_affine(tmp_path, value):
     header["srow_z"][2] = value
     data = make_image().get_fdata(dtype=np.float32)
     path = saved(nibabel.Nifti1Image(data, None, header), tmp_path / "image.nii")
-    with pytest.raises(ValueError, match=r"affine of .*image.nii is singular or not finite"):
+    with pytest.raises(ValueError, match=r"affine of .*image.nii is singular, not finite"):
         read_volume(path)
 
 
 def test_no_affine():
-    with pytest.raises(ValueError, match="affine of the image is singular or not finite"):
+    with pytest.raises(ValueError, match="affine of the image is singular, not finite"):
         read_volume(nibabel.Nifti1Image(make_image().get_fdata(), None))
 
 
