@@ -22,7 +22,7 @@ from cifl_tf.cli.options import (
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_remappings, parse_window
-from cifl_tf.cli.scan_work import brain_for_features
+from cifl_tf.cli.scan_work import write_features
 from cifl_tf.features.pretrained import absolute_model, load_encoder
 from cifl_tf.images.planes import PlaneName
 
@@ -61,27 +61,21 @@ def features_command(
     encoder = load_encoder(model)
 
     def write(entry):
-        from cifl_tf.features.bounded import bounded_features
-        from cifl_tf.figures.features import save_feature_picture
-        from cifl_tf.images.channels import save_channels
-
-        file, picture = (out / name for name in entry.planned)
-        image, index = brain_for_features(
-            entry.input["image"], entry, stripped, volume_index, limits
-        )
-        with bounded_features(
-            image,
+        paths = (out / name for name in entry.planned)
+        write_features(
+            entry.input["image"],
             encoder,
-            file,
-            plane,
-            voxel_size,
-            index,
-            names,
+            dict(zip(("features", "picture"), paths, strict=True)),
+            entry,
+            stripped,
+            volume_index,
             limits,
-            most,
-        ) as (features, volume):
-            save_channels(features, volume, file, dtype)
-            save_feature_picture(volume, features, picture)
+            dtype,
+            plane=plane,
+            voxel_size=voxel_size,
+            remappings=names,
+            memory=most,
+        )
 
     with CommandRun(ctx, out, entries, model=absolute_model(model)) as run:
         run.each(write)

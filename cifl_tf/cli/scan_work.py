@@ -6,33 +6,116 @@ from typing import TYPE_CHECKING
 
 from cifl_tf._notes import note
 from cifl_tf.cli.run_report import Entry
+from cifl_tf.images.channel_types import ChannelType
 
 if TYPE_CHECKING:
+    from cifl_tf._compat import keras
+    from cifl_tf.segmentation.result import Segmentation
     from cifl_tf.segmentation.segmenter import Segmenter
+    from cifl_tf.stripping.stripper import Stripper
     from cifl_tf.tissues.segment import TissueResult
 
 BRAIN, CERTAINTY = "brain", "certainty"  # of what is reported beside tissues
 
 
-def brain_for_features(image, entry: Entry, stripped=None, volume_index=None, window=None):
-    """The brain of a head, and the scan itself if it shows none.
+def write_brain(
+    image,
+    stripper: "Stripper",
+    files: Mapping[str, Path],
+    entry: Entry,
+    border: float = 0.0,
+    volume_index=None,
+    window=None,
+) -> None:
+    """Take the skull away from a head, and write its brain.
 
     Args:
         image: file.
+        stripper: finds the brain.
+        files: to write, by what they are: brain, mask, picture.
         entry: gets the volume of the brain.
-        stripped, volume_index, window: see ``head_in``.
-
-    Returns:
-        What features are of: a file or a nibabel image, and which image of it.
+        border, volume_index, window: see ``Stripper.strip``.
     """
+    from cifl_tf.figures.masks import save_mask_picture
+    from cifl_tf.images.volumes import save_image
+
+    found = stripper.strip(image, border, volume_index, window)
+    save_image(found.brain, files["brain"])
+    save_image(found.mask, files["mask"])
+    save_mask_picture(found.image, found.mask, files["picture"])
+    entry.numbers = {f"{BRAIN} (ml)": round(found.volume_ml, 1)}
+    if found.doubt:
+        note(f"{image}: {found.doubt}; look at its picture")
+
+
+def write_features(
+    image,
+    encoder: "keras.Model",
+    files: Mapping[str, Path],
+    entry: Entry,
+    stripped=None,
+    volume_index=None,
+    window=None,
+    dtype: ChannelType = "float32",
+    **options,
+) -> None:
+    """Write the features of a scan; those of a head are of its brain.
+
+    Args:
+        image: file.
+        encoder: see ``load_encoder``.
+        files: to write, by what they are: features, picture.
+        entry: gets the volume of the brain of a head.
+        stripped: see ``head_in``.
+        volume_index, window, options: see ``bounded_features``.
+        dtype: see ``save_channels``.
+    """
+    from cifl_tf.features.bounded import bounded_features
+    from cifl_tf.figures.features import save_feature_picture
+    from cifl_tf.images.channels import save_channels
     from cifl_tf.stripping.automatic import head_in
 
+    shown = image
     head = head_in(image, stripped, None, volume_index, window, any_body_part=True)
-    if head is None:
-        return image, volume_index
-    entry.numbers = {f"{BRAIN} (ml)": round(head.volume_ml, 1)}
-    note(f"{image} shows a head: the features are of its brain; --stripped keeps all")
-    return head.brain, None
+    if head is not None:
+        entry.numbers = {f"{BRAIN} (ml)": round(head.volume_ml, 1)}
+        note(f"{image} shows a head: the features are of its brain; --stripped keeps all")
+        shown, volume_index = head.brain, None
+    file = files["features"]
+    with bounded_features(
+        shown, encoder, file, volume_index=volume_index, window=window, **options
+    ) as (features, volume):
+        save_channels(features, volume, file, dtype)
+        save_feature_picture(volume, features, files["picture"])
+
+
+def write_labels(
+    image, segmenter: "Segmenter", files: Mapping[str, Path], entry: Entry, **options
+) -> "Segmentation":
+    """Segment a scan, and write its labels.
+
+    Args:
+        image: file.
+        segmenter: a trained one.
+        files: to write, by what they are: labels, picture, and where wanted probabilities.
+        entry: gets the volumes.
+        options: see ``Segmenter.segment``.
+    """
+    from cifl_tf.figures.segmentation import save_overlay
+    from cifl_tf.images.volumes import save_image
+
+    found = segmenter.segment(image, progress=True, **options)
+    save_image(found.labels, files["labels"])
+    if "probabilities" in files:
+        save_image(found.probabilities, files["probabilities"])
+    save_overlay(found.image, found.labels, files["picture"], segmenter.names_by_value)
+    entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
+    if found.slices_beyond:
+        note(
+            f"{found.slices_beyond} slices of {image} have labels, but show a part of the body of "
+            "which training had no slices; look at these"
+        )
+    return found
 
 
 def write_tissues(

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun, record_export
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.default_command import DefaultGroup
@@ -24,6 +23,7 @@ from cifl_tf.cli.options import (
 )
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_memory, parse_window
+from cifl_tf.cli.scan_work import write_labels
 from cifl_tf.cli.segment_tissues import tissues_command
 from cifl_tf.cli.subject_options import SubjectOptions
 from cifl_tf.cli.volume_table import VOLUMES_FILE, VolumeTable
@@ -104,45 +104,33 @@ def apply_command(
     labels where training had none. run.json tells what became of every image.
     """
     limits, most = parse_window(window), parse_memory(memory)
-    from cifl_tf.figures.segmentation import save_overlay
-    from cifl_tf.images.volumes import save_image
-    from cifl_tf.segmentation.images import segment_image
     from cifl_tf.segmentation.loading import load_segmenter
 
     segmenter = load_segmenter(model)
     columns = [*segmenter.label_names[1:], *([BEYOND] if segmenter.coverage else [])]
     table = VolumeTable(out / VOLUMES_FILE, columns, overwrite)
-    label_names = segmenter.names_by_value
-    endings = ["_dseg.nii.gz", *(["_probseg.nii.gz"] if probabilities else [])]
+    kinds = {"labels": "_dseg.nii.gz"}
+    kinds |= {"probabilities": "_probseg.nii.gz"} if probabilities else {}
 
     def write(entry):
         image = entry.input["image"]
-        labels, *rest, picture = (out / name for name in entry.planned)
-        found = segment_image(
+        paths = (out / name for name in entry.planned)
+        found = write_labels(
             image,
-            model,
-            voxel_size,
-            volume_index,
-            progress=True,
-            segmenter=segmenter,
+            segmenter,
+            dict(zip((*kinds, "picture"), paths, strict=True)),
+            entry,
+            voxel_size=voxel_size,
+            volume_index=volume_index,
             window=limits,
             memory=most,
             refined=refine,
         )
-        save_image(found.labels, labels)
-        for file in rest:
-            save_image(found.probabilities, file)
-        save_overlay(found.image, found.labels, picture, label_names)
         counted = {BEYOND: found.slices_beyond} if segmenter.coverage else {}
         table.add(image, {**found.volumes, **counted})
-        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
-        if found.slices_beyond:
-            note(
-                f"{found.slices_beyond} slices of {image} have labels, but show a part of the body "
-                "of which training had no slices; look at these"
-            )
 
-    with CommandRun(ctx, out, image_entries(images, out, endings, "_dseg.png")) as run:
+    entries = image_entries(images, out, [*kinds.values()], "_dseg.png")
+    with CommandRun(ctx, out, entries) as run:
         run.each(write)
 
 

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from cifl_tf._checks import BORDER_MM
-from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import Images, OutFolder, Overwrite, VolumeIndex, Window
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import parse_window, with_home
+from cifl_tf.cli.scan_work import write_brain
 from cifl_tf.images.atomic import absolute_path
 from cifl_tf.models.shipped import STRIPPER
 
@@ -47,22 +47,14 @@ def strip_command(
     BORDER_MM.check("--border", border)
     limits = parse_window(window)
     entries = image_entries(images, out, ENDINGS, "_strip.png")
-    from cifl_tf.figures.masks import save_mask_picture
-    from cifl_tf.images.volumes import save_image
     from cifl_tf.stripping.stripper import Stripper
 
     stripper = Stripper.from_pretrained(model)
 
     def write(entry):
-        image = entry.input["image"]
-        brain, mask, picture = (out / name for name in entry.planned)
-        found = stripper.strip(image, border, volume_index, limits)
-        save_image(found.brain, brain)
-        save_image(found.mask, mask)
-        save_mask_picture(found.image, found.mask, picture)
-        entry.numbers = {"brain (ml)": round(found.volume_ml, 1)}
-        if found.doubt:
-            note(f"{image}: {found.doubt}; look at its picture")
+        paths = (out / name for name in entry.planned)
+        files = dict(zip(("brain", "mask", "picture"), paths, strict=True))
+        write_brain(entry.input["image"], stripper, files, entry, border, volume_index, limits)
 
     resolved = model if model == STRIPPER else absolute_path(model)
     with CommandRun(ctx, out, entries, model=resolved) as run:

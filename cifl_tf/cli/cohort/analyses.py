@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from cifl_tf._checks import BORDER_MM, check_fields
-from cifl_tf._notes import note
 from cifl_tf._options import Option
 from cifl_tf.cli.output_folder import FIGURES
 from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.run_report import Entry
-from cifl_tf.cli.scan_work import brain_for_features
+from cifl_tf.cli.scan_work import write_brain, write_features
 from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
@@ -122,26 +121,20 @@ class Features(Analysis):
 
     def write(self, scan, files, entry, memory):
         """See ``Analysis.write``."""
-        from cifl_tf.features.bounded import bounded_features
-        from cifl_tf.figures.features import save_feature_picture
-        from cifl_tf.images.channels import save_channels
-
-        image, index = brain_for_features(
-            scan.path, entry, self.stripped, self.volume_index, self.window
-        )
-        with bounded_features(
-            image,
+        write_features(
+            scan.path,
             self._encoder,
-            files["features"],
-            self.plane,
-            self.voxel_size,
-            index,
-            self.remappings,
+            files,
+            entry,
+            self.stripped,
+            self.volume_index,
             self.window,
-            memory,
-        ) as (features, volume):
-            save_channels(features, volume, files["features"], self.dtype)
-            save_feature_picture(volume, features, files["picture"])
+            self.dtype,
+            plane=self.plane,
+            voxel_size=self.voxel_size,
+            remappings=self.remappings,
+            memory=memory,
+        )
 
     def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""
@@ -183,16 +176,8 @@ class Strip(Analysis):
 
     def write(self, scan, files, entry, memory):
         """See ``Analysis.write``."""
-        from cifl_tf.figures.masks import save_mask_picture
-        from cifl_tf.images.volumes import save_image
-
-        found = self._stripper.strip(scan.path, self.border, self.volume_index, self.window)
-        save_image(found.brain, files["brain"])
-        save_image(found.mask, files["mask"])
-        save_mask_picture(found.image, found.mask, files["picture"])
-        entry.numbers = {"brain (ml)": round(found.volume_ml, 1)}
-        if found.doubt:
-            note(f"{scan.path}: {found.doubt}; look at its picture")
+        options = self.border, self.volume_index, self.window
+        write_brain(scan.path, self._stripper, files, entry, *options)
 
     def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Annotated, ClassVar
 
-from cifl_tf._notes import note
 from cifl_tf._options import Option
 from cifl_tf.cli.cohort.analyses import (
     BRAIN_MASK,
@@ -16,7 +15,7 @@ from cifl_tf.cli.cohort.analyses import (
     picture_name,
 )
 from cifl_tf.cli.parsing import with_home
-from cifl_tf.cli.scan_work import write_tissues
+from cifl_tf.cli.scan_work import write_labels, write_tissues
 from cifl_tf.models.shipped import TISSUES
 
 
@@ -86,23 +85,16 @@ class Segment(Analysis):
             options = self.stripped, self.volume_index, self.window, memory
             write_tissues(scan.path, segmenter, files, entry, *options)
         else:
-            self._write_labels(scan, files, entry, memory, names)
-
-    def _write_labels(self, scan, files, entry, memory, names):
-        from cifl_tf.figures.segmentation import save_overlay
-        from cifl_tf.images.volumes import save_image
-
-        options = (self.voxel_size, self.volume_index, True, self.window, memory, self.refine)
-        found = self._segmenter.segment(scan.path, *options)
-        save_image(found.labels, files["labels"])
-        if self.probabilities:
-            save_image(found.probabilities, files["probabilities"])
-        save_overlay(found.image, found.labels, files["picture"], names)
-        entry.numbers = {f"{name} (mm³)": volume for name, volume in found.volumes.items()}
-        if found.slices_beyond:
-            note(
-                f"{found.slices_beyond} slices of {scan.path} have labels, but show a part of the "
-                "body of which training had no slices; look at these"
+            write_labels(
+                scan.path,
+                segmenter,
+                files,
+                entry,
+                voxel_size=self.voxel_size,
+                volume_index=self.volume_index,
+                window=self.window,
+                memory=memory,
+                refined=self.refine,
             )
 
     def sidecar(self, scan, what):
