@@ -57,7 +57,8 @@ def export_segmenter(
 ) -> None:
     """Write a segmenter as a SavedModel, whole or not at all.
 
-    It takes ``image``, float32 (batch, *spatial, 1) of any size and of raw intensities, and gives
+    It takes ``image``, float32 (batch, *spatial, 1) of any size and of raw intensities, cut to its
+    ``Segmenter.field_margin`` where the segmenter has one, as the description says; and gives
     ``labels``, int32 (batch, *spatial), and ``probabilities``, float32 (batch, *spatial, labels).
 
     Args:
@@ -183,6 +184,7 @@ def _save(
             {name: list(shape) for name, shape in shapes.items()},
             {name: tensor.shape.as_list() for name, tensor in outputs.items()},
             labels or {},
+            field_margin=getattr(network, "field_margin", None),
         )
         description.write_text(content.to_json(), encoding="utf-8")
         signatures = {SERVING: module.__call__, SCALED: module.scaled}

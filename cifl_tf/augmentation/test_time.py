@@ -1,6 +1,6 @@
 """Test-time augmentation: the mean over a network's outputs for copies of an image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -47,19 +47,30 @@ class AverageOverCopies(keras.layers.Layer):
 
     def call(self, image):
         """Mean output."""
+        return self.mean(image, self.network)
+
+    def mean(self, image, network: Callable):
+        """Mean output of a function that stands for the network, as in windows.
+
+        Args:
+            image: (batch, *spatial, 1).
+            network: from images of any size to outputs.
+        """
         shape = tf.shape(image)[1:-1]
-        outputs = []
+        total, count = 0.0, 0
         for zoom in (1.0, *self.zoom_factors):
             copy = image
             if zoom != 1:
                 sizes = tf.round(zoom * tf.cast(shape, tf.float32))
                 copy = _resize(image, tf.maximum(1, tf.cast(sizes, tf.int32)))
-            found = [self.network(copy)]
+            found = [network(copy)]
             if self.flip_axis is not None:
                 axis = [self.flip_axis + 1]
-                found.append(tf.reverse(self.network(tf.reverse(copy, axis)), axis))
-            outputs += [_resize(output, shape) if zoom != 1 else output for output in found]
-        return tf.add_n(outputs) / len(outputs)
+                found.append(tf.reverse(network(tf.reverse(copy, axis)), axis))
+            for output in found:
+                total += _resize(output, shape) if zoom != 1 else output
+                count += 1
+        return total / count
 
     def get_config(self):
         """Arguments that build this layer again."""

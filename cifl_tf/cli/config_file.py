@@ -23,7 +23,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 # Of the ``config.json`` of a training: what became of options, and what the data said.
 RECORDED = {"train": "train_subjects", "validation": "validation_subjects"}
-NOT_ASKED = ("version", "label_names", "label_values")
+NOT_ASKED = ("version", "label_names", "label_values", "other_replicas")
 
 
 class ConfigFile:

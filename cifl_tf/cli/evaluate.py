@@ -130,6 +130,7 @@ def evaluate_command(
         comparable_report,
         open_model,
         read_subjects,
+        tell_of_scaling,
         with_labels_of,
     )
     from cifl_tf.datasets.catalog import load_cohort
@@ -157,10 +158,11 @@ def evaluate_command(
         raise ValueError(f"--refine is for segmenters, but {model} is none; leave it out")
     moving = moving_contrast or training.get("contrast", "T1w")
     needed = [moving, *contrasts] if registering else contrasts
+    segmentation = segmentation or training.get("segmentation")
     cohort = load_cohort(data, training["ndim"], segmentation, skip_incomplete, needed)
-    cohort = resampled_for(evaluated.preprocessing, cohort)
     people = People(with_labels_of(cohort, training, data), training, other_people)
-    cohort = people.chosen(subjects)
+    cohort = resampled_for(evaluated.preprocessing, people.chosen(subjects))
+    tell_of_scaling(evaluated.preprocessing)
     seen = view.of(training)
     if not registering:
         segmenting = partial(segmentation_scores, refined=refine)

@@ -12,8 +12,10 @@ import numpy as np
 from cifl_tf._notes import listed, note
 from cifl_tf.cli.parsing import parse_names
 from cifl_tf.datasets import Cohort
+from cifl_tf.datasets.catalog import same_people
 from cifl_tf.evaluation.report import read_report
 from cifl_tf.features.pretrained import INTENSITY, load_features, pretrained_encoders
+from cifl_tf.images.intensity import IntensityScaling
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.instance import InstanceSettings
@@ -96,6 +98,15 @@ def open_model(model: str, optimize: bool, ndim: int | None) -> Evaluated:
     return Evaluated(task, function, training, preprocessing_of(loaded))
 
 
+def tell_of_scaling(preprocessing: Preprocessing) -> None:
+    """Tell where a model scales the intensities of files by another rule than datasets do."""
+    if preprocessing.scaling != IntensityScaling():
+        note(
+            f"the model scales intensities by {preprocessing.scaling.to_config()}, but images of "
+            "datasets are scaled by the rule of trainings; scores of files may be others"
+        )
+
+
 def with_labels_of(cohort: Cohort, training: dict, data: str) -> Cohort:
     """The cohort with the labels of the training, of which some may occur in no subject.
 
@@ -136,7 +147,7 @@ class People:
     def __init__(self, cohort: Cohort, training: dict, other_people: bool):
         self.cohort = cohort
         seen = {*training.get("train", ()), *training.get("validation", ())}
-        same = training.get("data") == cohort.source
+        same = same_people(training.get("data"), cohort.source)
         if other_people and same:
             raise ValueError(
                 f"--other-people says that {cohort.source} shows other people than the training, "

@@ -63,10 +63,6 @@ def train_command(
 
     The same command goes on after an interruption.
     """
-    if config.flip_axis is not None and config.ndim == 2 and config.plane == "sagittal":
-        raise ValueError(
-            "--flip mirrors left and right, which sagittal slices do not show; leave it out"
-        )
     config = with_shipped_encoder(config, "shapes-{ndim}d-v2")
     from cifl_tf._device import describe_device
     from cifl_tf.segmentation.training import train_segmenter

@@ -13,6 +13,8 @@ from cifl_tf.datasets.oasis import read_oasis
 from cifl_tf.datasets.virtual import virtual_cohort
 from cifl_tf.images.atomic import expanded
 
+VIRTUAL = 20  # subjects of the virtual cohort, where no number is given
+
 
 def load_cohort(
     data,
@@ -42,8 +44,9 @@ def load_cohort(
     """
     virtual = re.fullmatch(r"virtual(?::(\d+))?", str(data))
     if virtual:
-        # The first subjects are the same, however many there are.
-        return replace(virtual_cohort(int(virtual[1] or 20)), source="virtual")
+        count = int(virtual[1] or VIRTUAL)
+        source = "virtual" if count == VIRTUAL else f"virtual:{count}"
+        return replace(virtual_cohort(count), source=source)
     folder, entities = _entities(str(data))
     chosen: dict[str, Any] = {}
     if segmentation is not None:
@@ -78,7 +81,17 @@ def load_cohort(
             "the folder of one of these datasets"
         )
     names = ",".join(f"{key}-{value or ''}" for key, value in sorted(entities.items()))
-    return replace(cohort, source=f"{folder.resolve()}{names and ':'}{names}")
+    source = f"{folder.resolve()}{names and ':'}{names}"
+    return replace(cohort, source=source, segmentation=segmentation)
+
+
+def same_people(source: str | None, other: str | None) -> bool:
+    """Whether subjects of the same names are the same, in cohorts of these sources.
+
+    The first subjects of the virtual cohort are, however many there are.
+    """
+    virtual = all(one and one.partition(":")[0] == "virtual" for one in (source, other))
+    return virtual or source == other
 
 
 def _entities(data: str) -> tuple[Path, dict[str, str | None]]:

@@ -28,7 +28,9 @@ class Cohort:
         contrasts: those that every subject has; any may be derived from, as in "T1w:inverted".
         label_names: names of the labels 1..K-1 that ``Subject.labels`` returns; 0 is background.
         label_values: for each of 0..K-1 the value that the dataset's own files have, for writing.
-        source: where they come from, as ``load_cohort`` says: an absolute folder, or "virtual".
+        source: where they come from, as ``load_cohort`` takes it: an absolute folder, or "virtual".
+        segmentation: which of several label maps, as ``load_cohort`` takes it; None for the
+            reader's own choice.
 
     Raises:
         ValueError: two subjects have the same name.
@@ -39,6 +41,7 @@ class Cohort:
     label_names: dict[int, str]
     label_values: tuple[int, ...]
     source: str | None = None
+    segmentation: str | None = None
 
     def __post_init__(self):
         names = self.names
@@ -79,14 +82,15 @@ class Cohort:
             raise ValueError(f"there are no subjects {missing}: choose from {list(found)}")
         return replace(self, subjects=tuple(found[name] for name in names))
 
-    def resampled(self, voxel_size: float | Sequence[float]) -> "Cohort":
+    def resampled(self, voxel_size: float | Sequence[float | None]) -> "Cohort":
         """The same subjects in voxels of another size, and all of one shape.
 
         Images are smoothed where they become coarser; a voxel gets the label with the largest share
         of it. Smaller images are padded with air about their middle.
 
         Args:
-            voxel_size: in mm, one number or three in canonical order.
+            voxel_size: in mm, one number or three in canonical order, of which None keeps that of
+                the axis.
 
         Raises:
             ValueError: ``voxel_size`` is not one or three positive numbers.
@@ -101,6 +105,17 @@ class Cohort:
         return replace(
             self, subjects=tuple(replace(subject, shape=largest) for subject in subjects)
         )
+
+    def resampled_with(self, other: "Cohort", voxel_size: float) -> tuple["Cohort", "Cohort"]:
+        """Both cohorts in voxels of another size, all of one shape; see ``resampled``.
+
+        Args:
+            other: other subjects.
+            voxel_size: in mm.
+        """
+        both = replace(self, subjects=self.subjects + other.subjects).resampled(voxel_size)
+        mine, others = (both.select(cohort.names).subjects for cohort in (self, other))
+        return replace(self, subjects=mine), replace(other, subjects=others)
 
     def to_dataset(
         self,

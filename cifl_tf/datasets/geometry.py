@@ -4,6 +4,7 @@ from nibabel.affines import voxel_sizes
 
 from cifl_tf._notes import note
 from cifl_tf.datasets.cohorts import Cohort
+from cifl_tf.images.planes import PLANES
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 
 
@@ -24,13 +25,16 @@ def resampled_for(preprocessing: Preprocessing, cohort: Cohort) -> Cohort:
 
     Args:
         preprocessing: of the network.
-        cohort: subjects of any voxel sizes.
+        cohort: subjects of any voxel sizes. Across slices, theirs is kept.
     """
     trained = preprocessing.training_voxel_size
-    if trained is None or all(preprocessing.accepts(voxel_sizes(one.affine)) for one in cohort):
+    across = PLANES[preprocessing.plane] if preprocessing.plane else None
+    if trained is None or all(
+        preprocessing.accepts(voxel_sizes(one.affine), across) for one in cohort
+    ):
         return cohort
     note(
         "images are resampled to the voxel size that the model was trained at, "
         f"{preprocessing.voxel_text()}; scores are of these"
     )
-    return cohort.resampled(trained)
+    return cohort.resampled([None if axis == across else size for axis, size in enumerate(trained)])

@@ -60,6 +60,7 @@ def training_claim(config, train: Cohort, validation: Cohort) -> dict[str, Any]:
     return {
         **dataclasses.asdict(config),
         "data": train.source,
+        "segmentation": train.segmentation,
         "train": train.names,
         "validation": validation.names,
         "label_names": train.channel_names,

@@ -22,6 +22,7 @@ from cifl_tf.images.volumes import (
 )
 
 NUM_CACHED = 32  # images, and as many label maps, over all subjects
+LEAST_LABELED = 0.5  # share of what an image shows, for labels that are a mask of the brain
 LARGEST_DIFFERENCE = 1e-3  # of two affines that count as the same grid, in mm
 
 ImageSource = Path | Callable[[], Volume]
@@ -42,9 +43,10 @@ class Subject:
             orientation; None if there is none.
         label_values: the labels as they are in the segmentation, background 0 first. ``labels``
             returns indices of it.
-        brain: what ``mask`` means: "labels", the labelled voxels, or "image", the voxels of the
-            first contrast that are not air, for skull-stripped images whose labels leave out part
-            of the brain, and for images without labels.
+        brain: what ``mask`` means: "labels", the labelled voxels, if they are at least
+            ``LEAST_LABELED`` of all that the image shows; or "image", the voxels of the first
+            contrast that are not air, for images whose labels leave out part of the brain, and for
+            images without labels.
         voxel_size: in mm, one number or three, to which images and labels are resampled; None for
             their own.
         shape: three sizes in voxels to which they are cut or padded after it, about their middle;
@@ -60,7 +62,7 @@ class Subject:
     segmentation: LabelSource | None = field(default=None, repr=False)
     label_values: tuple[int, ...] = field(default=(0,), repr=False)
     brain: Literal["labels", "image"] = field(default="labels", repr=False)
-    voxel_size: float | tuple[float, ...] | None = field(default=None, repr=False)
+    voxel_size: float | tuple[float | None, ...] | None = field(default=None, repr=False)
     shape: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -142,11 +144,14 @@ class Subject:
 
         Holes in the mask of an image, such as ventricles as dark as air, are filled.
         """
+        shown = ~is_air(_image(self, self.contrasts[0])[0])
         if self.brain == "labels":
-            return self.labels() > 0
-        inside = ~is_air(_image(self, self.contrasts[0])[0])
+            labeled = self.labels() > 0
+            # A mask of few structures would show a network where they are.
+            if np.count_nonzero(labeled) >= LEAST_LABELED * np.count_nonzero(shown):
+                return labeled
         # One slice would be all border to a filling in three dimensions.
-        return binary_fill_holes(inside.squeeze()).reshape(inside.shape)
+        return binary_fill_holes(shown.squeeze()).reshape(shown.shape)
 
 
 @contextlib.contextmanager

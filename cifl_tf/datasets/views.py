@@ -113,12 +113,15 @@ class View:
             cohort, contrast: see ``stack``, also for what is raised.
 
         Returns:
-            The lowest and the highest place of a slice, over all subjects; None for volumes.
+            The lowest and the highest place of a slice, over all subjects; None for volumes, and
+            for files of single slices.
         """
         if self.ndim == 3:
             return None
         places = []
         for _, image, _, axis, chosen in _cut(cohort, contrast, self):
+            if image.shape[axis] == 1:  # a file of one slice does not say where the slice lies
+                return None
             shown = np.flatnonzero((~is_air(np.moveaxis(image, axis, 0))).any(axis=(1, 2)))
             places.append((chosen[[0, -1]] - shown[0]) / max(1, shown[-1] - shown[0]))
         return float(np.min(places)), float(np.max(places))

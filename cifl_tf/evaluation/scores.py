@@ -74,7 +74,9 @@ def feature_scores(
         _check_shape("features", reference[..., 0], labels.shape)
         turned = np.asarray(encode(images[:, :, ::-1]))
         both = inside & inside[:, :, ::-1]
-        unrelated = np.abs(same_channel_correlation(reference, turned, both)).mean()
+        unrelated = np.nan  # where labels do not meet their own mirror image
+        if np.count_nonzero(both) > 1:
+            unrelated = np.abs(same_channel_correlation(reference, turned, both)).mean()
         rank = effective_rank(reference, inside)
         for contrast in others:
             features = np.asarray(encode(_cut(view, cohort, subject, contrast)[0]))

@@ -83,7 +83,9 @@ class Preprocessing:
         trained = self.training_voxel_size
         if trained is None or self.accepts(sizes, across):
             return None
-        for length, size, target in zip(shape, sizes, trained, strict=True):
+        for axis, (length, size, target) in enumerate(zip(shape, sizes, trained, strict=True)):
+            if axis == across:
+                continue
             if length >= LEAST_VOXELS > length * size / target:
                 raise ValueError(
                     f"the image has {length} voxels of {size:.3g} mm along an axis, but voxels of "

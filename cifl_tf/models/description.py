@@ -23,6 +23,8 @@ class Description:
         outputs: the same.
         labels: of a segmenter, name by value.
         version: of cifl_tf.
+        field_margin: of a segmenter, the millimeters around all that is no air to which images are
+            to be cut before; None where images are taken as they are.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Description:
     outputs: dict[str, list[int | None]]
     labels: dict[int, str]
     version: str = __version__
+    field_margin: float | None = None
 
     def to_json(self) -> str:
         """The attributes as the file holds them."""
@@ -46,6 +49,9 @@ class Description:
             "voxels": preprocessing.voxel_text(),
             "axes": f"{self.preprocessing['orientation']}, of volumes",
             "slices": preprocessing.plane or "",
+            "field": ""
+            if self.field_margin is None
+            else f"cut images to what is no air and {self.field_margin:g} mm around",
             "intensities": ", ".join(
                 f"{name} {value}"
                 for name, value in preprocessing.scaling.to_config().items()

@@ -126,6 +126,11 @@ class RegistrationConfig:
         check_choice("loss", self.loss, get_args(LossName))
         if self.batch_size == 0:
             object.__setattr__(self, "batch_size", 6 if self.ndim == 2 else 1)
+        if self.random_contrast and self.synthetic:
+            raise ValueError(
+                "random_contrast changes images, and synthetic makes them in random contrasts "
+                "from labels; leave one out"
+            )
         if self.synthetic is not None:
             check_choice("synthetic", self.synthetic, get_args(SyntheticName))
             object.__setattr__(self, "similarity", "labels")

@@ -93,7 +93,7 @@ def train_registration(
 
 def _fit(folder, config, train, validation, verbose):
     if config.voxel_size is not None:
-        train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
+        train, validation = train.resampled_with(validation, config.voxel_size)
     warn_of_different_spaces(train)
     encoder = load_features(config.encoder, config.ndim)
     keras.utils.set_random_seed(config.seed)

@@ -141,6 +141,15 @@ class SegmentationConfig:
             object.__setattr__(self, "batch_size", 1 if whole_volumes else 8)
         if self.batch_norm is None:
             object.__setattr__(self, "batch_norm", self.ndim == 3)
+        if self.flip_axis is not None and self.ndim == 2 and self.plane == "sagittal":
+            raise ValueError(
+                "--flip mirrors left and right, which sagittal slices do not show; leave it out"
+            )
+        if self.random_contrast and self.synthetic:
+            raise ValueError(
+                "random_contrast changes images, and synthetic makes them in random contrasts "
+                "from labels; leave one out"
+            )
         if self.random_strip and self.synthetic:
             raise ValueError(
                 "random_strip strips images, and synthetic makes them from labels; leave one out"

@@ -1,5 +1,6 @@
 """Train a segmenter in a folder, and apply it to image files."""
 
+import re
 from functools import partial
 
 from cifl_tf._compat import keras
@@ -33,6 +34,8 @@ from cifl_tf.training.folder import train_in_folder
 from cifl_tf.training.progress import Goal
 
 MONITOR = "val_dice"
+SIDE = re.compile(r"left|right|\bl\b|\br\b", re.IGNORECASE)
+OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 def train_segmenter(
@@ -69,6 +72,8 @@ def train_segmenter(
         >>> segmenter.label_names
         ('background', 'WM', 'GM', 'CSF', 'THA')
     """
+    if config.flip_axis is not None:
+        _check_sides(train.label_names.values())
     claim = {
         **training_claim(config, train, validation),
         "label_values": train.label_values,
@@ -78,9 +83,21 @@ def train_segmenter(
     return as_segmenter(train_in_folder(out, claim, goal, fit), expanded(out))
 
 
+def _check_sides(names):
+    """Raise ValueError if labels tell left from right, which a mirror image exchanges."""
+    turned = {name: SIDE.sub(lambda side: OTHER_SIDE[side[0].lower()], name) for name in names}
+    lower = {name.lower() for name in names}
+    for name, other in turned.items():
+        if other != name and other.lower() in lower:
+            raise ValueError(
+                f"the labels {name} and {other} tell left from right, which mirror images do not; "
+                "leave out --flip (flip_axis in Python)"
+            )
+
+
 def _fit(folder, config, train, validation, verbose):
     if config.voxel_size is not None:
-        train, validation = (cohort.resampled(config.voxel_size) for cohort in (train, validation))
+        train, validation = train.resampled_with(validation, config.voxel_size)
     encoder = load_features(config.encoder, config.ndim)
     keras.utils.set_random_seed(config.seed)
     segmenter = build_segmenter(

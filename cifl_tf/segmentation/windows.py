@@ -12,6 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cifl_tf._compat import keras
+from cifl_tf.augmentation.test_time import AverageOverCopies
 from cifl_tf.features.inference import network_of, run_network
 from cifl_tf.features.tiling import (
     BYTES_PER_CHANNEL,
@@ -38,7 +39,8 @@ def segment_in_windows(
 
     Args:
         array: (x, y, z) in [0, 1].
-        network: of ``build_segmenter``, for volumes.
+        network: of ``build_segmenter``, for volumes; or with the mean over copies of the image, one
+            of which is segmented after the other.
         memory: see ``features_of``.
         progress: show bars of tiles and windows in a terminal.
 
@@ -50,11 +52,13 @@ def segment_in_windows(
         ValueError: the memory is too little.
     """
     network = bare(network)
+    for layer in network.layers:
+        if isinstance(layer, AverageOverCopies):
+            return _mean_over_copies(array, layer, memory, progress)
     if not {layer.name for layer in network.layers} >= LAYERS:
         return None
     extract, labels = network.get_layer("features"), network.output_shape[-1]
-    room = memory_left(memory, 4 * array.size * (extract.num_features + labels + 1))
-    most_voxels = room / _bytes_per_voxel(network)
+    room, most_voxels = _room(network, array.size, memory)
     if array.size <= most_voxels:
         return None
     features, beside = array[..., None], extract.with_image
@@ -78,12 +82,35 @@ def segment_in_windows(
     return mean
 
 
+def _mean_over_copies(array, average, memory, progress):
+    """As ``segment_in_windows``; None where the largest copy fits as a whole."""
+    network = bare(average.network)
+    largest = array.size * max((1.0, *average.zoom_factors)) ** 3
+    if not {layer.name for layer in network.layers} >= LAYERS:
+        return None
+    if largest <= _room(network, largest, memory)[1]:
+        return None
+
+    def in_windows(copy):
+        found = segment_in_windows(copy[0, ..., 0].numpy(), network, memory, progress)
+        return network(copy, training=False) if found is None else tf.constant(found[None])
+
+    return average.mean(tf.constant(array[None, ..., None]), in_windows)[0].numpy()
+
+
 @lru_cache(maxsize=4)  # so that TensorFlow traces it once, for windows and images of every size
 def _from_features(network):
     """A function from features to the probabilities of a segmenter."""
     model = without_features(network)
     signature = [tf.TensorSpec([None] * 4 + [model.input_shape[-1]])]
     return tf.function(lambda seen: model(seen, training=False), input_signature=signature)
+
+
+def _room(network, size, memory):
+    """Bytes that are left beside the input and output of a volume, and voxels that fit there."""
+    extract, labels = network.get_layer("features"), network.output_shape[-1]
+    room = memory_left(memory, 4 * size * (extract.num_features + labels + 1))
+    return room, room / _bytes_per_voxel(network)
 
 
 def _bytes_per_voxel(network):

@@ -9,6 +9,7 @@ from cifl_tf._version import __version__
 from cifl_tf.images.atomic import atomic_path, clear_leftovers
 from cifl_tf.training.workers import is_chief
 
+NOT_RECORDED = {"segmentation"}  # by version 0.13.0 and before
 CONFIG_FILE = "config.json"
 
 
@@ -33,11 +34,11 @@ def check_folder(out, config: Mapping) -> None:
             )
         return
     found = read_config(out)
-    # What an older version did not write, it did not do.
+    # What an older version did not write, it did not do, but for what it did not record.
     differing = [
         name
         for name, value in fields.items()
-        if found.get(name) != value and (name in found or value)
+        if found.get(name) != value and (name in found or (value and name not in NOT_RECORDED))
     ]
     if differing:
         changes = ", ".join(

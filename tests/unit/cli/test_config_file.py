@@ -203,6 +203,7 @@ def test_a_training_gives_its_options(cifl, write):
         **{"steps": 8, "rate": 0.1 + 0.2, "scales": [2.0, 8.5], "ensemble": [], "axis": 0},
         "train": ["sub-1", "sub-2"],
         "label_names": ["background", "WM"],
+        "other_replicas": 1,
     }
     values = cifl("train", "--out", "again", "--config", write(config, "config.json"))
     assert values == {

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from cifl_tf.datasets import load_cohort
+from cifl_tf.datasets.catalog import same_people
 
 
 def test_folder_is_recognized_by_what_it_holds(tmp_path, rng):
@@ -74,7 +75,11 @@ def test_a_folder_may_have_a_name_like_entities(tmp_path):
 def test_virtual_cohort_by_name():
     assert len(load_cohort("virtual")) == 20
     assert len(load_cohort("virtual:3")) == 3
-    assert load_cohort("virtual:3").source == "virtual"
+    assert load_cohort("virtual:20").source == "virtual"
+    assert load_cohort("virtual:3").source == "virtual:3"
+    assert same_people("virtual", "virtual:3")
+    assert not same_people("virtual", "/data/virtual")
+    assert same_people("/data/a", "/data/a")
 
 
 def test_errors(tmp_path):

@@ -2,7 +2,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from cifl_tf.datasets import Subject, make_cohort, slices, stack_cohort
+from cifl_tf.datasets import Subject, View, make_cohort, slices, stack_cohort
 
 TABLE = {1: "one", 9: "nine", 4: "four"}
 VALUES = (0, *TABLE)
@@ -287,3 +287,20 @@ def test_slices_that_cannot_be(cohort, make_subject, tmp_path):
         slices(make_cohort([make_subject(), subject], TABLE), "T1w", count=1)
     with pytest.raises(ValueError, match="subject larger has no voxel of the label 'nine'"):
         slices(make_cohort([subject], TABLE), "T1w", count=1, center_label="nine")
+
+
+def test_labels_of_few_structures_are_no_mask_of_the_brain(tmp_path):
+    ball = np.linalg.norm(np.indices((21, 21, 21)) - 10, axis=0)
+    image = save(tmp_path / "T1w.nii", np.where(ball < 8, 2 + ball, 0).astype(np.float32))
+    for radius, masked in ((3, 8), (7, 7)):
+        labels = save(tmp_path / f"{radius}.nii", (ball < radius).astype(np.uint8))
+        subject = Subject("s", {"T1w": image}, labels, (0, 1))
+        np.testing.assert_array_equal(subject.mask(), ball < masked)
+        remapped = subject.image("T1w:inverted")
+        assert np.count_nonzero(remapped) > 0.9 * np.count_nonzero(ball < masked)
+
+
+def test_volumes_of_a_single_slice_do_not_say_where_the_slice_lies(tmp_path):
+    image = np.random.default_rng(0).random((8, 1, 9), np.float32)
+    subject = Subject("s", {"T1w": save(tmp_path / "T1w.nii", image)})
+    assert View(2, "coronal", 1).coverage(make_cohort([subject], None), "T1w") is None

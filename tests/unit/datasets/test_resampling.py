@@ -121,3 +121,29 @@ def test_a_cohort_is_brought_to_the_voxel_size_of_a_network(tmp_path):
     assert found.subjects[1].image("T1w").shape == coarse.subjects[0].image("T1w").shape
     assert resampled_for(trained, coarse) is coarse
     assert resampled_for(Preprocessing(((0.8, 2.5),) * 3), fine) is fine
+
+
+def test_the_size_across_slices_is_kept(tmp_path):
+    thick = subject(tmp_path, "thick", 1)
+    image = nibabel.load(thick.images["T1w"])
+    affine = image.affine @ np.diag([1, 1.25, 1, 1])
+    for path in (thick.images["T1w"], thick.segmentation):
+        array = np.asarray(nibabel.load(path).dataobj)
+        nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    cohort = make_cohort([thick], TABLE)
+    trained = Preprocessing(((1.0, 1.0),) * 3, "coronal")
+    assert resampled_for(trained, cohort) is cohort
+    with pytest.warns(Note, match="are resampled"):
+        found = resampled_for(Preprocessing(((2.0, 2.0),) * 3, "coronal"), cohort)
+    np.testing.assert_allclose(voxel_sizes(found.subjects[0].affine), [2, 1.25, 2])
+    assert found.subjects[0].image("T1w").shape == (36, 80, 32)
+    assert trained.voxel_size_for((60, 8, 60), (1.2, 5.0, 1.2), across=1) == (1, None, 1)
+
+
+def test_two_cohorts_get_one_shape(tmp_path):
+    small = make_cohort([subject(tmp_path, "a", 1)], TABLE)
+    large = make_cohort([subject(tmp_path, "b", 1, shape=(72, 80, 90))], TABLE)
+    shapes = [
+        [one.image("T1w").shape for one in cohort] for cohort in small.resampled_with(large, 2)
+    ]
+    assert shapes == [[(36, 40, 45)], [(36, 40, 45)]]

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from cifl_tf.datasets import View, split_study, study_contrasts, study_view, virtual_cohort
+from cifl_tf.datasets.splits import training_claim
 
 
 @pytest.mark.parametrize(("count", "expected"), [(8, (4, 2, 2)), (13, (8, 2, 3)), (16, (10, 2, 4))])
@@ -40,3 +41,9 @@ def test_slices_lie_around_the_thalamus_where_there_is_one():
 
 def test_contrasts_are_that_of_training_its_inversion_and_the_others():
     assert study_contrasts(virtual_cohort(1)) == ["T1w", "T1w:inverted", "T2w", "FLAIR", "PDw"]
+
+
+def test_a_training_remembers_which_segmentation():
+    cohort = dataclasses.replace(virtual_cohort(3), segmentation="seg35")
+    claim = training_claim(View(), cohort, cohort)
+    assert claim["segmentation"] == "seg35"

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from functools import partial
 
 import nibabel
@@ -89,6 +90,18 @@ def test_correlation_of_features_is_that_inside_the_labels(ndim, count, rng):
         assert row["effective rank"] == same["effective rank"] < 2
     with pytest.raises(ValueError, match=r"the contrasts are \['T1w'\]; give one, and others"):
         feature_scores(encode, cohort, ["T1w"])
+
+
+def test_labels_that_do_not_meet_their_mirror_image_have_no_unrelated_features(rng):
+    images = {name: rng.random((12, 10, 8)).astype(np.float32) for name in ("T1w", "T2w")}
+    labels = np.zeros((12, 10, 8), np.int32)
+    labels[2:5, 1:4, 1:7] = 1
+    grid = read_volume(nibabel.Nifti1Image(images["T1w"], np.eye(4)))
+    volumes = {name: partial(replace, grid, data=image) for name, image in images.items()}
+    cohort = make_cohort([Subject("s", volumes, lambda: labels, (0, 1))], {1: "one"})
+    (row,) = feature_scores(lambda x: x, cohort, ["T1w", "T2w"], ndim=3).to_dict("records")
+    assert math.isnan(row["unrelated"])
+    assert np.isfinite(row["correlation"])
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -12,6 +12,7 @@ from cifl_tf.augmentation.stripping import RandomStrip
 from cifl_tf.datasets import stored, virtual_cohort
 from cifl_tf.datasets.stored import reader
 from cifl_tf.metrics import dice
+from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.segmentation import data as segmentation_data
 from cifl_tf.segmentation import training as segmentation_training
 from cifl_tf.segmentation.config import SegmentationConfig
@@ -264,7 +265,7 @@ LOOKS = {  # by case: what is asked, how images are varied, and whether they are
         False,
     ),
     "intensities": ({"encoder": "intensity"}, VARIED, False),
-    "synthetic": ({"synthetic": True}, None, True),
+    "synthetic": ({"synthetic": True, "random_contrast": 0}, None, True),
 }
 
 
@@ -318,3 +319,36 @@ def test_large_volumes_are_validated_in_tiles_that_cover_them_once(rng, monkeypa
     np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(images.size))
     slices = validation_data(images[:, :, :, 0], labels[:, :, :, 0], 2)
     assert next(iter(slices))[0].shape == (2, 9, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (["Left-Hippocampus", "Right-Hippocampus"], True),
+        (["hippocampus_right", "hippocampus_left", "fluid"], True),
+        (["L hippocampus", "R hippocampus"], True),
+        (["Left-Hippocampus", "leftover", "white"], False),
+    ],
+)
+def test_mirror_images_are_refused_for_labels_of_sides(names, refused, tmp_path):
+    cohort = dataclasses.replace(
+        virtual_cohort(2, resolution=8),
+        label_names=dict(enumerate(names, 1)),
+        label_values=tuple(range(len(names) + 1)),
+    )
+    config = SegmentationConfig("intensity", flip_axis=0)
+    if refused:
+        with pytest.raises(ValueError, match="tell left from right"):
+            train_segmenter(tmp_path / "out", config, cohort, cohort)
+        assert not (tmp_path / "out").exists()
+    else:
+        segmentation_training._check_sides(names)
+
+
+def test_options_that_do_not_go_together():
+    with pytest.raises(ValueError, match="sagittal slices do not show"):
+        SegmentationConfig("intensity", plane="sagittal", flip_axis=0)
+    for config in (SegmentationConfig, RegistrationConfig):
+        synthetic = True if config is SegmentationConfig else "subjects"
+        with pytest.raises(ValueError, match="leave one out"):
+            config("intensity", synthetic=synthetic, random_contrast=0.5)

@@ -4,6 +4,7 @@ import pytest
 
 import cifl_tf
 from cifl_tf._compat import keras
+from cifl_tf.augmentation.test_time import average_over_copies
 from cifl_tf.images.intensity import rescale_intensity
 from cifl_tf.segmentation import windows
 from cifl_tf.segmentation.windows import OVERLAP, segment_in_windows
@@ -73,3 +74,15 @@ def test_other_networks_are_left_alone(image):
     volume = keras.Input((None, None, None, 1))
     network = keras.Model(volume, keras.layers.Conv3D(2, 3, padding="same")(volume))
     assert segment_in_windows(image, network, memory=1) is None
+
+
+@pytest.mark.parametrize("copies", [{"flip_axis": 0}, {"flip_axis": 1, "zoom_factors": (1.1,)}])
+def test_copies_of_an_image_go_through_windows_one_by_one(network, image, small, copies):
+    averaged = average_over_copies(network, **copies)
+    whole = averaged.predict_on_batch(image[None, ..., None])[0]
+    small(network)
+    found = segment_in_windows(image, cifl_tf.Segmenter(averaged))
+    np.testing.assert_allclose(found, whole, atol=5e-3)
+    assert np.abs(found - whole).max() > 1e-6
+    small(network, share=1.4)  # for the largest copy too
+    assert segment_in_windows(image, averaged) is None
