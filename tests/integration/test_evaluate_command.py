@@ -6,9 +6,13 @@ import pandas as pd
 import pytest
 
 import cifl_tf
+from cifl_tf._notes import Note
+from cifl_tf.cli.evaluated import tell_of_scaling
 from cifl_tf.datasets import read_bids
 from cifl_tf.evaluation.report import read_report
 from cifl_tf.evaluation.scores import feature_scores, registration_scores, segmentation_scores
+from cifl_tf.images.intensity import IntensityScaling
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.registration.config import RegistrationConfig
 from cifl_tf.registration.syn import register_syn
 from cifl_tf.registration.training import train_registration
@@ -320,3 +324,9 @@ def test_other_labels(dataset, segmenter_folder, tmp_path):
     done = evaluate(*options, "--data", copy)
     assert done.exit_code == 1
     assert "['WM', 'GM', 'CSF', 'PUT'], but the model was trained with ['WM'" in done.stderr
+
+
+def test_a_model_of_another_scaling_is_told_of():
+    tell_of_scaling(Preprocessing())
+    with pytest.warns(Note, match="the model scales intensities by"):
+        tell_of_scaling(Preprocessing(scaling=IntensityScaling(window=(0, 80))))

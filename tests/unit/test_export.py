@@ -141,12 +141,14 @@ def test_a_folder_tells_what_it_takes(tmp_path):
         Preprocessing(exact_voxel_size([1, 1, 3]), plane="axial"),
         label_names=("background", "tumor", "edema"),
         label_values=(0, 4, 2),
+        field_margin=10.0,
     )
     export_segmenter(segmenter, tmp_path / "first")
     (tmp_path / "first").rename(tmp_path / "moved")
     found = read_description(tmp_path / "moved")
     assert Preprocessing.from_config(found.preprocessing) == segmenter.preprocessing
     assert found.labels == {0: "background", 4: "tumor", 2: "edema"}
+    assert "cut images to what is no air and 10 mm around" in "\n".join(found.lines())
     assert found.outputs == {
         "labels": [None, None, None],
         "probabilities": [None, None, None, 3],
