@@ -128,7 +128,7 @@ def plausible_brain(
     """
     grid = read_grid(image)
     shape = three_axes(grid.shape)
-    if np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
+    if len(shape) != 3 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
         return None
     try:
         head = (stripper or shipped_stripper()).strip(

@@ -16,6 +16,7 @@ import cifl_tf
 from bad_datasets import DATASETS
 from bad_images import IMAGES, LABELS, nifti, packed, write_image, write_labels
 from bad_options import COMMANDS, OPTIONS
+from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.models.files import load_network
 from cifl_tf.registration.loading import REGISTRATION_FILE
 from cifl_tf.segmentation.loading import SEGMENTER_FILE
@@ -74,8 +75,13 @@ def world(tmp_path_factory, dataset):
     cifl_tf.Stripper(build_stripper(2, 2)).save(names["stripper"])
     names_of_labels = ["background", "WM", "GM", "CSF", "THA"]  # of the dataset
     claim = {"plane": "coronal", "label_names": names_of_labels, "label_values": [*range(5)]}
+    segmenter = cifl_tf.Segmenter(
+        cifl_tf.build_segmenter(None, 5, 2, 2, 2),
+        Preprocessing(plane="coronal"),
+        label_names=names_of_labels,
+    )
     for name, network, file in (
-        ("segmenter", cifl_tf.build_segmenter(None, 5, 2, 2, 2), SEGMENTER_FILE),
+        ("segmenter", segmenter, SEGMENTER_FILE),
         (
             "registration",
             cifl_tf.RegistrationNetwork(None, (16, 12), num_filters=2),
