@@ -83,6 +83,19 @@ def check_choice(name: str, value, choices: Sequence) -> None:
         raise ValueError(f"{name} is {value!r}; choose from {tuple(choices)}")
 
 
+def check_contrasts(random_contrast: float, synthetic: bool | str | None) -> None:
+    """Refuse random contrasts of images that are made from labels.
+
+    Raises:
+        ValueError: there are both.
+    """
+    if random_contrast and synthetic:
+        raise ValueError(
+            "random_contrast changes images, and synthetic makes them in random contrasts from "
+            "labels; leave one out"
+        )
+
+
 def checked_range(name: str, pair: Sequence[float], highest: float = math.inf):
     """Lowest and highest of something drawn at random, as floats.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 import traceback
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from cifl_tf._notes import note, recorded_notes
 from cifl_tf.cli.errors import REPORT, mendable, said
 from cifl_tf.cli.html_report import check_html, write_html
-from cifl_tf.cli.output_folder import FIGURES, check_files, done_before, states_read
+from cifl_tf.cli.output_folder import FIGURES, check_files, done_before, state_of, states_read
 from cifl_tf.cli.run_report import (
     DONE,
     FAILED,
@@ -68,6 +69,8 @@ class CommandRun:
         self.overwrite, self.debug = request.overwrite, request.debug
         self._start = time.monotonic()
         self._earlier: list[dict] = []
+        # Many inputs name the same model, or the folder of a dataset, which may hold thousands.
+        self._state_of = functools.cache(state_of)
         parents = (self.folder, *self.folder.parents)
         self._made = [path for path in parents if not path.exists()]
 
@@ -99,7 +102,7 @@ class CommandRun:
     def doing(self, entry: Entry):
         """Record what becomes of an input in the block; errors pass."""
         start, before = time.monotonic(), self._versions(entry)
-        entry.read = states_read(self.report, entry)
+        entry.read = states_read(self.report, entry, self._state_of)
         try:
             with recorded_notes(entry.notes):
                 yield

@@ -1,7 +1,7 @@
 """Whether a run may write to a folder: nothing that another made is lost."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cifl_tf.cli.run_report import DONE, PENDING, Entry, Request, RunReport, digest, settings
@@ -145,43 +145,41 @@ def done_before(
     files = {folder / name: written for name, written in last.files.items()}
     if not {*last.files} <= {*entry.planned} or not all(path.is_file() for path in files):
         return None
-    now = states_read(report, entry)
-    if last.read and last.read != now:
-        return None
-    # A run of version 0.13 or before recorded no states: nothing that was read may be newer.
-    if not last.read and max((time for _, time in now.values()), default=0) > min(
-        (path.stat().st_mtime_ns for path in files), default=0
-    ):
+    if last.read != states_read(report, entry):
         return None
     same = not contents or all(digest(path) == written for path, written in files.items())
     return last if same else None
 
 
-def states_read(report: RunReport | Request, entry: Entry) -> dict[str, list[int]]:
-    """Size, and time of the last change in ns, of the files that an input and options name.
+def state_of(path) -> list[int] | None:
+    """Size, and time of the last change in ns, of a file or folder; None where there is none.
 
     A file that takes the place of another may be older than this one: a copy keeps its time. Of a
     folder, what lies directly in it counts.
-
-    Args:
-        report: of the run, or what it was asked for.
-        entry: of the input.
     """
-    options = {**settings(report.options)}.values()
-    files = [value for value in options if isinstance(value, str) and os.path.isabs(value)]
-    named = [*entry.input.values(), *files]
-    states = {path: _state(path) for path in named}
-    return {path: state for path, state in states.items() if state}
-
-
-def _state(path):
-    """Size and time of a file or folder; None where there is none."""
     try:
         inner = os.scandir(path) if os.path.isdir(path) else ()
         found = [os.stat(path), *(one.stat() for one in inner)]
     except (OSError, ValueError):  # or no path
         return None
     return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
+
+
+def states_read(
+    report: RunReport | Request, entry: Entry, state: Callable = state_of
+) -> dict[str, list[int]]:
+    """States of the files that an input and options name, by path; see ``state_of``.
+
+    Args:
+        report: of the run, or what it was asked for.
+        entry: of the input.
+        state: of a path.
+    """
+    options = {**settings(report.options)}.values()
+    files = [value for value in options if isinstance(value, str) and os.path.isabs(value)]
+    named = [*entry.input.values(), *files]
+    states = {path: state(path) for path in named}
+    return {path: found for path, found in states.items() if found}
 
 
 def _owner(runs, name):

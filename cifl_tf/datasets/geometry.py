@@ -4,8 +4,8 @@ from nibabel.affines import voxel_sizes
 
 from cifl_tf._notes import note
 from cifl_tf.datasets.cohorts import Cohort
-from cifl_tf.images.planes import PLANES
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
+from cifl_tf.images.volumes import plane_axis
 
 
 def cohort_preprocessing(cohort: Cohort, ndim: int, plane: str) -> Preprocessing:
@@ -28,7 +28,7 @@ def resampled_for(preprocessing: Preprocessing, cohort: Cohort) -> Cohort:
         cohort: subjects of any voxel sizes. Across slices, theirs is kept.
     """
     trained = preprocessing.training_voxel_size
-    across = PLANES[preprocessing.plane] if preprocessing.plane else None
+    across = None if preprocessing.plane is None else plane_axis(preprocessing.plane)
     if trained is None or all(
         preprocessing.accepts(voxel_sizes(one.affine), across) for one in cohort
     ):

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from nibabel.affines import apply_affine
 
-from cifl_tf.images.grid import RAS_TO_LPS
+from cifl_tf.images.grid import RAS_TO_LPS, Grid
 from cifl_tf.images.nifti import checked_affine, explained, open_image
 from cifl_tf.images.volumes import save_image
 
@@ -58,6 +58,15 @@ def vector_image(vectors, affine) -> nibabel.Nifti1Image:
     image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")
     return image
+
+
+def into_itk(grid: Grid) -> np.ndarray:
+    """The matrix (4, 4) from where nibabel sees a point of a file to where ITK does, in RAS.
+
+    Args:
+        grid: of the file; the identity where its sform and qform agree.
+    """
+    return grid.itk_affine @ np.linalg.inv(grid.affine)
 
 
 def write_warp(path, displacement, fixed_affine, moving_affine=None, axis: int = 2) -> None:

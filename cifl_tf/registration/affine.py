@@ -8,6 +8,7 @@ from nibabel.affines import apply_affine, from_matvec
 
 from cifl_tf.images.grid import Grid
 from cifl_tf.images.nifti import open_image
+from cifl_tf.images.warps import into_itk
 from cifl_tf.registration.affine_files import LPS, read_affine, write_affine
 from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.sampling import read_typed_labels, sampled_image
@@ -85,9 +86,9 @@ class Affine:
         """
         matrix, of_itk = read_affine(path)
         if of_itk and moving is not None:
-            matrix = moving.affine @ np.linalg.inv(moving.itk_affine) @ matrix
+            matrix = np.linalg.inv(into_itk(moving)) @ matrix
         if of_itk and fixed is not None:
-            matrix = matrix @ fixed.itk_affine @ np.linalg.inv(fixed.affine)
+            matrix = matrix @ into_itk(fixed)
         return cls(matrix)
 
     def write(self, path, moving: Grid | None = None, fixed: Grid | None = None) -> None:
@@ -107,9 +108,9 @@ class Affine:
         """The matrix (4, 4) between where ITK sees both files, in RAS; see ``to_itk``."""
         matrix = self.matrix
         if moving is not None:
-            matrix = moving.itk_affine @ np.linalg.inv(moving.affine) @ matrix
+            matrix = into_itk(moving) @ matrix
         if fixed is not None:
-            matrix = matrix @ fixed.affine @ np.linalg.inv(fixed.itk_affine)
+            matrix = matrix @ np.linalg.inv(into_itk(fixed))
         return matrix
 
     def to_itk(self, moving: Grid | None = None, fixed: Grid | None = None):

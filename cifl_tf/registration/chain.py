@@ -11,6 +11,7 @@ import pandas as pd
 from cifl_tf._notes import note
 from cifl_tf.images.file_names import READABLE, suffix_of
 from cifl_tf.images.grid import RAS_TO_LPS, Grid
+from cifl_tf.images.warps import into_itk
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.composite_files import COMPOSITE_SUFFIXES, read_composite
 from cifl_tf.registration.config import LARGEST_RESIDUAL
@@ -82,8 +83,7 @@ class TransformChain:
             FileNotFoundError: there is no such file.
         """
         volume = as_volume(image, order, volume_index)
-        original = volume.original
-        seen = original.itk_affine @ np.linalg.inv(original.affine) @ volume.affine
+        seen = into_itk(volume.original) @ volume.affine
         reached = self.map(replace(grid, affine=grid.itk_affine).points())
         # How far voxels of the result lie apart in the moving image.
         steps = np.eye(4)

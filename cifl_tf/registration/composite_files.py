@@ -13,6 +13,7 @@ from nibabel.affines import apply_affine, from_matvec
 
 from cifl_tf.images.atomic import atomic_path, expanded
 from cifl_tf.images.grid import RAS_TO_LPS, Grid, grid_at
+from cifl_tf.images.warps import into_itk
 from cifl_tf.registration.affine_files import ITK_TYPE, LPS, itk_matrix
 
 if TYPE_CHECKING:  # both read and write files
@@ -46,8 +47,8 @@ def write_composite(
     matrix = affine.seen_by_itk(moving, grid)
     reached = grid.points() + displacement.field
     if moving is not None:
-        reached = apply_affine(moving.itk_affine @ np.linalg.inv(moving.affine), reached)
-    seen = apply_affine(grid.itk_affine @ np.linalg.inv(grid.affine), grid.points())
+        reached = apply_affine(into_itk(moving), reached)
+    seen = apply_affine(into_itk(grid), grid.points())
     vectors = (apply_affine(np.linalg.inv(matrix), reached) - seen).astype(np.float32)
     linear = LPS @ matrix @ LPS
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:

@@ -11,6 +11,7 @@ from cifl_tf._checks import (
     SEED,
     SHARE,
     check_choice,
+    check_contrasts,
     check_fields,
     check_given,
 )
@@ -126,11 +127,7 @@ class RegistrationConfig:
         check_choice("loss", self.loss, get_args(LossName))
         if self.batch_size == 0:
             object.__setattr__(self, "batch_size", 6 if self.ndim == 2 else 1)
-        if self.random_contrast and self.synthetic:
-            raise ValueError(
-                "random_contrast changes images, and synthetic makes them in random contrasts "
-                "from labels; leave one out"
-            )
+        check_contrasts(self.random_contrast, self.synthetic)
         if self.synthetic is not None:
             check_choice("synthetic", self.synthetic, get_args(SyntheticName))
             object.__setattr__(self, "similarity", "labels")

@@ -14,7 +14,7 @@ from cifl_tf.images.grid import (
     three_axes,
 )
 from cifl_tf.images.volumes import save_image
-from cifl_tf.images.warps import read_vectors, vector_image
+from cifl_tf.images.warps import into_itk, read_vectors, vector_image
 from cifl_tf.metrics import jacobian_determinant
 from cifl_tf.registration.displacements import invert_displacement
 from cifl_tf.registration.sampling import sampled, sampled_image
@@ -123,8 +123,8 @@ class Displacement:
         points = self.grid.points()
         reached = points + self.field
         if moving is not None:
-            reached = apply_affine(moving.itk_affine @ np.linalg.inv(moving.affine), reached)
-        seen = apply_affine(self.grid.itk_affine @ np.linalg.inv(self.grid.affine), points)
+            reached = apply_affine(into_itk(moving), reached)
+        seen = apply_affine(into_itk(self.grid), points)
         return vector_image(reached - seen, self.grid.itk_affine)
 
     def in_voxels(self) -> np.ndarray:

@@ -10,6 +10,7 @@ from cifl_tf._checks import (
     SEED,
     SHARE,
     check_choice,
+    check_contrasts,
     check_fields,
     check_given,
     checked_zoom_factors,
@@ -145,11 +146,7 @@ class SegmentationConfig:
             raise ValueError(
                 "--flip mirrors left and right, which sagittal slices do not show; leave it out"
             )
-        if self.random_contrast and self.synthetic:
-            raise ValueError(
-                "random_contrast changes images, and synthetic makes them in random contrasts "
-                "from labels; leave one out"
-            )
+        check_contrasts(self.random_contrast, self.synthetic)
         if self.random_strip and self.synthetic:
             raise ValueError(
                 "random_strip strips images, and synthetic makes them from labels; leave one out"

@@ -5,7 +5,7 @@ windows that overlap: it looks farther than any margin that would be worth its t
 finds near the border of a window differs from what it finds in the whole volume.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -52,15 +52,23 @@ def segment_in_windows(
         ValueError: the memory is too little.
     """
     network = bare(network)
-    for layer in network.layers:
-        if isinstance(layer, AverageOverCopies):
-            return _mean_over_copies(array, layer, memory, progress)
+    averages = [layer for layer in network.layers if isinstance(layer, AverageOverCopies)]
+    largest: float = array.size
+    if averages:
+        (average,) = averages
+        network = bare(average.network)
+        largest *= max((1.0, *average.zoom_factors)) ** 3
     if not {layer.name for layer in network.layers} >= LAYERS:
         return None
     extract, labels = network.get_layer("features"), network.output_shape[-1]
-    room, most_voxels = _room(network, array.size, memory)
-    if array.size <= most_voxels:
+    room = memory_left(memory, 4 * largest * (extract.num_features + labels + 1))
+    most_voxels = room / _bytes_per_voxel(network)
+    if largest <= most_voxels:
         return None
+    if averages:
+        return average.mean(
+            tf.constant(array[None, ..., None]), partial(_of_copy, network, memory, progress)
+        )[0].numpy()
     features, beside = array[..., None], extract.with_image
     if extract.encoder is not None:
         encoder, _ = network_of(extract.encoder, extract.remappings)
@@ -82,20 +90,10 @@ def segment_in_windows(
     return mean
 
 
-def _mean_over_copies(array, average, memory, progress):
-    """As ``segment_in_windows``; None where the largest copy fits as a whole."""
-    network = bare(average.network)
-    largest = array.size * max((1.0, *average.zoom_factors)) ** 3
-    if not {layer.name for layer in network.layers} >= LAYERS:
-        return None
-    if largest <= _room(network, largest, memory)[1]:
-        return None
-
-    def in_windows(copy):
-        found = segment_in_windows(copy[0, ..., 0].numpy(), network, memory, progress)
-        return network(copy, training=False) if found is None else tf.constant(found[None])
-
-    return average.mean(tf.constant(array[None, ..., None]), in_windows)[0].numpy()
+def _of_copy(network, memory, progress, copy):
+    """Probabilities of one copy of a volume, a tensor (1, x, y, z, 1), in windows if need be."""
+    found = segment_in_windows(copy[0, ..., 0].numpy(), network, memory, progress)
+    return network(copy, training=False) if found is None else tf.constant(found[None])
 
 
 @lru_cache(maxsize=4)  # so that TensorFlow traces it once, for windows and images of every size
@@ -104,13 +102,6 @@ def _from_features(network):
     model = without_features(network)
     signature = [tf.TensorSpec([None] * 4 + [model.input_shape[-1]])]
     return tf.function(lambda seen: model(seen, training=False), input_signature=signature)
-
-
-def _room(network, size, memory):
-    """Bytes that are left beside the input and output of a volume, and voxels that fit there."""
-    extract, labels = network.get_layer("features"), network.output_shape[-1]
-    room = memory_left(memory, 4 * size * (extract.num_features + labels + 1))
-    return room, room / _bytes_per_voxel(network)
 
 
 def _bytes_per_voxel(network):
