@@ -1,5 +1,6 @@
 """Scans as models for brains take them: without skull, whether they came so or not."""
 
+import contextlib
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -8,8 +9,10 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy.ndimage import binary_fill_holes
 
+from cifl_tf._notes import note
 from cifl_tf.images.grid import three_axes
 from cifl_tf.images.intensity import air_mask
+from cifl_tf.images.nifti import name_of
 from cifl_tf.images.volumes import read_grid, read_volume, to_original
 from cifl_tf.stripping.stripper import NoBrainError, StrippedHead, Stripper
 
@@ -124,19 +127,24 @@ def plausible_brain(
 
     Returns:
         None where the field of view is too small for a head, or where nothing has the size of a
-        brain.
+        brain; a note says so of volumes.
     """
     grid = read_grid(image)
     shape = three_axes(grid.shape)
-    if len(shape) != 3 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
+    if len(shape) != 3 or min(shape) == 1:
         return None
-    try:
-        head = (stripper or shipped_stripper()).strip(
-            image, volume_index=volume_index, window=window
-        )
-    except NoBrainError:
-        return None
-    return None if head.doubt else head
+    if np.min(shape * voxel_sizes(grid.affine)) >= LEAST_FIELD:
+        with contextlib.suppress(NoBrainError):
+            head = (stripper or shipped_stripper()).strip(
+                image, volume_index=volume_index, window=window
+            )
+            if not head.doubt:
+                return head
+    note(
+        f"{name_of(image)} shows no whole head, and is used as it is; --stripped says that this is "
+        "right, --no-stripped takes the skull away from a part of a head"
+    )
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from cifl_tf.images.intensity import air_mask
 FIELD_MM = (192.0, 240.0, 216.0)  # of training and of what the network gets
 MARGIN_MM = 12.0  # above the head
 BELOW_MM = 170.0  # of the head that the field is centered on, without the neck
-FAR_MM = 12.0  # beyond the brain, where a scan without skull shows nothing
+AROUND_MM = 3.0, 15.0  # beyond the brain, where skull and scalp are
 LEAST_OF_HEAD = 0.1  # intensity, of [0, 1], that is no air
 
 
@@ -41,15 +41,17 @@ def shown(image: np.ndarray) -> np.ndarray:
     return ndimage.binary_opening((image > LEAST_OF_HEAD) & ~air_mask(image))
 
 
-def share_beyond(image: np.ndarray, distance: np.ndarray) -> float:
-    """Share of what an image shows that lies more than ``FAR_MM`` beyond the brain.
+def share_around(image: np.ndarray, distance: np.ndarray) -> float:
+    """Share of what lies ``AROUND_MM`` beyond the brain, in the field of view, that is no air.
 
     Args:
         image: (x, y, z) in [0, 1].
         distance: mm to the surface of the brain, negative inside.
     """
-    body = ndimage.binary_fill_holes(largest_piece(shown(image)))
-    return float(np.mean(distance[body] > FAR_MM)) if body.any() else 0.0
+    nearest, farthest = AROUND_MM
+    around = (distance > nearest) & (distance < farthest)
+    shows = (image > LEAST_OF_HEAD) & ~air_mask(image)
+    return float(np.mean(shows[around])) if around.any() else 0.0
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

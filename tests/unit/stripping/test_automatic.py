@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from balls import ball_head, ball_stripper
+from cifl_tf._notes import Note
 from cifl_tf.images.volumes import read_volume
 from cifl_tf.stripping import brain_of, head_in, strip
 
@@ -78,7 +79,31 @@ def test_a_scan_without_a_brain_is_told_with_what_to_do():
 def test_a_small_field_of_view_shows_no_head():
     head, _ = ball_head()
     slab = head.slicer[:, :, 10:30]
-    assert head_in(slab, any_body_part=True) is None
+    with pytest.warns(Note, match="shows no whole head"):
+        assert head_in(slab, any_body_part=True) is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_part_of_a_head_is_told_from_a_part_of_a_brain(axis):
+    head, known = ball_head()
+    brain = nibabel.Nifti1Image(np.asarray(head.dataobj) * np.asarray(known.dataobj), head.affine)
+    middle = head.shape[axis] // 2
+    part = [slice(None)] * 3
+    part[axis] = slice(middle - 4, middle + 4)
+    scans = [scan.slicer[tuple(part)] for scan in (head, brain)]
+    assert [strip(scan, model=ball_stripper()).was_stripped for scan in scans] == [False, True]
+
+
+@real
+@pytest.mark.parametrize("part", [slice(45, 85), slice(60, 100), slice(75, 120)])
+def test_slabs_of_a_real_head_are_no_brains_without_skull(part):
+    slab = nibabel.load(DATA / "raw/Subj1_T1.nii.gz").slicer[:, :, part]
+    found = strip(slab)
+    assert not found.was_stripped
+    known = nibabel.load(DATA / "raw/Subj1_T1_DLMUSE.nii.gz").slicer[:, :, part].get_fdata() > 0
+    mask = np.asarray(found.mask.dataobj) > 0
+    assert mask[known].mean() > 0.95  # labels have no fluid around the brain
+    assert known[mask].mean() > 0.6
 
 
 @real

@@ -61,11 +61,20 @@ def test_the_skull_of_a_head_gets_no_label(segmenter, stripper):
 
 
 def test_a_brain_keeps_all_that_the_scan_shows(segmenter, stripper):
-    brain, distance = shells((20, 100), (48, 60))  # 8 mm more than the stripper finds
+    brain, distance = shells((20, 100), (45, 60))  # 5 mm more than the stripper finds
     found = segment_tissues(brain, segmenter, stripper=stripper)
     assert found.brain.head is None
     labels = np.asarray(found.segmentation.labels.dataobj)
-    np.testing.assert_array_equal(labels > 0, distance < 48)
+    np.testing.assert_array_equal(labels > 0, distance < 45)
+
+
+@pytest.mark.parametrize(("middle", "doubted"), [(60, True), (90, False)])
+def test_the_size_of_a_brain_that_came_without_skull_is_doubted(segmenter, middle, doubted):
+    brain, distance = shells((20, 100), (44, 60))
+    larger = nibabel.Nifti1Image(np.asarray(brain.dataobj), GRID @ np.diag([middle / 60] * 3 + [1]))
+    ml = (distance < 44).sum() * 0.064 * (middle / 60) ** 3
+    doubts = segment_tissues(larger, segmenter, stripped=True).doubts
+    assert any(f"{ml:.0f} ml" in doubt for doubt in doubts) == doubted
 
 
 def test_what_the_user_says_goes(segmenter, stripper):
