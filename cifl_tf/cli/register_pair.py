@@ -19,9 +19,16 @@ from cifl_tf.cli.registration_run import (
     registration_run,
     write_registration,
 )
+from cifl_tf.cli.scan_work import note_labels
 from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import absolute_model, load_encoder
-from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
+from cifl_tf.registration.config import (
+    DEFORMABLE,
+    MOST_VOXELS,
+    STAGES,
+    check_tissues_stage,
+    checked_stages,
+)
 
 PAIR = "pair"
 
@@ -92,6 +99,7 @@ class PairOptions:
         object.__setattr__(self, "stages", checked_stages(self.stages))
         checked_remappings(self.remappings)
         check_given(self, smoothness=AT_LEAST_0)
+        check_tissues_stage(self.tissues, self.stages)
 
 
 @command
@@ -149,6 +157,8 @@ def pair_command(
     def work(entry, folder):
         from cifl_tf.tissues.registration import register_brains
 
+        for role in ROLES[:2]:
+            note_labels(entry.input[role])
         files = {role.replace(" ", "_"): path for role, path in entry.input.items()}
         write_registration(register_brains(**{**given, **files}), folder, entry)
 

@@ -89,10 +89,7 @@ def read_volume(path, volume_index: int | None = None, voxel_size=None) -> Volum
     image, name = open_image(path)
     data = one_frame(image, volume_index, name)
     check_values(data, name)
-    original = grid_of(image, data.shape, name)
-    orientation, _, affine = canonical(original)
-    data = apply_orientation(data.reshape(three_axes(data.shape)), orientation)
-    volume = Volume(np.ascontiguousarray(data, np.float32), affine, original)
+    volume = canonical_volume(data, image, name, np.float32)
     return volume if voxel_size is None else resample_volume(volume, voxel_size)
 
 
@@ -195,11 +192,21 @@ def read_label_volume(path, volume_index: int | None = None) -> Volume:
             f"to {data.max():.3g} off; resample segmentations by the nearest neighbor, save them "
             "as integers, and of probabilities give the most probable label"
         )
-    data = labels
+    return canonical_volume(labels, image, name, np.int32)
+
+
+def canonical_volume(data, image, name, dtype) -> Volume:
+    """Voxels of an opened image, in canonical orientation, with the grid of the image.
+
+    Args:
+        data: of one frame, (x, y) or (x, y, z).
+        image: which nibabel has opened.
+        name, dtype: of the image for errors, and of the result.
+    """
     original = grid_of(image, data.shape, name)
-    orientation, _, canonical_affine = canonical(original)
+    orientation, _, affine = canonical(original)
     data = apply_orientation(data.reshape(three_axes(data.shape)), orientation)
-    return Volume(data.astype(np.int32), canonical_affine, original)
+    return Volume(np.ascontiguousarray(data, dtype), affine, original)
 
 
 def to_original(array, volume: Volume, order: str = "continuous") -> nibabel.Nifti1Image:

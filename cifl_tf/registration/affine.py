@@ -1,17 +1,19 @@
 """``Affine``: where the points of one image lie in another, by one matrix in mm."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
 
 from cifl_tf.images.grid import Grid
+from cifl_tf.images.label_maps import read_mask
 from cifl_tf.images.nifti import open_image
+from cifl_tf.images.volumes import Volume
 from cifl_tf.images.warps import into_itk
 from cifl_tf.registration.affine_files import LPS, read_affine, write_affine
 from cifl_tf.registration.displacement_field import Displacement
-from cifl_tf.registration.sampling import read_typed_labels, sampled_image
+from cifl_tf.registration.sampling import sampled_image
 
 FITTED = 32  # points along each axis of a field that are enough to fit a matrix
 LEAST_VOLUME = 1e-6  # determinant of a matrix that can be inverted
@@ -175,17 +177,16 @@ class Affine:
         """Where a mask of the moving image is not 0, on a grid of the fixed image.
 
         Args:
-            mask: file or nibabel image, on any grid.
+            mask: file, nibabel image or ``Volume``, on any grid.
             grid: of the result.
 
         Returns:
             Booleans of the shape of the grid.
 
         Raises:
-            ValueError, FileNotFoundError: as ``Displacement.apply`` for labels.
+            ValueError, FileNotFoundError: as ``read_mask``.
         """
-        labels = read_typed_labels(mask)
-        shown = replace(labels, data=(labels.data != 0).astype(np.uint8))
+        shown = mask if isinstance(mask, Volume) else read_mask(mask)
         return np.asarray(self.apply(shown, grid, "nearest").dataobj) > 0
 
     def apply_channels(self, image, grid: Grid) -> np.ndarray:

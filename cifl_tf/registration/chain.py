@@ -158,10 +158,15 @@ def read_table(path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist; give a CSV file")
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{path} is no table ({message}); give a CSV file") from error
+    if len(table.columns) == 1 and set(";\t") & {*table.columns[0]}:
+        raise ValueError(
+            f"{path} has one column, {table.columns[0]!r}; give a table with commas between columns"
+        )
+    return table
 
 
 def _inverse(transform: Affine | Displacement) -> list[Affine | Displacement]:

@@ -145,6 +145,19 @@ class RegistrationConfig:
         return View(self.ndim, self.plane, self.num_slices, self.center_label)
 
 
+def check_tissues_stage(tissues: bool | None, stages: Sequence[str]) -> None:
+    """Refuse tissues to be compared without the stage that does so.
+
+    Raises:
+        ValueError: there is no deformable stage.
+    """
+    if tissues and DEFORMABLE not in stages:
+        raise ValueError(
+            f"tissues are compared in the {DEFORMABLE} stage, but stages are {', '.join(stages)}; "
+            "add it, or leave tissues out"
+        )
+
+
 def checked_stages(stages: Sequence[str]) -> tuple[str, ...]:
     """The stages of the registration of two scans, in their order.
 

@@ -22,6 +22,7 @@ from cifl_tf.images.volumes import (
     slice_axis,
 )
 from cifl_tf.registration.affine import Affine
+from cifl_tf.registration.companions import labels_of
 from cifl_tf.registration.config import MOST_VOXELS
 from cifl_tf.registration.displacement_field import Displacement
 from cifl_tf.registration.displacements import warp
@@ -34,7 +35,6 @@ from cifl_tf.registration.methods import (
 )
 from cifl_tf.registration.result import RegistrationResult as RegistrationResult
 from cifl_tf.registration.result import save_registration as save_registration
-from cifl_tf.registration.sampling import read_typed_labels
 
 # Where the slices of a picture lie in one plane: shares of the fixed image's intensity before them.
 SHARES = (0.3, 0.5, 0.7)
@@ -90,11 +90,11 @@ def register_images(
         >>> found.warped.shape, found.folded
         ((40, 38, 1), 0.0)
     """
+    volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
     return register_read(
-        read_volume(moving, moving_volume_index),
-        read_volume(fixed, fixed_volume_index),
+        *volumes,
         method,
-        None if labels is None else read_typed_labels(labels),
+        None if labels is None else labels_of(labels, *volumes),
         voxel_size,
         moving_window,
         fixed_window,

@@ -17,6 +17,7 @@ from cifl_tf.models.image_model import preprocessing_of
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.affine_registration import feature_similarity, register_affine
 from cifl_tf.registration.arrays import register_arrays
+from cifl_tf.registration.companions import labels_of, mask_of
 from cifl_tf.registration.config import AFFINE, DEFORMABLE, RIGID, STAGES, checked_stages
 from cifl_tf.registration.demons import DemonsSettings
 from cifl_tf.registration.images import register_read
@@ -28,7 +29,6 @@ from cifl_tf.registration.plausibility import (
     warp_doubts,
 )
 from cifl_tf.registration.result import RegistrationResult
-from cifl_tf.registration.sampling import read_typed_labels
 
 ENCODERS = ("shapes-3d", "shapes-2d-wide")  # that align, and that deform
 FAST = DemonsSettings(scales=(4, 2), steps=(30, 25))
@@ -133,7 +133,13 @@ def register(
     volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
     if initial is not None and not isinstance(initial, Affine):
         initial = Affine.from_file(initial, *(volume.original for volume in volumes))
-    label_volume = None if labels is None else read_typed_labels(labels)
+    label_volume = None if labels is None else labels_of(labels, *volumes)
+    moving_mask, fixed_mask = (
+        None if mask is None else mask_of(mask, volume, role)
+        for mask, volume, role in zip(
+            (moving_mask, fixed_mask), volumes, ("moving", "fixed"), strict=True
+        )
+    )
     if voxel_size is not None:  # refused before the work of the first stage, not after
         fit_voxel_size(volumes[1], preprocessing_of(deforming), None, voxel_size)
     report: dict[str, float] = {}

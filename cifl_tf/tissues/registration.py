@@ -5,11 +5,12 @@ import functools
 
 from cifl_tf._notes import note
 from cifl_tf.images.contents import Content
-from cifl_tf.images.nifti import name_of
+from cifl_tf.images.grid import resized, three_axes
+from cifl_tf.images.nifti import name_of, open_image
 from cifl_tf.images.volumes import read_grid
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
-from cifl_tf.registration.config import DEFORMABLE, STAGES
+from cifl_tf.registration.config import DEFORMABLE, STAGES, check_tissues_stage, checked_stages
 from cifl_tf.registration.plausibility import matrix_doubts
 from cifl_tf.registration.result import RegistrationResult
 from cifl_tf.stripping.automatic import head_in, plausible_brain
@@ -17,6 +18,7 @@ from cifl_tf.stripping.stripper import StrippedHead
 from cifl_tf.tissues.segment import segment_tissues
 
 ROLES = "moving", "fixed"
+COMPANIONS = "labels", "moving_mask", "fixed_mask"
 WINDOWS = "moving_window", "fixed_window"
 MATRIX_SIMILARITIES = "similarity before", "similarity after the matrix"  # in reports
 
@@ -54,10 +56,7 @@ def register_brains(
         >>> found.warped.shape == fixed.shape
         True
     """
-    initial = options.get("initial")
-    if initial is not None and not isinstance(initial, Affine):  # refused before all work
-        grids = read_grid(moving), read_grid(fixed)
-        options["initial"] = Affine.from_file(initial, *grids)
+    _refuse_early(moving, fixed, tissues, options)
     scans = [moving, fixed]
     indices = [options.get(f"{role}_volume_index") for role in ROLES]
     windows = [window and tuple(window) for window in map(options.get, WINDOWS)]
@@ -89,6 +88,20 @@ def register_brains(
     if heads[0] is None:
         return found
     return dataclasses.replace(found, warped=found.displacement.apply(heads[0].image))
+
+
+def _refuse_early(moving, fixed, tissues, options):
+    """Refuse what ``register`` would refuse after minutes of other work; read the first matrix."""
+    check_tissues_stage(tissues, checked_stages(options.get("stages", STAGES)))
+    grids = read_grid(moving), read_grid(fixed)
+    initial, voxel_size = options.get("initial"), options.get("voxel_size")
+    if initial is not None and not isinstance(initial, Affine):
+        options["initial"] = Affine.from_file(initial, *grids)
+    if voxel_size is not None:
+        resized(grids[1].affine, three_axes(grids[1].shape), voxel_size)
+    for name in COMPANIONS:
+        if options.get(name) is not None:
+            open_image(options[name])
 
 
 def _agrees_less(found):

@@ -225,3 +225,20 @@ def test_channels_of_one_scan_alone_are_refused(head):
         cifl_tf.register(
             scan, scan, stages=["deformable"], moving_channels=scan, fixed_channels=scan
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": "nowhere.nii.gz"}, "nowhere.nii.gz does not exist"),
+        ({"fixed_mask": "nowhere.nii.gz"}, "nowhere.nii.gz does not exist"),
+        ({"stages": "rigid", "tissues": True}, "compared in the deformable stage"),
+        ({"voxel_size": 0.01}, "memory"),
+        ({"voxel_size": -1}, "positive"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_search_for_brains(options, message, monkeypatch):
+    monkeypatch.setattr(registration, "plausible_brain", lambda *_: pytest.fail("searched"))
+    scan = nibabel.Nifti1Image(np.indices((80, 80, 80)).sum(axis=0).astype(np.int16), np.eye(4))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        register_brains(scan, scan, **options)
