@@ -13,6 +13,7 @@ from cifl_tf.images.file_names import stem_of
 ROLES = ("moving", "fixed", "labels", "initial", "moving mask", "fixed mask")
 # What belongs to one moving image, and not to all of a folder.
 OF_ONE = {"labels": "--labels", "moving mask": "--moving-mask"}
+COLUMNS = (*(role.replace(" ", "_") for role in ROLES), "name")
 
 
 def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> dict[str, Entry]:
@@ -36,9 +37,13 @@ def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> 
             f"{file} has {len(table)} rows with the columns {', '.join(table)}; give the columns "
             "moving and fixed, and a row for each pair"
         )
+    unused = [column for column in table if column not in COLUMNS]
+    if unused:
+        known = ", ".join(COLUMNS)
+        note(f"{file} has columns that are not used: {listed(unused)}; known are {known}")
     found: dict[str, Entry] = {}
     for row in table.to_dict("records"):
-        cells = {role: row.get(role.replace(" ", "_"), "") for role in ROLES}
+        cells = {role: row.get(column, "") for column, role in zip(COLUMNS, ROLES, strict=False)}
         given = {role: file.parent / expanded(cell) for role, cell in cells.items() if cell}
         unnamed = [role for role in ROLES[:2] if role not in given]
         if unnamed:
@@ -50,6 +55,10 @@ def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> 
         if Path(name).name != name:
             raise ValueError(f"{file} has a pair {name!r}; give the name of a folder, without /")
         found[name] = registration_entry(files, with_matrix or "initial" in files, name)
+    for role in OF_ONE:
+        of = {one.input["moving"] for one in found.values()}
+        if role in shared and len(of) > 1:
+            raise ValueError(_of_one(role, f"{file} has {len(of)}"))
     return found
 
 
@@ -70,12 +79,9 @@ def folder_entries(
     """
     from cifl_tf.datasets.scans import scans_in
 
-    for role, option in OF_ONE.items():
+    for role in OF_ONE:
         if role in shared:
-            raise ValueError(
-                f"{option} is of one moving image, but {folder} is a folder; name the {role} of "
-                "each in a CSV file of pairs"
-            )
+            raise ValueError(_of_one(role, f"{folder} is a folder"))
     # An error of all pairs at once.
     for role, path in shared.items():
         if not path.exists():
@@ -104,3 +110,11 @@ def folder_entries(
             "folder of NIfTI or MGZ files, or a BIDS dataset"
         )
     return found
+
+
+def _of_one(role, several):
+    """Why a file of one moving image does not fit."""
+    return (
+        f"{OF_ONE[role]} is of one moving image, but {several}; name the {role} of each in a CSV "
+        "file of pairs"
+    )

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 BRAIN, CERTAINTY = "brain", "certainty"  # of what is reported beside tissues
 
 
+def note_labels(image) -> None:
+    """Note an image that is hardly a scan."""
+    from cifl_tf.images.label_maps import looks_like_labels
+
+    if looks_like_labels(image):
+        note(f"{image} looks like a label map or mask, not like a scan")
+
+
 def write_brain(
     image,
     stripper: "Stripper",
@@ -39,11 +47,14 @@ def write_brain(
     from cifl_tf.figures.masks import save_mask_picture
     from cifl_tf.images.volumes import save_image
 
+    note_labels(image)
     found = stripper.strip(image, border, volume_index, window)
     save_image(found.brain, files["brain"])
     save_image(found.mask, files["mask"])
     save_mask_picture(found.image, found.mask, files["picture"])
     entry.numbers = {f"{BRAIN} (ml)": round(found.volume_ml, 1)}
+    if found.was_stripped:
+        note(f"{image} seems to show a brain without skull already; look at its picture")
     if found.doubt:
         note(f"{image}: {found.doubt}; look at its picture")
 
@@ -75,6 +86,7 @@ def write_features(
     from cifl_tf.images.channels import save_channels
     from cifl_tf.stripping.automatic import head_in
 
+    note_labels(image)
     shown = image
     head = head_in(image, stripped, None, volume_index, window, any_body_part=True)
     if head is not None:
@@ -104,6 +116,7 @@ def write_labels(
     from cifl_tf.figures.segmentation import save_overlay
     from cifl_tf.images.volumes import save_image
 
+    note_labels(image)
     found = segmenter.segment(image, progress=True, **options)
     save_image(found.labels, files["labels"])
     if "probabilities" in files:
@@ -141,6 +154,7 @@ def write_tissues(
     from cifl_tf.images.volumes import save_image
     from cifl_tf.tissues.segment import segment_tissues
 
+    note_labels(image)
     found = segment_tissues(image, segmenter, stripped, None, volume_index, window, memory)
     segmented = found.segmentation
     save_image(segmented.labels, files["labels"])

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import OutFolder, Overwrite, VolumeIndex
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import with_home
+from cifl_tf.images.file_names import suffix_of
 
 POINTS = ".csv"
 WARPED = "_warped"
@@ -66,11 +68,20 @@ def warp_command(
     points are along right, anterior, superior (RAS), as nibabel's, if not --lps.
     """
     from cifl_tf.images.atomic import atomic_path
+    from cifl_tf.images.label_maps import looks_like_labels
     from cifl_tf.images.volumes import read_grid, save_image
     from cifl_tf.registration.chain import TransformChain, read_table, warp_points
 
-    entries = image_entries(images, out, [f"{WARPED}.nii.gz"])
     tables = [image for image in images if image.suffix.lower() == POINTS]
+    for image in images:
+        if image not in tables and suffix_of(image) is None:
+            raise ValueError(
+                f"{image} is neither an image nor a CSV file of points; each transform needs its "
+                "own --transform"
+            )
+    if labels and len(tables) == len(images):
+        raise ValueError("--labels is for label maps, but there are points alone; leave it out")
+    entries = image_entries(images, out, [f"{WARPED}.nii.gz"])
     for entry, image in zip(entries, images, strict=True):
         if image in tables:
             entry.planned = [f"{image.stem}{WARPED}{POINTS}"]
@@ -90,6 +101,8 @@ def warp_command(
             with atomic_path(file) as temporary:
                 table.to_csv(temporary, index=False)
         elif grid is not None:
+            if not labels and looks_like_labels(image):
+                note(f"{image} looks like a label map; --labels keeps its values")
             order = "nearest" if labels else "linear"
             save_image(chain.apply(image, grid, order, volume_index), file)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -30,9 +31,9 @@ def made(monkeypatch):
             *[image] * 4, None, 0.0, 0.0, {"axial": still}, *warps, affine=Affine.identity()
         )
 
-    monkeypatch.setattr("cifl_tf.registration.stages.register", register)
+    monkeypatch.setattr("cifl_tf.tissues.registration.register_brains", register)
     # The files hold no images.
-    monkeypatch.setattr("cifl_tf.tissues.registration.plausible_brain", lambda *_: None)
+    monkeypatch.setattr("cifl_tf.images.label_maps.looks_like_labels", lambda _: False)
     return seen
 
 
@@ -206,3 +207,24 @@ def test_bad_lists_are_one_line(made, folder, tmp_path, arguments, message):
     assert_one_line_error(done, message.format(**names))
     assert not (tmp_path / "out").exists()
     assert not made
+
+
+def test_a_column_that_means_nothing_is_noted(made, tmp_path):
+    table = touch(tmp_path, "a.nii", "b.nii") / "pairs.csv"
+    table.write_text("moving,fixed,label,age\na.nii,b.nii,,7\n")
+    done = run_here("register", table, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert (
+        "has columns that are not used: label, age; known are moving, fixed, labels" in done.stderr
+    )
+
+
+def test_labels_beside_a_table_are_of_one_moving_image(made, tmp_path):
+    touch(tmp_path, "a.nii", "b.nii", "c.nii", "labels.nii")
+    (tmp_path / "one.csv").write_text("moving,fixed\na.nii,b.nii\na.nii,c.nii\n")
+    (tmp_path / "two.csv").write_text("moving,fixed\na.nii,b.nii\nc.nii,b.nii\n")
+    options = ["--labels", tmp_path / "labels.nii", "--out", tmp_path / "out"]
+    assert run_here("register", tmp_path / "one.csv", *options).exit_code == 0
+    assert {Path(options["labels"]).name for *_, options in made} == {"labels.nii"}
+    done = run_here("register", tmp_path / "two.csv", *options[:-1], tmp_path / "other")
+    assert_one_line_error(done, "--labels is of one moving image, but")

@@ -235,3 +235,32 @@ def test_half_a_warp_is_one_line(files, tmp_path):
     half.write_bytes(whole[: len(whole) // 2])
     done = run_here("warp", files["moving"], "--transform", half, "--out", tmp_path / "out")
     assert_one_line_error(done, "half.nii.gz is truncated or damaged")
+
+
+def test_a_transform_among_the_images_is_refused_before_all_work(files, tmp_path):
+    arguments = files["moving"], "--transform", files["field"], files["matrix"]
+    done = run_here("warp", *arguments, "--out", tmp_path / "out")
+    assert_one_line_error(done, "each transform needs its own --transform")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_are_not_declared_are_noted(files, tmp_path):
+    arguments = files["labels"], "--transform", files["field"], "--out"
+    assert "looks like a label map" in run_here("warp", *arguments, tmp_path / "a").stderr
+    assert "looks like" not in run_here("warp", *arguments, tmp_path / "b", "--labels").stderr
+
+
+def test_points_are_no_labels(files, tmp_path):
+    done = run_here(
+        "warp", files["points"], "--transform", files["field"], "--labels", "--out", tmp_path / "o"
+    )
+    assert_one_line_error(done, "points alone")
+
+
+def test_a_table_with_other_separators_is_told(files, tmp_path):
+    (tmp_path / "points.csv").write_text("x;y;z\n1;2;3\n")
+    done = run_here(
+        "warp", tmp_path / "points.csv", "--transform", files["field"], "--out", tmp_path / "out"
+    )
+    assert "has one column, 'x;y;z'" in done.stderr
+    assert done.exit_code == 1
