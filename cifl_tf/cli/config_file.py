@@ -111,6 +111,8 @@ def _content(file):
         raise ValueError(f"--config {file} is no file that ends in {', '.join(READERS)}; give one")
     try:
         content = READERS[file.suffix](file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--config {file} does not exist; give a file") from None
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{file} cannot be read ({error}); mend it") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -199,10 +199,10 @@ def _owner(runs, name):
 def _difference(target, report, entry, owner):
     """Why a file is not one that this run would make again; None if it is."""
     if owner is None:
-        return "no run of cifl wrote it"
+        return "no run of cifl in this folder wrote it"
     run, source, written = owner
     if source != entry.input:
-        return f"made from {_names(source)}"
+        return f"made from {_names(source, entry.input)}"
     if run["command"] != report.command:
         return f"made by cifl {run['command']}"
     mine, others = settings(report.options), settings(run["options"])
@@ -223,10 +223,16 @@ def _claim(runs, name, entry):
         for other in run["inputs"]:
             planned = other["outcome"] == PENDING and name in other["planned"]
             if planned and other["input"] != entry.input:
-                source = _names(other["input"])
+                source = _names(other["input"], entry.input)
                 return f"a run that began at {run['started']} is to make it from {source}"
     return None
 
 
-def _names(source):
-    return " and ".join(source.values())
+def _names(source, mine):
+    """The inputs of another run that differ, by their roles where some are the same."""
+    if not source.items() & mine.items():
+        return " and ".join(source.values())
+    roles = [role for role in source | mine if source.get(role) != mine.get(role)]
+    return ", ".join(
+        f"the {role} {source[role]}" if role in source else f"no {role}" for role in roles
+    )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cifl_tf._notes import note
 from cifl_tf.cli.command_run import CommandRun
 from cifl_tf.cli.parsing import parse_window, with_home
 from cifl_tf.cli.run_report import Entry
@@ -87,21 +88,17 @@ def write_registration(found, out, entry, plane=None):
     from cifl_tf.registration.result import save_registration
 
     save_registration(found, out, overwrite=True)  # what may not be overwritten was refused before
-    for text in describe_registration(found, entry, plane):
-        typer.echo(text)
+    describe_registration(found, entry, plane)
     typer.echo(f"{found.folded:.2%} of the voxels are folded. The warp is in {out}.")
 
 
-def describe_registration(found, entry, plane=None) -> list[str]:
-    """Record what was measured of a registration, and what a user should know of it.
+def describe_registration(found, entry, plane=None) -> None:
+    """Record what was measured of a registration, and note what a user should know of it.
 
     Args:
         found: ``RegistrationResult``.
         entry: of the run.
         plane: of the slices, where each was registered alone.
-
-    Returns:
-        What a user should know, in sentences.
     """
     entry.numbers = {
         "folded (%)": 100 * found.folded,
@@ -111,11 +108,12 @@ def describe_registration(found, entry, plane=None) -> list[str]:
     entry.numbers |= found.report
     notes = [*found.warnings]
     if plane is not None:
-        notes.append(f"Every {plane} slice was registered alone; nothing moves across them.")
+        notes.append(f"every {plane} slice was registered alone; nothing moves across them")
     if found.inverse_residual > LARGEST_RESIDUAL:
         notes.append(
-            f"Where the warp has no inverse, the inverse warp misses by up to "
-            f"{found.inverse_residual:.1f} mm."
+            f"where the warp has no inverse, the inverse warp misses by up to "
+            f"{found.inverse_residual:.1f} mm"
         )
-    entry.notes += notes
-    return notes
+    moving = next(iter(entry.input.values()))
+    for text in notes:
+        note(f"{moving}: {text}")

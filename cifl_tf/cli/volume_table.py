@@ -8,6 +8,7 @@ from cifl_tf.images.atomic import atomic_path, locked
 
 VOLUMES_FILE = "volumes.csv"
 IMAGE = "image"
+DECIMALS = 3
 
 
 class VolumeTable:
@@ -47,9 +48,9 @@ class VolumeTable:
         with locked(self.path.parent):
             table = self._empty() if self._anew else self._read()
             self._anew = False
-            table.loc[image] = volumes
+            table.loc[image] = {name: round(value, DECIMALS) for name, value in volumes.items()}
             with atomic_path(self.path) as temporary:
-                table.to_csv(temporary, float_format="%.10g")
+                table.to_csv(temporary)
 
     def _read(self):
         """The table by image, as text."""

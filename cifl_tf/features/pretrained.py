@@ -136,8 +136,9 @@ def _load_encoder(model):
         return load_pretrained(str(model))
     path = expanded(model)
     if not path.exists():
+        why = "is no encoder" if str(model) in shipped_models() else "does not exist"
         raise ValueError(
-            f"{model} does not exist; give the folder of a training, a .keras file, or one of "
+            f"{model} {why}; give the folder of a training, a .keras file, or one of "
             f"{[*pretrained_encoders()]}"
         )
     return load_named(model, ENCODER_FILE)
@@ -177,6 +178,8 @@ def load_named(model, file: str, **options: Any) -> keras.Model:
     if f"{model}/{file}" in _sums():
         return load_shipped(WEIGHTS / str(model) / file, **options)
     path = expanded(model)
+    if not path.exists() and str(model) in shipped_models():
+        raise ValueError(f"{model} ships with cifl_tf, but is no {Path(file).stem}; give another")
     path = path if path.is_file() else path / file
     if path.resolve().is_relative_to(WEIGHTS.resolve()):
         return load_shipped(WEIGHTS / path.resolve().relative_to(WEIGHTS.resolve()), **options)

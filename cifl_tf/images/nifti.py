@@ -182,9 +182,8 @@ def one_frame(image, volume_index, name, dtype=np.float32):
         )
     volume_index = 0 if volume_index is None else volume_index
     if not isinstance(volume_index, (int, np.integer)) or not 0 <= volume_index < count:
-        raise ValueError(
-            f"volume_index is {volume_index!r}, but {name} has {count}: pass 0 to {count - 1}"
-        )
+        choice = f"pass 0 to {count - 1}" if count > 1 else "leave it out"
+        raise ValueError(f"volume_index is {volume_index!r}, but {name} has {count}: {choice}")
     if nibabel.is_proxy(image.dataobj):
         check_memory(shape, image.dataobj.dtype.itemsize, name)
     chosen = (..., volume_index, *[0] * (image.ndim - 4))

@@ -95,8 +95,9 @@ def read_description(folder) -> Description:
         labels = {int(value): name for value, name in content.pop("labels").items()}
         return Description(**content, labels=labels)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        why = "has none" if not file.exists() else f"has one that cannot be read: {error}"
-        raise ValueError(
-            f"{folder} {why}: a SavedModel of cifl_tf 0.8 or later describes itself in "
-            f"assets/{DESCRIPTION_FILE}; export the model again"
-        ) from None
+        if not file.exists():
+            raise ValueError(
+                f"{folder} has no assets/{DESCRIPTION_FILE}; give the folder of a SavedModel of "
+                "cifl_tf 0.8 or later"
+            ) from None
+        raise ValueError(f"{file} cannot be read ({error}); export the model again") from None

@@ -140,8 +140,8 @@ def register_read(
     )
     if np.ptp(pair[0]) == 0:
         raise ValueError(
-            "the moving image shows nothing where the fixed image lies; align them first "
-            "(cifl register), or correct the affines in their headers"
+            "the moving image shows nothing where the fixed image lies; align them first (the "
+            "stage rigid or affine of `cifl register`), or correct the affines in their headers"
         )
     affine = affine or Affine.identity()
     if isinstance(method, DeformableMethod):

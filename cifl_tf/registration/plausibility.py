@@ -58,7 +58,7 @@ def _foreground(volume, mask):
 
 
 def matrix_doubts(affine: Affine, before: float, after: float) -> Iterator[str]:
-    """What makes the alignment of two scans doubtful, in sentences.
+    """What makes the alignment of two scans doubtful, in words.
 
     Args:
         affine: that was found.
@@ -68,18 +68,18 @@ def matrix_doubts(affine: Affine, before: float, after: float) -> Iterator[str]:
     scales = np.linalg.svd(affine.matrix[:3, :3], compute_uv=False)
     if after < max(LEAST_SIMILARITY, before - NO_LOSS):
         yield (
-            f"The features of both scans agree by {after:.2f} after the alignment, and by "
+            f"the features of both scans agree by {after:.2f} after the alignment, and by "
             f"{before:.2f} before: look at the result, or give --initial or masks"
         )
     if not 0.5 < scales.min() <= scales.max() < 2:
         yield (
-            f"The alignment scales by {scales.min():.2f} to {scales.max():.2f}: look at the "
+            f"the alignment scales by {scales.min():.2f} to {scales.max():.2f}: look at the "
             "result, or give --stages rigid, --initial or masks"
         )
 
 
 def warp_doubts(before: float, after: float) -> Iterator[str]:
-    """What makes a deformable registration doubtful, in sentences.
+    """What makes a deformable registration doubtful, in words.
 
     Args:
         before: similarity before it, see ``feature_similarity``.
@@ -87,19 +87,19 @@ def warp_doubts(before: float, after: float) -> Iterator[str]:
     """
     if after <= before:
         yield (
-            f"The features of both scans agree by {after:.2f} after the deformable stage, and by "
+            f"the features of both scans agree by {after:.2f} after the deformable stage, and by "
             f"{before:.2f} before: look at the result, strip both skulls, or give masks"
         )
 
 
 def overlap_doubts(overlap: float) -> Iterator[str]:
-    """What makes a whole registration doubtful, in sentences.
+    """What makes a whole registration doubtful, in words.
 
     Args:
         overlap: see ``foreground_overlap``.
     """
     if overlap < LEAST_OVERLAP:
         yield (
-            f"What the scans show overlaps by a Dice of {overlap:.2f} only: look at the result, "
+            f"what the scans show overlaps by a Dice of only {overlap:.2f}: look at the result, "
             "strip both skulls, or give --initial or masks"
         )

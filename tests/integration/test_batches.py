@@ -84,7 +84,7 @@ def test_thin_volumes_have_features(save, tmp_path, ndim):
     images = [save(f"{index}.nii.gz", shape) for index, shape in enumerate(THIN) if min(shape) > 1]
     for size in (2, 5):
         out = tmp_path / f"out{size}"
-        options = ["--model", encoder, "--out", out, "--voxel-size", size]
+        options = ["--model", encoder, "--out", out, "--voxel-size", size, "--stripped"]
         done = run_here("features", *images, *options)
         # In voxels of 5 mm they are one voxel thick.
         refused = images if (ndim, size) == (3, 5) else []
@@ -123,7 +123,8 @@ def faked(monkeypatch, save, encoder_file):
 
     def run(*images, out, options=()):
         paths = [save(f"{image}.nii.gz") for image in images]
-        return run_here(*options, "features", *paths, "--model", encoder_file, "--out", out)
+        given = *paths, "--model", encoder_file, "--stripped", "--out", out
+        return run_here(*options, "features", *given)
 
     return run
 
@@ -248,7 +249,7 @@ def test_a_run_may_be_repeated_and_nothing_else_is_overwritten(
     assert first != result.read_bytes()
     own = save("T1_features.nii.gz")
     done = run_here("features", other, "--model", encoder_file, "--out", tmp_path)
-    assert f"{own} (no run of cifl wrote it) is in the way" in done.stderr
+    assert f"{own} (no run of cifl in this folder wrote it) is in the way" in done.stderr
 
 
 def test_tables_tell_images_of_the_same_name_apart(save, tmp_path, monkeypatch):
@@ -368,7 +369,9 @@ def test_registrations_overwrite_nothing(save, tmp_path, monkeypatch):
     assert done.stderr == "cifl: warped.nii.gz is an input of this command; give another folder\n"
     optimize[2] = tmp_path / "a.nii.gz"
     done = run_here(*optimize, "--out", ".")
-    assert done.stderr.startswith("cifl: warped.nii.gz (no run of cifl wrote it) is in the way;")
+    assert done.stderr.startswith(
+        "cifl: warped.nii.gz (no run of cifl in this folder wrote it) is in the way;"
+    )
 
 
 @pytest.mark.usefixtures("registered")

@@ -76,7 +76,7 @@ def test_optimize_brings_two_images_together(files, tmp_path):
     nibabel.save(nibabel.Nifti1Image(deformed, moving.affine), images[1])
     options = ["--model", "intensity", "--ndim", 2, "--plane", "axial", "--out", tmp_path / "out"]
     done = run_here("register", "optimize", *images, *options)
-    assert done.stdout.startswith("Every axial slice was registered alone;")
+    assert "every axial slice was registered alone;" in done.stderr
     assert "0.00% of the voxels are folded." in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*OUTPUTS, PICTURE}
     warped = nibabel.load(tmp_path / "out" / "warped.nii.gz").get_fdata()

@@ -154,7 +154,9 @@ def test_files_that_cannot_be_read(cifl, write, tmp_path):
     )
     broken = cifl("train", "--out", "o", "--config", write("{", "options.json"))
     assert broken.startswith(f"{tmp_path / 'options.json'} cannot be read (Expecting property")
-    assert "No such file" in cifl("train", "--out", "o", "--config", tmp_path / "none.yaml")
+    assert "none.yaml does not exist" in cifl(
+        "train", "--out", "o", "--config", tmp_path / "none.yaml"
+    )
 
 
 def recorded(command, **options):

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,12 @@ def test_the_same_command_may_be_repeated(tmp_path, made):
 
 def test_what_others_made_is_refused_with_the_reason(tmp_path, made):
     for mine, runs, reason in (
-        (report(entry()), [], "no run of cifl wrote it"),
-        (report(entry()), [report(entry(outcome=FAILED))], "no run of cifl wrote it"),
+        (report(entry()), [], "no run of cifl in this folder wrote it"),
+        (
+            report(entry()),
+            [report(entry(outcome=FAILED))],
+            "no run of cifl in this folder wrote it",
+        ),
         (report(entry("/b/T1.nii")), [report(made)], "made from /a/T1.nii"),
         (report(entry(), command="other"), [report(made)], "made by cifl features"),
         (report(entry(), model="n"), [report(made)], "made with model 'm', not 'n'"),
@@ -152,3 +157,18 @@ def test_a_damaged_record_is_refused_by_name(tmp_path, content):
     (tmp_path / "run.json").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"run.json is no record of cifl's runs"):
         read_runs(tmp_path)
+
+
+def test_what_differs_in_the_inputs_is_named(tmp_path):
+    (tmp_path / "warped.nii.gz").write_text("image")
+    pair = {"moving": "/a.nii", "fixed": "/b.nii"}
+    before = Entry({**pair, "labels": "/c.nii"}, ["warped.nii.gz"], outcome=DONE)
+    before.files = {"warped.nii.gz": digest(tmp_path / "warped.nii.gz")}
+    for mine, reason in (
+        (pair, "made from the labels /c.nii)"),
+        ({**pair, "labels": "/d.nii"}, "made from the labels /c.nii)"),
+        ({**pair, "labels": "/c.nii", "initial": "/m.mat"}, "made from no initial)"),
+        ({"moving": "/x.nii", "fixed": "/y.nii"}, "made from /a.nii and /b.nii and /c.nii)"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(reason)):
+            check(tmp_path, report(Entry(mine, ["warped.nii.gz"])), report(before))

@@ -63,6 +63,6 @@ def test_without_air_nothing_is_known():
 def test_doubts():
     assert not [*warp_doubts(0.5, 0.6), *overlap_doubts(0.95)]
     assert "0.50 after the deformable stage" in next(warp_doubts(0.5, 0.5))
-    assert "Dice of 0.30" in next(overlap_doubts(0.3))
+    assert "Dice of only 0.30" in next(overlap_doubts(0.3))
     assert not [*matrix_doubts(Affine.identity(), 0.5, 0.6)]
     assert len([*matrix_doubts(Affine(np.diag([0.4, 1, 1, 1])), 0.5, 0.1)]) == 2
