@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cifl_tf._notes import note
 from cifl_tf.cli.cohort.dataset import IGNORE_FILE, claim_dataset
 from cifl_tf.cli.cohort.names import Scan
 from cifl_tf.cli.cohort.work import Job, failed_subject, write_json
@@ -44,7 +45,11 @@ def write_group(job: Job, subjects: Sequence[str]) -> list[Path]:
     rows = [row for subject in subjects for row in _rows_or_error(job, subject)]
     numbers = list(dict.fromkeys(name for row in rows for name in row["numbers"]))
     _write_table(job.out, rows, numbers)
-    _write_page(job, rows, numbers)
+    counts = Counter(row["outcome"] for row in rows)
+    _write_page(job, rows, numbers, counts)
+    others = [f"{count} {what}" for what, count in counts.items() if what != MEANINGS[DONE]]
+    if others:
+        note(f"of {len(rows)} scans, {' and '.join(others)}; {job.out / TABLE_FILE} says which")
     return [job.out / name for name in (HTML_FILE, TABLE_FILE)]
 
 
@@ -101,7 +106,7 @@ def _write_table(out, rows, numbers):
     )
 
 
-def _write_page(job, rows, numbers):
+def _write_page(job, rows, numbers, counts):
     description = json.loads((job.out / "dataset_description.json").read_text("utf-8"))
     text = (
         environment()
@@ -112,7 +117,7 @@ def _write_page(job, rows, numbers):
             folder=job.out.resolve(),
             rows=rows,
             numbers=numbers,
-            counts=Counter(row["outcome"] for row in rows),
+            counts=counts,
             summary=[_summary(name, rows) for name in numbers],
             done=MEANINGS[DONE],
         )

@@ -154,9 +154,8 @@ def test_files_that_cannot_be_read(cifl, write, tmp_path):
     )
     broken = cifl("train", "--out", "o", "--config", write("{", "options.json"))
     assert broken.startswith(f"{tmp_path / 'options.json'} cannot be read (Expecting property")
-    assert "none.yaml does not exist" in cifl(
-        "train", "--out", "o", "--config", tmp_path / "none.yaml"
-    )
+    missing = tmp_path / "none.yaml"
+    assert f"{missing} does not exist" in cifl("train", "--out", "o", "--config", missing)
 
 
 def recorded(command, **options):
