@@ -17,7 +17,8 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
             borders in mm too; see ``read_head``.
         config_class: ``StripperConfig`` or one derived from it.
         train: called with the folder, the configuration and the files of each scan by its name.
-        more: further arguments of ``config_class``, and what ``add_argument`` gets for each.
+        more: names of further options, and what ``add_argument`` gets for each; their values are
+            arguments of ``config_class``, of the same name or of that in ``dest``.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
@@ -47,7 +48,7 @@ def train_on_table(argv, description: str, word: str, column: str, config_class,
         learning_rate=args.learning_rate,
         initial=args.initial,
         seed=args.seed,
-        **{name: getattr(args, name) for name, _ in more},
+        **{name: getattr(args, name) for name in (kind.get("dest", name) for name, kind in more)},
         borders=table["border"].fillna(0).astype(float).to_dict() if "border" in table else {},
     )
     train(args.out, config, scans)

@@ -9,13 +9,22 @@ interruption.
 """
 
 import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)
+from cifl_tf.stripping.examples import HeadVariation
 from cifl_tf.stripping.training import StripperConfig, train_stripper
 from scans_table import train_on_table
 
 
 def main(argv=None):
     """Train in a folder."""
-    train_on_table(argv, __doc__, "heads", "mask", StripperConfig, train_stripper)
+    voxel_size = {
+        "dest": "variation",
+        "type": lambda text: HeadVariation.of_voxel_size(float(text)),
+        "default": HeadVariation(),
+        "metavar": "MM",
+        "help": "of the voxels that the network sees; 3 if not given",
+    }
+    options = [("voxel_size", voxel_size)]
+    train_on_table(argv, __doc__, "heads", "mask", StripperConfig, train_stripper, options)
 
 
 if __name__ == "__main__":

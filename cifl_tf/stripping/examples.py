@@ -66,6 +66,12 @@ class HeadVariation:
     scans: float = 0.4
     atrophy: float = 0.0
 
+    @classmethod
+    def of_voxel_size(cls, voxel_size: float) -> "HeadVariation":
+        """The same field of view in voxels of another size in mm."""
+        shape = np.round(np.multiply(cls.shape, cls.voxel_size / voxel_size)).astype(int)
+        return cls(tuple(shape.tolist()), voxel_size)
+
 
 def head_examples(
     heads: Sequence[Head], variation: HeadVariation, seed: int = 0, start: int = 0

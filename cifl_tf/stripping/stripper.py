@@ -22,7 +22,7 @@ from cifl_tf.stripping.losses import FARTHEST
 
 STRIPPER_FILE = "stripper.keras"
 PLAUSIBLE_ML = 700, 2200  # of the brain with the fluid around it
-# Of 22 scans and 9 slabs of each, those without skull had at most 0.04 around the brain, and those
+# Of 21 scans and 9 slabs of each, those without skull had at most 0.04 around the brain, and those
 # of heads 0.27 or more.
 MOST_AROUND = 0.2
 
