@@ -147,7 +147,8 @@ def write_tissues(
     save_image(found.brain.mask_image, files["mask"])
     if "probabilities" in files:
         save_image(segmented.probabilities, files["probabilities"])
-    save_overlay(found.brain.image, segmented.labels, files["picture"], segmenter.names_by_value)
+    shown = found.brain.head or found.brain
+    save_overlay(shown.image, segmented.labels, files["picture"], segmenter.names_by_value)
     volumes = {**segmented.volumes, BRAIN: found.brain.volume}
     entry.numbers = {f"{name} (ml)": round(mm3 / 1000, 1) for name, mm3 in volumes.items()}
     entry.numbers[CERTAINTY] = round(found.certainty, 3)
