@@ -70,7 +70,7 @@ def write_features(
         volume_index, window, options: see ``bounded_features``.
         dtype: see ``save_channels``.
     """
-    from cifl_tf.features.bounded import bounded_features
+    from cifl_tf.features.bounded import bounded_features, slice_axis_of
     from cifl_tf.figures.features import save_feature_picture
     from cifl_tf.images.channels import save_channels
     from cifl_tf.stripping.automatic import head_in
@@ -86,7 +86,8 @@ def write_features(
         shown, encoder, file, volume_index=volume_index, window=window, **options
     ) as (features, volume):
         save_channels(features, volume, file, dtype)
-        save_feature_picture(volume, features, files["picture"])
+        axis = slice_axis_of(encoder, volume, options.get("plane"))
+        save_feature_picture(volume, features, files["picture"], axis)
 
 
 def write_labels(
