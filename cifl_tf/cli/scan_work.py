@@ -81,7 +81,7 @@ def write_features(
         volume_index, window, options: see ``bounded_features``.
         dtype: see ``save_channels``.
     """
-    from cifl_tf.features.bounded import bounded_features
+    from cifl_tf.features.bounded import bounded_features, slice_axis_of
     from cifl_tf.figures.features import save_feature_picture
     from cifl_tf.images.channels import save_channels
     from cifl_tf.stripping.automatic import head_in
@@ -98,7 +98,8 @@ def write_features(
         shown, encoder, file, volume_index=volume_index, window=window, **options
     ) as (features, volume):
         save_channels(features, volume, file, dtype)
-        save_feature_picture(volume, features, files["picture"])
+        axis = slice_axis_of(encoder, volume, options.get("plane"))
+        save_feature_picture(volume, features, files["picture"], axis)
 
 
 def write_labels(
@@ -161,7 +162,8 @@ def write_tissues(
     save_image(found.brain.mask_image, files["mask"])
     if "probabilities" in files:
         save_image(segmented.probabilities, files["probabilities"])
-    save_overlay(found.brain.image, segmented.labels, files["picture"], segmenter.names_by_value)
+    shown = found.brain.head or found.brain
+    save_overlay(shown.image, segmented.labels, files["picture"], segmenter.names_by_value)
     volumes = {**segmented.volumes, BRAIN: found.brain.volume}
     entry.numbers = {f"{name} (ml)": round(mm3 / 1000, 1) for name, mm3 in volumes.items()}
     entry.numbers[CERTAINTY] = round(found.certainty, 3)

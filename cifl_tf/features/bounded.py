@@ -69,6 +69,22 @@ def bounded_features(
         yield features, volume
 
 
+def slice_axis_of(encoder: keras.Model, volume: Volume, plane: str | None = None) -> int | None:
+    """The axis across the slices of a volume that ``bounded_features`` gives an encoder for slices.
+
+    Args:
+        encoder, plane: see ``features_of``.
+        volume: as the encoder saw it.
+
+    Returns:
+        An axis of the features; None for an encoder of volumes.
+    """
+    network, preprocessing = network_of(encoder)
+    if len(network.input_shape) == 5:
+        return None
+    return preprocessing.with_choices(plane).axis_across(volume.original)
+
+
 def _files_in(folder):
     """Gives channels in new files of a folder, from their shape."""
     folder.mkdir()

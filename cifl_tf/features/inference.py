@@ -19,7 +19,6 @@ from cifl_tf.images.nifti import name_of
 from cifl_tf.images.preprocessing import Preprocessing
 from cifl_tf.images.volumes import (
     Volume,
-    natural_plane,
     read_volume,
     resample_volume,
     slice_axis,
@@ -223,8 +222,7 @@ def prepare_volume(
         The array (x, y, z) in [0, 1], the axis across slices, and the volume in its voxel size.
     """
     ndim = len(network.input_shape) - 2
-    plane = preprocessing.plane or natural_plane(volume.affine)
-    axis = slice_axis(volume.data.shape, plane)
+    axis = preprocessing.axis_across(volume.original)
     volume = fit_voxel_size(volume, preprocessing, axis if ndim == 2 else None, voxel_size)
     if ndim == 3 and min(volume.data.shape) == 1:
         raise ValueError(

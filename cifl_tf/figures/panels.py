@@ -5,26 +5,49 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from cifl_tf.images.atomic import atomic_path
 
+NARROWEST = 0.2  # shorter over longer side of a panel
 
-def _panel(axes, image, **kwargs):
-    """Show a slice (x, y), or (x, y, 3) in colors, as in MRI viewers: the second axis goes up."""
+
+def _panel(axes, image, voxel_size=(1.0, 1.0), sides=None, **kwargs):
+    """Show a slice (x, y), or (x, y, 3) in colors, as in MRI viewers: the second axis goes up.
+
+    ``voxel_size`` is along both axes; ``sides`` are letters for what lies on the left and on the
+    right of the picture.
+    """
     axes.imshow(
-        np.asanyarray(image).swapaxes(0, 1), origin="lower", interpolation="nearest", **kwargs
+        np.asanyarray(image).swapaxes(0, 1),
+        origin="lower",
+        interpolation="nearest",
+        aspect=voxel_size[1] / voxel_size[0],
+        **kwargs,
     )
+    axes.autoscale(False)  # or lines at the border would widen it
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_visible(False)
+    for letter, place, align in zip(sides or (), (0.02, 0.98), ("left", "right"), strict=False):
+        axes.text(
+            *(place, 0.98, letter),
+            transform=axes.transAxes,
+            ha=align,
+            va="top",
+            color="white",
+            fontsize="x-small",
+            path_effects=[withStroke(linewidth=1.5, foreground="black")],
+        )
 
 
-def _grid(rows: int, columns: int, aspect) -> tuple[Figure, np.ndarray]:
+def _grid(rows: int, columns: int, aspect, width: float = 1.6) -> tuple[Figure, np.ndarray]:
     """Figure of panels without a display.
 
-    ``aspect`` is height over width of a panel, one number or one for each row.
+    ``aspect`` is height over width of a panel, one number or one for each row; ``width`` is that
+    of a panel in inches.
     """
-    width, aspects = 1.6, np.broadcast_to(aspect, rows).tolist()
+    aspects = np.broadcast_to(aspect, rows).clip(NARROWEST, 1 / NARROWEST).tolist()
     size = (columns * width + 0.4, width * sum(aspects) + 0.4)
     figure = Figure(size, layout="constrained")
     FigureCanvasAgg(figure)

@@ -27,6 +27,7 @@ class RegisteredSlice:
         displacement: (x, y, 2) in voxels, ``warped(x) = moving(x + u(x))``.
         voxel_size: in mm along both axes.
         jacobian: determinant (x, y) of the warp of the volume; None for that of the displacement.
+        sides: letters for what lies on the left and on the right, such as L and R; None for none.
     """
 
     fixed: np.ndarray = field(repr=False)
@@ -35,16 +36,17 @@ class RegisteredSlice:
     displacement: np.ndarray = field(repr=False)
     voxel_size: tuple[float, float] = (1.0, 1.0)
     jacobian: np.ndarray | None = field(default=None, repr=False)
+    sides: tuple[str, str] | None = None
 
 
 def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
     """A registered pair before and after, and the warp.
 
-    Rows are slices. Columns: the fixed, moving and warped image, the latter two under the edges of
-    the fixed one, checkerboards of fixed and moving and of fixed and warped, the warped image under
-    a grid that was straight on the moving one, and the logarithm of the Jacobian determinant of the
-    warp: red where the moving image is larger, blue where it is smaller, green where the warp
-    folds.
+    Rows are slices, whose first three images bear the letters of their sides. Columns: the fixed,
+    moving and warped image, the latter two under the edges of the fixed one, checkerboards of fixed
+    and moving and of fixed and warped, the warped image under a grid that was straight on the
+    moving one, and the logarithm of the Jacobian determinant of the warp: red where the moving
+    image is larger, blue where it is smaller, green where the warp folds.
 
     Args:
         slices: by name.
@@ -69,8 +71,8 @@ def registration_figure(slices: Mapping[str, RegisteredSlice]) -> Figure:
         )
         row[0].set_ylabel(name)
         for panel, image in zip(row[:-1], images, strict=True):
-            _panel(panel, image, cmap="gray", vmin=0, vmax=1)
-            panel.set_aspect(one.voxel_size[1] / one.voxel_size[0])
+            sides = one.sides if panel in row[:3] else None
+            _panel(panel, image, one.voxel_size, sides, cmap="gray", vmin=0, vmax=1)
         for panel in row[1:3]:
             _draw_edges(panel, one.fixed, one.voxel_size)
         _draw_warp(row[-2], one, max(extent) / NUM_LINES)
@@ -110,6 +112,5 @@ def _draw_jacobian(panel, one):
     logarithm = np.ma.masked_array(np.log(np.where(folded, 1, determinant)), folded)
     colors = matplotlib.colormaps["RdBu_r"].with_extremes(bad="lime")
     limits = {"vmin": -LARGEST_LOGARITHM, "vmax": LARGEST_LOGARITHM}
-    _panel(panel, logarithm, cmap=colors, **limits)
+    _panel(panel, logarithm, one.voxel_size, cmap=colors, **limits)
     _draw_edges(panel, one.fixed, one.voxel_size, "black")
-    panel.set_aspect(one.voxel_size[1] / one.voxel_size[0])

@@ -1,21 +1,38 @@
 """Pictures of label maps."""
 
-import warnings
+import math
 from collections.abc import Mapping
 
-import nibabel
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from scipy.ndimage import find_objects
 
-from cifl_tf.figures.panels import _grid, _panel
-from cifl_tf.images.atomic import atomic_path
-from cifl_tf.images.volumes import read_grid
+from cifl_tf.figures.panels import _grid, _panel, save_figure
+from cifl_tf.figures.planes import (
+    canonical_values,
+    draw_outline,
+    draw_slice,
+    plane_aspect,
+    shown_axes,
+    spread_cuts,
+    take_slice,
+)
+from cifl_tf.images.grid import resample
+from cifl_tf.images.intensity import rescale_intensity
+from cifl_tf.images.volumes import natural_plane, plane_axis
 
 MOST_IN_LEGEND = 20  # labels; more colors cannot be told apart
+# Of outlines on gray.
+BRIGHT = ("deepskyblue", "orange", "limegreen", "red", "violet", "yellow", "turquoise")
+MAIN_CUTS = (0.15, 0.3, 0.44, 0.58, 0.72, 0.86)  # of the extent of labels, across the main plane
+OTHER_CUTS = (0.35, 0.65)
+LEVEL = 0.85  # of outlines, a third of a voxel inside, so that neighbors stand side by side
+MARGIN = 20.0  # mm around the labels that show
+FIGURE_WIDTH, DPI = 9.0, 200  # inches, pixels in one
 
 
 def segmentation_figure(
@@ -53,10 +70,12 @@ def segmentation_figure(
 
 
 def save_overlay(image, labels, path, label_names: Mapping[int, str] | None = None) -> None:
-    """Save a picture of labels over their image: three slices through the middle of the labels.
+    """Save a picture of the outlines of labels, each slice beside the image alone.
 
-    Of a single slice, this one; without labels, those through the middle of the image. A legend
-    below names the labels, if they are at most 20.
+    Six axial slices and two of each other plane, spread over the extent of the labels, or of the
+    image where there are none; of thick slices, six of these. Of a single slice, this one alone
+    shows. The picture ends 20 mm beyond the labels. Letters say where left (L), right (R),
+    anterior (A) and posterior (P) are. A legend below names the labels, if they are at most 20.
 
     Args:
         image: nibabel image.
@@ -65,66 +84,85 @@ def save_overlay(image, labels, path, label_names: Mapping[int, str] | None = No
         label_names: of the labels, by value, which have the same color in every picture; None for
             the values that the label map holds.
     """
-    from nilearn.plotting import plot_roi  # slow to import
-
-    image, labels = (_with_three_axes_in_mm(one) for one in (image, labels))
-    values, codes = np.unique(np.asarray(labels.dataobj), return_inverse=True)
+    values, affine = canonical_values(image)
+    label_map, label_affine = canonical_values(labels)
+    label_map = resample(label_map, label_affine, affine, values.shape, "nearest", outside=0)
+    found = {int(value) for value in np.unique(label_map)} - {0}
     if label_names is None:
-        label_names = {int(value): str(value) for value in values if value}
-    order = {value: place for place, value in enumerate(label_names, start=1)}
-    colors = _label_colors(len(order))
-    found = {order[value]: label_names[value] for value in values.tolist() if value in order}
-    places = np.array([order.get(value, 0) for value in values.tolist()], np.int16)
-    places = places[codes].reshape(labels.shape)
-    thin = [
-        axis for axis, size in enumerate(nibabel.as_closest_canonical(image).shape) if size == 1
+        label_names = {value: str(value) for value in sorted(found)}
+    colors = dict(zip(label_names, _label_colors(len(label_names)), strict=True))
+    near = _near(label_map != 0, affine)
+    values, label_map = rescale_intensity(values)[near], label_map[near]
+    corner = apply_affine(affine, [part.start for part in near])
+    affine = from_matvec(affine[:3, :3], corner)
+    figure = _outline_figure(_brightened(values, label_map != 0), label_map, affine, colors)
+    patches = [
+        Patch(color=color, label=label_names[value])
+        for value, color in colors.items()
+        if value in found
     ]
-    view: dict = {"display_mode": "xyz"[thin[0]], "cut_coords": 1} if thin else {}
-    if not thin and not found:
-        # nilearn would cut through the origin, which may lie outside of the image.
-        view["cut_coords"] = apply_affine(image.affine, (np.array(image.shape) - 1) / 2)
-    with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # no labels, or an axis of one voxel
-        display = plot_roi(
-            nibabel.Nifti1Image(places, labels.affine),
-            image,
-            cmap=ListedColormap(colors or ["white"]),
-            vmin=1,
-            vmax=max(2, len(order)),
-            alpha=0.5,
-            black_bg=True,
-            draw_cross=False,
-            colorbar=False,
-            **view,
+    if 0 < len(patches) <= MOST_IN_LEGEND:
+        figure.legend(
+            handles=patches, loc="outside lower center", ncols=5, fontsize="small", frameon=False
         )
-        if 0 < len(found) <= MOST_IN_LEGEND:
-            display.frame_axes.figure.legend(
-                [Patch(color=colors[place - 1]) for place in found],
-                list(found.values()),
-                loc="upper center",
-                bbox_to_anchor=(0.5, 0),
-                ncols=min(len(found), 5),
-                facecolor="black",
-                edgecolor="black",
-                labelcolor="white",
-                fontsize="small",
-            )
-        display.savefig(temporary, dpi=120, bbox_inches="tight")
-        display.close()
+    save_figure(figure, path, DPI)
+
+
+def _near(inside, affine):
+    """The part of a volume that shows: a mask and what is near it, or all where it is empty."""
+    parts = []
+    for axis, size in enumerate(voxel_sizes(affine)):
+        places = np.flatnonzero(inside.any(tuple({0, 1, 2} - {axis})))
+        margin, length = math.ceil(MARGIN / size), inside.shape[axis]
+        first, last = (places[0], places[-1]) if len(places) else (0, length - 1)
+        parts.append(slice(max(0, first - margin), min(length, last + margin + 1)))
+    return tuple(parts)
+
+
+def _brightened(values, inside):
+    """The values with white where the brightest of what has labels is, not the fat of a scalp."""
+    if not inside.any():
+        return values
+    white = max(np.percentile(values, 95), np.percentile(values[inside], 99.5))
+    return values / white if white > 0 else values
+
+
+def _outline_figure(values, label_map, affine, colors):
+    """Slices of an image in [0, 1], each beside the same slice under the outlines of its labels."""
+    shown = shown_axes(values.shape, affine)
+    main = plane_axis(natural_plane(affine, "axial"))
+    main = main if main in shown else shown[0]
+    rows: list[tuple[int, list[int]]] = []
+    for axis in (main, *(axis for axis in shown if axis != main)):
+        cuts = spread_cuts(label_map != 0, axis, MAIN_CUTS if axis == main else OTHER_CUTS)
+        rows += [(axis, cuts[start : start + 2]) for start in range(0, len(cuts), 2)]
+    columns = 2 * max(len(indices) for _, indices in rows)
+    aspects = [plane_aspect(values.shape, affine, axis) for axis, _ in rows]
+    figure, axes = _grid(len(rows), columns, aspects, FIGURE_WIDTH / columns)
+    for panels, (axis, indices) in zip(axes, rows, strict=True):
+        for panel in panels:
+            panel.set_axis_off()
+        for index, pair in zip(indices, panels.reshape(-1, 2), strict=False):
+            for panel in pair:
+                draw_slice(panel, values, affine, axis, index)
+            _draw_labels(pair[1], take_slice(label_map, axis, index), colors)
+    return figure
+
+
+def _draw_labels(panel, labels, colors):
+    """Draw the outline of every label that has a color."""
+    values, codes = np.unique(labels, return_inverse=True)
+    codes = codes.reshape(labels.shape)
+    for code, (value, box) in enumerate(zip(values.tolist(), find_objects(codes + 1), strict=True)):
+        if value in colors:
+            first = [part.start for part in box]
+            draw_outline(panel, codes[box] == code, colors[value], first, LEVEL, 0.5)
 
 
 def _label_colors(count: int) -> list:
     """As many colors that differ as well as so many can."""
-    if count <= 10:
-        return [colormaps["tab10"](place) for place in range(count)]
-    return [colormaps["gist_ncar"]((place + 0.5) / count) for place in range(count)]
-
-
-def _with_three_axes_in_mm(image):
-    """The image as a volume, of a slice as one of one slice, whose affine gives mm."""
-    values = np.asarray(image.dataobj)
-    return nibabel.Nifti1Image(
-        values if image.ndim == 3 else values[..., None],
-        read_grid(image).affine,
-        dtype=values.dtype,
-    )
+    if count <= len(BRIGHT):
+        return [to_rgb(color) for color in BRIGHT[:count]]
+    # From blue to pink: the ends of the map are nearly black and white.
+    places = np.linspace(0.12, 0.95, count)
+    return [colormaps["gist_ncar"](place) for place in places.tolist()]

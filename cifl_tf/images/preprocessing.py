@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from cifl_tf.images.grid import Grid, canonical
 from cifl_tf.images.intensity import IntensityScaling
+from cifl_tf.images.volumes import natural_plane, slice_axis
 
 SAME_SIZE = 0.05  # relative difference of voxel sizes that needs no resampling
 LEAST_VOXELS = 8  # along an axis that was resampled
@@ -93,6 +95,15 @@ class Preprocessing:
                     "check the voxel size and its unit in the header, or give a voxel size"
                 )
         return tuple(None if axis == across else size for axis, size in enumerate(trained))
+
+    def axis_across(self, grid: Grid) -> int:
+        """The canonical axis across the slices of an image that a network for slices gets.
+
+        Args:
+            grid: of the image.
+        """
+        _, shape, affine = canonical(grid)
+        return slice_axis(shape, self.plane or natural_plane(affine))
 
     @property
     def training_voxel_size(self) -> tuple[float, ...] | None:

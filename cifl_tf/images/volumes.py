@@ -282,15 +282,16 @@ def plane_axis(plane: str) -> int:
     return PLANES[plane]
 
 
-def natural_plane(affine) -> str:
-    """Plane of the slices of a volume: of thick slices theirs, else coronal.
+def natural_plane(affine, otherwise: str = "coronal") -> str:
+    """Plane of the slices of a volume: of thick slices theirs.
 
     Args:
         affine: (4, 4), voxels to mm, canonical axes.
+        otherwise: the plane where no slices are thick.
     """
     sizes = voxel_sizes(affine)
     thick = sizes.max() > MOST_ANISOTROPIC * sizes.min()
-    return [*PLANES][int(sizes.argmax())] if thick else "coronal"
+    return [*PLANES][int(sizes.argmax())] if thick else otherwise
 
 
 def slice_axis(shape, plane: str) -> int:

@@ -9,6 +9,7 @@ from nibabel.affines import voxel_sizes
 from cifl_tf._former_names import accepts_former
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.figures.panels import central_slice
+from cifl_tf.figures.planes import SIDES, pixel_size
 from cifl_tf.figures.registration import RegisteredSlice
 from cifl_tf.images.grid import grid_at
 from cifl_tf.images.intensity import air_mask
@@ -223,13 +224,13 @@ def _views(before, moving, fixed, displacement, method):
     views = {}
     for axis, share in places:
         index = central_slice(fixed, axis, share)
-        width, height = np.delete(voxel_sizes(displacement.grid.affine), axis).tolist()
         views[f"{list(PLANES)[axis]} {index}"] = RegisteredSlice(
             fixed.take(index, axis),
             before.take(index, axis),
             warped.take(index, axis),
             np.delete(field.take(index, axis), axis, axis=-1),
-            (width, height),
+            pixel_size(displacement.grid.affine, axis),
             jacobian.take(index, axis),
+            SIDES[axis],
         )
     return views

@@ -1,6 +1,3 @@
-import warnings
-
-import nibabel
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -8,7 +5,7 @@ from matplotlib.image import imread
 from cifl_tf.figures.features import feature_figure, synthesis_figure
 from cifl_tf.figures.panels import curve_figure, figure_pixels, save_figure
 from cifl_tf.figures.registration import RegisteredSlice, registration_figure
-from cifl_tf.figures.segmentation import save_overlay, segmentation_figure
+from cifl_tf.figures.segmentation import segmentation_figure
 
 
 def test_feature_figure_shows_every_contrast_and_channel(rng, tmp_path):
@@ -153,60 +150,3 @@ def test_first_axis_points_right_and_second_up():
     rows, columns = np.nonzero(panel[2:-2, 2:-2] > 200)
     assert rows.max() < panel.shape[0] / 3
     assert columns.min() > panel.shape[1] * 2 / 3
-
-
-@pytest.mark.parametrize("labelled", [True, False])
-@pytest.mark.parametrize("shape", [(20, 24, 22), (20, 24, 3), (2, 24, 20), (20, 1, 24), (20, 24)])
-def test_an_overlay_shows_images_of_any_thickness(rng, tmp_path, shape, labelled):
-    # Far from the origin of the scanner.
-    affine = np.array([[2, 0, 0, 300], [0, 2, 0, 300], [0, 0, 2, 300], [0, 0, 0, 1]])
-    labels = np.zeros(shape, np.uint8)
-    if labelled:
-        labels[shape[0] // 2 :] = 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        save_overlay(
-            nibabel.Nifti1Image(rng.random(shape).astype(np.float32), affine),
-            nibabel.Nifti1Image(labels, affine),
-            tmp_path / "overlay.png",
-        )
-    picture = imread(tmp_path / "overlay.png")[..., :3]
-    assert picture.std() > 0.05
-    colored = np.ptp(picture, axis=-1) > 0.1
-    assert colored.any() == labelled
-
-
-def test_an_overlay_names_labels_in_colors_of_their_own(rng, tmp_path):
-    affine = np.diag([2, 2, 2, 1])
-    image = nibabel.Nifti1Image(rng.random((24, 24, 24)).astype(np.float32), affine)
-    labels = np.zeros((24, 24, 24), np.int16)
-    labels[4:12], labels[12:20] = 30, 7
-
-    def colors(label_map, label_names):
-        save_overlay(
-            image, nibabel.Nifti1Image(label_map, affine), tmp_path / "names.png", label_names
-        )
-        legend = (imread(tmp_path / "names.png")[..., :3] * 255).round().astype(int)[-60:]
-        return {tuple(color) for color in legend.reshape(-1, 3).tolist() if np.ptp(color) > 60}
-
-    names = {7: "gray matter", 30: "white matter", 2: "absent"}
-    blue, orange = ((31, 119, 180), (255, 127, 14))
-    assert {blue, orange} <= colors(labels, names)
-    # A label keeps its color where the others are absent.
-    assert orange in colors(np.where(labels == 7, 0, labels), names)
-    assert blue not in colors(np.where(labels == 7, 0, labels), names)
-
-
-def test_an_overlay_gives_places_in_mm_whatever_the_unit(rng, tmp_path):
-    labels = np.zeros((20, 20, 20), np.uint8)
-    labels[8:12, 8:12, 8:12] = 1
-    pictures = []
-    for scale, unit in ((1, "mm"), (1000, "micron")):
-        images = []
-        for values in (np.linspace(0, 1, 8000).reshape(20, 20, 20).astype(np.float32), labels):
-            one = nibabel.Nifti1Image(values, np.diag([2 * scale, 2 * scale, 2 * scale, 1]))
-            one.header.set_xyzt_units(unit)
-            images.append(one)
-        save_overlay(*images, tmp_path / f"{unit}.png")
-        pictures.append(imread(tmp_path / f"{unit}.png"))
-    np.testing.assert_array_equal(*pictures)
