@@ -1,3 +1,3 @@
 """The one place that holds the version number."""
 
-__version__ = "0.13.1"
+__version__ = "0.14.0"

@@ -200,8 +200,7 @@ def canonical_volume(data, image, name, dtype) -> Volume:
 
     Args:
         data: of one frame, (x, y) or (x, y, z).
-        image: which nibabel has opened.
-        name, dtype: of the image for errors, and of the result.
+        image, name, dtype: opened by nibabel; for errors; of the result.
     """
     original = grid_of(image, data.shape, name)
     orientation, _, affine = canonical(original)
