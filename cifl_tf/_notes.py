@@ -4,9 +4,10 @@ In Python they are warnings; the ``cifl`` command prints each as one line on sta
 """
 
 import contextlib
+import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 MOST_NAMES = 6
 
@@ -40,15 +41,28 @@ def listed(names: Iterable[str]) -> str:
     return text if len(names) <= MOST_NAMES else f"{text} and {len(names) - MOST_NAMES} more"
 
 
+def named(text: str, names: Sequence[str]) -> str:
+    """A message of some files, with the name of the first if it names none of them."""
+    names = [" ".join(name.split()) for name in names]  # one line, as messages are
+    told = not names or any(os.path.basename(name) in text for name in names)
+    return text if told else f"{names[0]}: {text}"
+
+
 @contextlib.contextmanager
-def recorded_notes(texts: list[str]):
-    """Add the notes of the block to a list; they are shown as they would be otherwise."""
+def recorded_notes(texts: list[str], names: Sequence[str] = ()):
+    """Add the notes of the block to a list, and show them with the name of what they are on.
+
+    Args:
+        texts: the list.
+        names: of what the block works on, such as paths; see ``named``.
+    """
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def record(message, category, *place, **more):
             if issubclass(category, Note):
                 texts.append(str(message))
+                message = named(str(message), names)
             show(message, category, *place, **more)
 
         warnings.showwarning = record

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from tqdm import tqdm
 
-from cifl_tf._notes import note, recorded_notes
+from cifl_tf._notes import named, note, recorded_notes
 from cifl_tf.cli.errors import REPORT, mendable, said
 from cifl_tf.cli.html_report import check_html, write_html
 from cifl_tf.cli.output_folder import FIGURES, check_files, done_before, state_of, states_read
@@ -104,7 +103,7 @@ class CommandRun:
         start, before = time.monotonic(), self._versions(entry)
         entry.read = states_read(self.report, entry, self._state_of)
         try:
-            with recorded_notes(entry.notes):
+            with recorded_notes(entry.notes, [*entry.input.values()]):
                 yield
             entry.outcome = DONE
         except Exception as error:
@@ -210,7 +209,7 @@ def name_failures(entries: Iterable[Entry], debug: bool = False) -> None:
     if any(entry.traceback for entry in failed) and not debug:
         typer.echo(f"cifl: {REPORT}", err=True)
     for entry in failed:
-        typer.echo(f"cifl: {_with_name(entry)}", err=True)
+        typer.echo(f"cifl: {named(entry.error or '', [*entry.input.values()])}", err=True)
     if failed:
         raise typer.Exit(1)
 
@@ -268,9 +267,3 @@ def record_export(ctx: typer.Context, folder: Path, export: Callable[[Path], Non
     with locked(folder):
         write_runs(folder, [dataclasses.asdict(report)])
     typer.echo(f"The SavedModel is in {folder}.")
-
-
-def _with_name(entry):
-    """The error of an input, with its name: of an image or a subject."""
-    name = " ".join(next(iter(entry.input.values())).split())  # one line, as the error is
-    return entry.error if os.path.basename(name) in entry.error else f"{name}: {entry.error}"

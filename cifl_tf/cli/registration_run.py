@@ -114,6 +114,5 @@ def describe_registration(found, entry, plane=None) -> None:
             f"where the warp has no inverse, the inverse warp misses by up to "
             f"{found.inverse_residual:.1f} mm"
         )
-    moving = next(iter(entry.input.values()))
     for text in notes:
-        note(f"{moving}: {text}")
+        note(text)

@@ -27,6 +27,19 @@ def test_notes_are_recorded_and_shown():
     assert [str(each.message) for each in shown] == [*texts, "something else"]
 
 
+def test_notes_name_what_they_are_on():
+    def shown(text, *names):
+        with warnings.catch_warnings(record=True) as found, recorded_notes(texts := [], names):
+            note(text)
+        assert texts == [text]
+        return str(found[0].message)
+
+    assert shown("too coarse", "/a/x.nii", "/b/y.nii") == "/a/x.nii: too coarse"
+    assert shown("y.nii is too coarse", "/a/x.nii", "/b/y.nii") == "y.nii is too coarse"
+    assert shown("too coarse", "/a/two\nlines.nii") == "/a/two lines.nii: too coarse"
+    assert shown("too coarse") == "too coarse"
+
+
 def test_notes_of_commands_are_lines(capsys):
     with warnings.catch_warnings(record=True) as others:
         with printed_notes():
