@@ -11,8 +11,9 @@ from cifl_tf._checks import BORDER_MM
 from cifl_tf._compat import keras
 from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_named
+from cifl_tf.images.grid import three_axes
 from cifl_tf.images.nifti import name_of
-from cifl_tf.images.volumes import read_volume, to_original
+from cifl_tf.images.volumes import read_grid, read_volume, to_original
 from cifl_tf.images.windows import put, take
 from cifl_tf.models import shipped
 from cifl_tf.models.files import STRIPPER
@@ -90,6 +91,24 @@ def doubt_of_size(volume_ml: float, what: str, reason: str) -> str:
     )
 
 
+def refuse_slice(image, what: str, otherwise: str) -> None:
+    """Refuse a slice alone where only volumes can be used.
+
+    Args:
+        image: file or nibabel image.
+        what: is done in volumes.
+        otherwise: what to do with a slice.
+
+    Raises:
+        ValueError: the image is a single slice.
+        ValueError, FileNotFoundError: as ``read_grid``.
+    """
+    if min(three_axes(read_grid(image).shape)) == 1:
+        raise ValueError(
+            f"{name_of(image)} is a single slice, but {what} in volumes; give a volume, {otherwise}"
+        )
+
+
 @keras.saving.register_keras_serializable(package="cifl_tf")
 class Stripper(ImageModel):
     """A network from the image of a head to the distance from the surface of its brain.
@@ -146,6 +165,7 @@ class Stripper(ImageModel):
             ValueError, FileNotFoundError: as ``features_of``, or ``border`` is not finite.
         """
         BORDER_MM.check("border", border)
+        refuse_slice(image, "brains are found", "or mask the slice with another tool")
         name = name_of(image)
         original = read_volume(image, volume_index)
         preprocessing = self.preprocessing.with_choices(window=window)

@@ -5,15 +5,13 @@ import dataclasses
 import nibabel
 import numpy as np
 
-from cifl_tf.images.grid import grid_of, three_axes
-from cifl_tf.images.nifti import name_of
-from cifl_tf.images.volumes import read_grid
+from cifl_tf.images.grid import grid_of
 from cifl_tf.models import shipped
 from cifl_tf.segmentation.refinement import refine_image
 from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.stripping.automatic import Brain, brain_of
-from cifl_tf.stripping.stripper import Stripper, doubt_of_size
+from cifl_tf.stripping.stripper import Stripper, doubt_of_size, refuse_slice
 from cifl_tf.tissues.network import TISSUES
 
 # Of 96 images that got worse in 5 ways, those below this had a mean Dice of 0.66 or less.
@@ -118,7 +116,9 @@ def segment_tissues(
     """
     segmenter = model if isinstance(model, Segmenter) else Segmenter.from_pretrained(model)
     check_tissues(segmenter)
-    _check_volume(image)
+    refuse_slice(
+        image, "tissues are found", "or train a segmenter for slices with `cifl segment train`"
+    )
     brain = brain_of(image, stripped, stripper, volume_index, window)
     found = segmenter.segment(brain.image, window=window, memory=memory)
     shown, known = found.image, np.array(found.probabilities.dataobj)
@@ -158,13 +158,4 @@ def check_tissues(segmenter: Segmenter) -> None:
             f"the segmenter is of {', '.join(labels)}, not of tissues in volumes; give a model of "
             "scripts/train_tissues.py, or apply this one with `cifl segment apply` or "
             "Segmenter.segment"
-        )
-
-
-def _check_volume(image):
-    """Refuse a slice alone, in which no brain is found, in words that fit it."""
-    if min(three_axes(read_grid(image).shape)) == 1:
-        raise ValueError(
-            f"{name_of(image)} is a single slice, but tissues are found in volumes; give a volume, "
-            "or train a segmenter for slices with `cifl segment train`"
         )

@@ -83,6 +83,12 @@ def test_a_small_field_of_view_shows_no_head():
         assert head_in(slab, any_body_part=True) is None
 
 
+def test_a_slice_alone_is_refused():
+    head, _ = ball_head()
+    with pytest.raises(ValueError, match="single slice, but brains are found in volumes"):
+        strip(head.slicer[:, :, 19:20], model=ball_stripper())
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_part_of_a_head_is_told_from_a_part_of_a_brain(axis):
     head, known = ball_head()
