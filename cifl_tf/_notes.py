@@ -42,10 +42,10 @@ def listed(names: Iterable[str]) -> str:
 
 
 def named(text: str, names: Sequence[str]) -> str:
-    """A message of some files, with the name of the first if it names none of them."""
+    """A message on one file, or on a pair, with the names if it says none of them."""
     names = [" ".join(name.split()) for name in names]  # one line, as messages are
     told = not names or any(os.path.basename(name) in text for name in names)
-    return text if told else f"{names[0]}: {text}"
+    return text if told else f"{' to '.join(names)}: {text}"
 
 
 @contextlib.contextmanager

@@ -8,17 +8,27 @@ to be wider, so that masks of different tools mean the same. The same command go
 interruption.
 """
 
+import argparse
+
 import cifl_tf  # noqa: F401  isort: skip  (first: it selects Keras 2 for TensorFlow)
 from cifl_tf.stripping.examples import HeadVariation
 from cifl_tf.stripping.training import StripperConfig, train_stripper
 from scans_table import train_on_table
 
 
+def variation(text: str) -> HeadVariation:
+    """What changes the heads, by the text of a voxel size in mm."""
+    size = float(text)
+    if not 1 <= size <= 10:
+        raise argparse.ArgumentTypeError(f"{text} mm; give 1 to 10")
+    return HeadVariation.of_voxel_size(size)
+
+
 def main(argv=None):
     """Train in a folder."""
     voxel_size = {
         "dest": "variation",
-        "type": lambda text: HeadVariation.of_voxel_size(float(text)),
+        "type": variation,
         "default": HeadVariation(),
         "metavar": "MM",
         "help": "of the voxels that the network sees; 3 if not given",

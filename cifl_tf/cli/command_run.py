@@ -103,7 +103,7 @@ class CommandRun:
         start, before = time.monotonic(), self._versions(entry)
         entry.read = states_read(self.report, entry, self._state_of)
         try:
-            with recorded_notes(entry.notes, [*entry.input.values()]):
+            with recorded_notes(entry.notes, entry.names):
                 yield
             entry.outcome = DONE
         except Exception as error:
@@ -209,7 +209,7 @@ def name_failures(entries: Iterable[Entry], debug: bool = False) -> None:
     if any(entry.traceback for entry in failed) and not debug:
         typer.echo(f"cifl: {REPORT}", err=True)
     for entry in failed:
-        typer.echo(f"cifl: {named(entry.error or '', [*entry.input.values()])}", err=True)
+        typer.echo(f"cifl: {named(entry.error or '', entry.names)}", err=True)
     if failed:
         raise typer.Exit(1)
 

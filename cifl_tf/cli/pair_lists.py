@@ -37,7 +37,8 @@ def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> 
             f"{file} has {len(table)} rows with the columns {', '.join(table)}; give the columns "
             "moving and fixed, and a row for each pair"
         )
-    unused = [column for column in table if column not in COLUMNS]
+    named = [column for column in table if not column.startswith("Unnamed: ")]
+    unused = [column for column in named if column not in COLUMNS]
     if unused:
         known = ", ".join(COLUMNS)
         note(f"{file} has columns that are not used: {listed(unused)}; known are {known}")
@@ -56,9 +57,11 @@ def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> 
             raise ValueError(f"{file} has a pair {name!r}; give the name of a folder, without /")
         found[name] = registration_entry(files, with_matrix or "initial" in files, name)
     for role in OF_ONE:
-        of = {one.input["moving"] for one in found.values()}
-        if role in shared and len(of) > 1:
-            raise ValueError(_of_one(role, f"{file} has {len(of)}"))
+        taken = os.path.abspath(shared[role]) if role in shared else None
+        pairs = [one.input for one in found.values() if taken and one.input.get(role) == taken]
+        of = {pair["moving"] for pair in pairs}
+        if len(of) > 1:
+            raise ValueError(_of_one(role, f"{len(of)} in {file} would take it"))
     return found
 
 

@@ -30,6 +30,7 @@ from cifl_tf.cli.registration_run import (
     Labels,
     Moving,
     MovingVolumeIndex,
+    note_label_maps,
     parse_windows,
     registration_run,
     write_registration,
@@ -120,6 +121,7 @@ def apply_command(
     pair = {"moving": moving, "fixed": fixed, "labels": labels}
     method = NetworkMethod(load_registration(model), refine=InstanceSettings() if refine else None)
     with registration_run(ctx, out, pair) as entry:
+        note_label_maps(entry)
         found = register_images(
             moving,
             fixed,
@@ -203,6 +205,7 @@ def optimize_command(
     method = InstanceMethod(encoder, ndim, plane, names)
     chosen = {"model": used, "ndim": ndim, "voxel_size": voxel_size}
     with registration_run(ctx, out, pair, **chosen) as entry:
+        note_label_maps(entry)
         found = register_images(
             moving,
             fixed_image,

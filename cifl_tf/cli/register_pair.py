@@ -15,11 +15,11 @@ from cifl_tf.cli.pair_lists import ROLES, folder_entries, table_entries
 from cifl_tf.cli.parsing import parse_names, with_home
 from cifl_tf.cli.registration_run import (
     Labels,
+    note_label_maps,
     parse_windows,
     registration_run,
     write_registration,
 )
-from cifl_tf.cli.scan_work import note_labels
 from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import absolute_model, load_encoder
 from cifl_tf.registration.config import (
@@ -157,8 +157,7 @@ def pair_command(
     def work(entry, folder):
         from cifl_tf.tissues.registration import register_brains
 
-        for role in ROLES[:2]:
-            note_labels(entry.input[role])
+        note_label_maps(entry)
         files = {role.replace(" ", "_"): path for role, path in entry.input.items()}
         write_registration(register_brains(**{**given, **files}), folder, entry)
 

@@ -76,6 +76,14 @@ def parse_windows(moving, fixed):
     return parse_window(moving, "--moving-window"), parse_window(fixed, "--fixed-window")
 
 
+def note_label_maps(entry: Entry) -> None:
+    """Note a moving or fixed image that is hardly a scan."""
+    from cifl_tf.cli.scan_work import note_labels
+
+    for role in ("moving", "fixed"):
+        note_labels(entry.input[role])
+
+
 def write_registration(found, out, entry, plane=None):
     """Write a registration, and say what a user should know of it.
 

@@ -58,6 +58,12 @@ class Entry:
     notes: list[str] = dataclasses.field(default_factory=list)
     table: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
+    @property
+    def names(self) -> list[str]:
+        """What messages call it: the moving and the fixed image, or the first that is read."""
+        pair = [self.input[role] for role in ("moving", "fixed") if role in self.input]
+        return pair or [*self.input.values()][:1]
+
 
 @dataclasses.dataclass
 class RunReport:

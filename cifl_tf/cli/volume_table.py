@@ -8,7 +8,7 @@ from cifl_tf.images.atomic import atomic_path, locked
 
 VOLUMES_FILE = "volumes.csv"
 IMAGE = "image"
-DECIMALS = 3
+DIGITS = 7
 
 
 class VolumeTable:
@@ -48,7 +48,8 @@ class VolumeTable:
         with locked(self.path.parent):
             table = self._empty() if self._anew else self._read()
             self._anew = False
-            table.loc[image] = {name: round(value, DECIMALS) for name, value in volumes.items()}
+            texts = {name: f"{value:.{DIGITS}g}" for name, value in volumes.items()}
+            table.loc[image] = texts
             with atomic_path(self.path) as temporary:
                 table.to_csv(temporary)
 

@@ -12,10 +12,10 @@ from cifl_tf.cli.config_options import command
 from cifl_tf.cli.options import OutFolder, Overwrite, VolumeIndex
 from cifl_tf.cli.output_folder import image_entries
 from cifl_tf.cli.parsing import with_home
-from cifl_tf.images.file_names import suffix_of
 
 POINTS = ".csv"
 WARPED = "_warped"
+TRANSFORMS = (".mat", ".tfm", ".txt", ".lta", ".h5", ".hdf5")  # that are no images
 
 
 @command
@@ -67,21 +67,20 @@ def warp_command(
     image; --inverse turns both around. Writes NAME_warped.nii.gz or NAME_warped.csv. Coordinates of
     points are along right, anterior, superior (RAS), as nibabel's, if not --lps.
     """
+    tables = [image for image in images if image.suffix.lower() == POINTS]
+    for image in images:
+        if image.suffix.lower() in TRANSFORMS:
+            raise ValueError(
+                f"{image} is a transform, not an image; each transform needs its own --transform"
+            )
+    if labels and len(tables) == len(images):
+        raise ValueError("--labels is for label maps, but there are points alone; leave it out")
+    entries = image_entries(images, out, [f"{WARPED}.nii.gz"])
     from cifl_tf.images.atomic import atomic_path
     from cifl_tf.images.label_maps import looks_like_labels
     from cifl_tf.images.volumes import read_grid, save_image
     from cifl_tf.registration.chain import TransformChain, read_table, warp_points
 
-    tables = [image for image in images if image.suffix.lower() == POINTS]
-    for image in images:
-        if image not in tables and suffix_of(image) is None:
-            raise ValueError(
-                f"{image} is neither an image nor a CSV file of points; each transform needs its "
-                "own --transform"
-            )
-    if labels and len(tables) == len(images):
-        raise ValueError("--labels is for label maps, but there are points alone; leave it out")
-    entries = image_entries(images, out, [f"{WARPED}.nii.gz"])
     for entry, image in zip(entries, images, strict=True):
         if image in tables:
             entry.planned = [f"{image.stem}{WARPED}{POINTS}"]

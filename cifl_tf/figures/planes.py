@@ -72,7 +72,7 @@ def place_text(shape: Sequence[int], affine: np.ndarray, axis: int, index: int) 
     """Where the middle of a slice across an axis lies in space, such as "z = 12 mm"."""
     middle = (np.array(shape) - 1) / 2
     middle[axis] = index
-    return f"{'xyz'[axis]} = {apply_affine(affine, middle)[axis]:.0f} mm"
+    return f"{'xyz'[axis]} = {round(apply_affine(affine, middle)[axis])} mm"
 
 
 def draw_slice(panel, values: np.ndarray, affine: np.ndarray, axis: int, index: int) -> None:

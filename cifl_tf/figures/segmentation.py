@@ -25,6 +25,7 @@ from cifl_tf.images.grid import resample
 from cifl_tf.images.intensity import rescale_intensity
 from cifl_tf.images.volumes import natural_plane, plane_axis
 
+MOST_COLUMNS = 5  # of the legend
 MOST_IN_LEGEND = 20  # labels; more colors cannot be told apart
 # Of outlines on gray.
 BRIGHT = ("deepskyblue", "orange", "limegreen", "red", "violet", "yellow", "turquoise")
@@ -102,9 +103,10 @@ def save_overlay(image, labels, path, label_names: Mapping[int, str] | None = No
         if value in found
     ]
     if 0 < len(patches) <= MOST_IN_LEGEND:
-        figure.legend(
-            handles=patches, loc="outside lower center", ncols=5, fontsize="small", frameon=False
-        )
+        longest = max(len(str(patch.get_label())) for patch in patches)
+        columns = min(MOST_COLUMNS, max(1, int(FIGURE_WIDTH / (0.6 + 0.09 * longest))))
+        options = {"ncols": columns, "fontsize": "small", "frameon": False}
+        figure.legend(handles=patches, loc="outside lower center", **options)
     save_figure(figure, path, DPI)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cifl_tf.images.nifti import one_frame, open_image
+from cifl_tf.images.nifti import explained, one_frame, open_image
 from cifl_tf.images.volumes import Volume, canonical_volume
 
 # Of neighbors in the middle slices of 22 scans, 0.21 or less had one value, and 0.71 or more in 7
@@ -34,12 +34,13 @@ def looks_like_labels(image) -> bool:
     Raises:
         ValueError, FileNotFoundError: as ``read_volume``.
     """
-    opened, _ = open_image(image)
+    opened, name = open_image(image)
     shape = opened.shape
     if len(shape) < 2 or np.prod(shape) == 0 or opened.get_data_dtype().kind not in "iuf":
         return False
     middle = tuple(size // 2 if axis == 2 else 0 for axis, size in enumerate(shape) if axis > 1)
-    values = np.asarray(opened.dataobj[(slice(None), slice(None), *middle)])
+    with explained(name):
+        values = np.asarray(opened.dataobj[(slice(None), slice(None), *middle)])
     found, counts = np.unique(values, return_counts=True)
     shows = values != found[counts.argmax()]
     equal = [

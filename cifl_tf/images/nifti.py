@@ -146,15 +146,17 @@ def _conversion(path):
 
 
 def name_of(image) -> str | os.PathLike:
-    """What an error calls an image: its path, or "the image" for one in memory."""
-    return image if isinstance(image, str | os.PathLike) else "the image"
+    """What an error calls an image: its path, or "the image" for one that has none."""
+    if isinstance(image, str | os.PathLike):
+        return image
+    file = image.get_filename() if hasattr(image, "get_filename") else None
+    return file or "the image"
 
 
 def open_image(path):
     """Return a file, or a nibabel image in memory, as a nibabel image, and its name for errors."""
     image = path if hasattr(path, "dataobj") else load_image(path)
-    file = image.get_filename() if hasattr(image, "get_filename") else None
-    name = str(file or "the image") if image is path else str(path)
+    name = str(name_of(path))
     if not isinstance(image, nibabel.spatialimages.SpatialImage):
         kind = type(image).__name__
         raise ValueError(f"{name} is a {kind}, not a volume: give a NIfTI or MGH volume")

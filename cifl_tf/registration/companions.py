@@ -12,6 +12,7 @@ from cifl_tf.images.volumes import Volume
 from cifl_tf.registration.sampling import read_typed_labels
 
 LEAST_INSIDE = 0.5  # share of labels or of a mask, in the field of view of their scan
+MOST_PLACES = 100_000  # that are looked at, about
 SAME_PLACE = 1e-3  # mm, of affines of one grid
 
 
@@ -19,7 +20,7 @@ def labels_of(labels, moving: Volume, fixed: Volume) -> Volume:
     """The label map of a moving scan.
 
     Args:
-        labels: file or nibabel image, on any grid.
+        labels: file or nibabel image, on any grid; or what this function gave.
         moving: the scan to which they belong.
         fixed: the scan to which they do not belong.
 
@@ -27,6 +28,8 @@ def labels_of(labels, moving: Volume, fixed: Volume) -> Volume:
         ValueError: the map is 0 wherever the moving scan lies.
         ValueError, FileNotFoundError: as ``read_typed_labels``.
     """
+    if isinstance(labels, Volume):
+        return labels
     read, name = read_typed_labels(labels), _name("label map", labels)
     _check_place(read, name, moving, "moving")
     if _one_grid(read.original, fixed.original) and not _one_grid(read.original, moving.original):
@@ -38,7 +41,7 @@ def mask_of(mask, scan: Volume, role: str) -> Volume:
     """The mask of a scan.
 
     Args:
-        mask: file or nibabel image, on any grid; not 0 inside.
+        mask: file or nibabel image, on any grid, not 0 inside; or what this function gave.
         scan: to which it belongs.
         role: of the scan: "moving" or "fixed".
 
@@ -46,6 +49,8 @@ def mask_of(mask, scan: Volume, role: str) -> Volume:
         ValueError: the mask is 0 wherever the scan lies.
         ValueError, FileNotFoundError: as ``read_mask``.
     """
+    if isinstance(mask, Volume):
+        return mask
     read = read_mask(mask)
     _check_place(read, _name(f"{role} mask", mask), scan, role)
     return read
@@ -53,9 +58,11 @@ def mask_of(mask, scan: Volume, role: str) -> Volume:
 
 def _check_place(companion, name, scan, role):
     """Refuse what is 0 wherever a scan lies; note what is mostly beyond it."""
-    shown = np.argwhere(companion.data)
-    if not len(shown):
+    found = np.flatnonzero(companion.data)
+    if not len(found):
         raise ValueError(f"{name} is 0 everywhere; give one that shows something")
+    some = found[:: max(1, len(found) // MOST_PLACES)]
+    shown = np.transpose(np.unravel_index(some, companion.data.shape))
     voxels = apply_affine(np.linalg.inv(scan.affine) @ companion.affine, shown)
     last = np.array(scan.data.shape) - 0.5
     inside = ((voxels >= -0.5) & (voxels <= last)).all(axis=1).mean()

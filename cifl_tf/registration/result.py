@@ -52,7 +52,7 @@ class RegistrationResult:
         affine: the part of the warp that a matrix is, which is in ``warp`` too; None where there is
             none.
         report: what ``register`` measured, by name with unit.
-        warnings: why the result may be wrong, in sentences.
+        warnings: why the result may be wrong, in words.
 
     Example:
         >>> import cifl_tf as cifl, nibabel, numpy as np

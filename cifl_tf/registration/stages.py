@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from cifl_tf._checks import AT_LEAST_0
 from cifl_tf._compat import keras
-from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_encoder
+from cifl_tf.images.grid import resized
 from cifl_tf.images.memory import forget_peak, peak_memory
 from cifl_tf.images.volumes import read_volume
 from cifl_tf.models.image_model import preprocessing_of
@@ -141,7 +141,7 @@ def register(
         )
     )
     if voxel_size is not None:  # refused before the work of the first stage, not after
-        fit_voxel_size(volumes[1], preprocessing_of(deforming), None, voxel_size)
+        resized(volumes[1].affine, volumes[1].data.shape, voxel_size)
     report: dict[str, float] = {}
     doubts: list[str] = []
     affine = initial

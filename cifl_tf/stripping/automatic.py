@@ -1,6 +1,5 @@
 """Scans as models for brains take them: without skull, whether they came so or not."""
 
-import contextlib
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,9 +13,19 @@ from cifl_tf.images.grid import three_axes
 from cifl_tf.images.intensity import air_mask
 from cifl_tf.images.nifti import name_of
 from cifl_tf.images.volumes import read_grid, read_volume, to_original
-from cifl_tf.stripping.stripper import NoBrainError, StrippedHead, Stripper
+from cifl_tf.stripping.stripper import NoBrainError, StrippedHead, Stripper, doubt_of_size
 
 LEAST_FIELD = 100.0  # mm along each axis, of a scan that may show a whole head
+
+
+# What is judged of a scan that is said to show a brain, and why its size may be another.
+GIVEN = (
+    "brain",
+    "the image shows skull and scalp, or a part of the brain, or has a wrong voxel size",
+)
+ADVICE = (
+    "--stripped says that this is right, --no-stripped takes the skull away from a part of a head"
+)
 
 
 class Brain(NamedTuple):
@@ -26,11 +35,13 @@ class Brain(NamedTuple):
         image: float32, on the grid of the scan.
         mask: bool, of the same shape: where it shows the brain, without holes.
         head: what brain extraction found; None for a scan that had no skull.
+        doubt: why this is hardly a whole brain, in words; empty where nothing says so.
     """
 
     image: nibabel.Nifti1Image
     mask: np.ndarray
     head: StrippedHead | None
+    doubt: str = ""
 
     @property
     def volume(self) -> float:
@@ -72,12 +83,15 @@ def brain_of(
         >>> brain_of(scan, stripped=True).mask.sum() == (distance < 15).sum()
         np.True_
     """
-    head = head_in(image, stripped, stripper, volume_index, window)
-    if head is not None:
-        return Brain(head.brain, np.asarray(head.mask.dataobj) > 0, head)
+    found = None if stripped else _found_in(image, stripper, volume_index, window)
+    if found is not None and (stripped is False or not found.was_stripped):
+        return Brain(found.brain, np.asarray(found.mask.dataobj) > 0, found, found.doubt)
     volume = read_volume(image, volume_index)
     scan = to_original(volume.data, volume)
-    return Brain(scan, binary_fill_holes(~air_mask(np.asarray(scan.dataobj))), None)
+    brain = Brain(scan, binary_fill_holes(~air_mask(np.asarray(scan.dataobj))), None)
+    # A mask of another tool may be wide: what brain extraction found has the size that counts.
+    doubt = found.doubt if found is not None else doubt_of_size(brain.volume / 1000, *GIVEN)
+    return brain._replace(doubt=doubt)
 
 
 def head_in(
@@ -102,16 +116,23 @@ def head_in(
         return None
     if stripped is None and any_body_part:
         head = plausible_brain(image, stripper, volume_index, window)
+        if head is None and has_slices(image):
+            note(f"{name_of(image)} shows no whole head, and is used as it is; {ADVICE}")
         return None if head is None or head.was_stripped else head
+    head = _found_in(image, stripper, volume_index, window)
+    return None if stripped is None and head.was_stripped else head
+
+
+def _found_in(image, stripper, volume_index, window):
+    """What brain extraction finds, with advice where it finds nothing."""
     try:
-        head = (stripper or shipped_stripper()).strip(
+        return (stripper or shipped_stripper()).strip(
             image, volume_index=volume_index, window=window
         )
     except NoBrainError as error:
         raise NoBrainError(
             f"{error}; if it shows a brain alone, give --stripped, or stripped=True in Python"
         ) from error
-    return None if stripped is None and head.was_stripped else head
 
 
 def plausible_brain(
@@ -127,24 +148,25 @@ def plausible_brain(
 
     Returns:
         None where the field of view is too small for a head, or where nothing has the size of a
-        brain; a note says so of volumes.
+        brain.
     """
-    grid = read_grid(image)
-    shape = three_axes(grid.shape)
-    if len(shape) != 3 or min(shape) == 1:
+    if not has_slices(image):
         return None
-    if np.min(shape * voxel_sizes(grid.affine)) >= LEAST_FIELD:
-        with contextlib.suppress(NoBrainError):
-            head = (stripper or shipped_stripper()).strip(
-                image, volume_index=volume_index, window=window
-            )
-            if not head.doubt:
-                return head
-    note(
-        f"{name_of(image)} shows no whole head, and is used as it is; --stripped says that this is "
-        "right, --no-stripped takes the skull away from a part of a head"
-    )
-    return None
+    grid = read_grid(image)
+    if np.min(three_axes(grid.shape) * voxel_sizes(grid.affine)) < LEAST_FIELD:
+        return None
+    try:
+        head = (stripper or shipped_stripper()).strip(
+            image, volume_index=volume_index, window=window
+        )
+    except NoBrainError:
+        return None
+    return None if head.doubt else head
+
+
+def has_slices(image) -> bool:
+    """Whether an image is a volume, and no single slice."""
+    return min(three_axes(read_grid(image).shape)) > 1
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """Brain masks of image files: a network that knows its voxel size, and what it gives."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import nibabel
 import numpy as np
@@ -13,7 +14,7 @@ from cifl_tf.features.inference import fit_voxel_size
 from cifl_tf.features.pretrained import load_named
 from cifl_tf.images.grid import three_axes
 from cifl_tf.images.nifti import name_of
-from cifl_tf.images.volumes import read_grid, read_volume, to_original
+from cifl_tf.images.volumes import read_volume, to_original
 from cifl_tf.images.windows import put, take
 from cifl_tf.models import shipped
 from cifl_tf.models.files import STRIPPER
@@ -91,19 +92,19 @@ def doubt_of_size(volume_ml: float, what: str, reason: str) -> str:
     )
 
 
-def refuse_slice(image, what: str, otherwise: str) -> None:
+def refuse_slice(shape: Sequence[int], image, what: str, otherwise: str) -> None:
     """Refuse a slice alone where only volumes can be used.
 
     Args:
+        shape: of the image.
         image: file or nibabel image.
         what: is done in volumes.
         otherwise: what to do with a slice.
 
     Raises:
         ValueError: the image is a single slice.
-        ValueError, FileNotFoundError: as ``read_grid``.
     """
-    if min(three_axes(read_grid(image).shape)) == 1:
+    if len(shape) > 1 and min(three_axes(shape)) == 1:
         raise ValueError(
             f"{name_of(image)} is a single slice, but {what} in volumes; give a volume, {otherwise}"
         )
@@ -165,9 +166,10 @@ class Stripper(ImageModel):
             ValueError, FileNotFoundError: as ``features_of``, or ``border`` is not finite.
         """
         BORDER_MM.check("border", border)
-        refuse_slice(image, "brains are found", "or mask the slice with another tool")
         name = name_of(image)
         original = read_volume(image, volume_index)
+        advice = "or mask the slice with another tool"
+        refuse_slice(original.data.shape, image, "brains are found", advice)
         preprocessing = self.preprocessing.with_choices(window=window)
         volume = fit_voxel_size(original, preprocessing)
         scaled = preprocessing.scaling(volume.data)

@@ -6,14 +6,15 @@ import functools
 from cifl_tf._notes import note
 from cifl_tf.images.contents import Content
 from cifl_tf.images.grid import resized, three_axes
-from cifl_tf.images.nifti import name_of, open_image
-from cifl_tf.images.volumes import read_grid
+from cifl_tf.images.nifti import name_of
+from cifl_tf.images.volumes import read_grid, read_volume
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
+from cifl_tf.registration.companions import labels_of, mask_of
 from cifl_tf.registration.config import DEFORMABLE, STAGES, check_tissues_stage, checked_stages
 from cifl_tf.registration.plausibility import matrix_doubts
 from cifl_tf.registration.result import RegistrationResult
-from cifl_tf.stripping.automatic import head_in, plausible_brain
+from cifl_tf.stripping.automatic import ADVICE, has_slices, head_in, plausible_brain
 from cifl_tf.stripping.stripper import StrippedHead
 from cifl_tf.tissues.segment import segment_tissues
 
@@ -71,7 +72,8 @@ def register_brains(
     if tissues or (tissues is None and _are_plain_brains(brains, options)):
         several = zip(scans, indices, windows, strict=True)
         known = dict(zip(ROLES, _each(_tissues_of, _tissues_of_last, several), strict=True))
-        doubts = [f"{role} scan: {doubt}" for role, one in known.items() for doubt in one.doubts]
+        unsure = {role: one.uncertainty for role, one in known.items()}
+        doubts = [f"{role} scan: {doubt}" for role, doubt in unsure.items() if doubt]
         if tissues or not doubts:
             channels = {f"{role}_channels": one.channels for role, one in known.items()}
             certainties = {
@@ -91,7 +93,7 @@ def register_brains(
 
 
 def _refuse_early(moving, fixed, tissues, options):
-    """Refuse what ``register`` would refuse after minutes of other work; read the first matrix."""
+    """Refuse what ``register`` would refuse after minutes of other work; read files once."""
     check_tissues_stage(tissues, checked_stages(options.get("stages", STAGES)))
     grids = read_grid(moving), read_grid(fixed)
     initial, voxel_size = options.get("initial"), options.get("voxel_size")
@@ -99,9 +101,17 @@ def _refuse_early(moving, fixed, tissues, options):
         options["initial"] = Affine.from_file(initial, *grids)
     if voxel_size is not None:
         resized(grids[1].affine, three_axes(grids[1].shape), voxel_size)
-    for name in COMPANIONS:
-        if options.get(name) is not None:
-            open_image(options[name])
+    if any(options.get(name) is not None for name in COMPANIONS):
+        volumes = [
+            read_volume(scan, options.get(f"{role}_volume_index"))
+            for scan, role in zip((moving, fixed), ROLES, strict=True)
+        ]
+        if options.get("labels") is not None:
+            options["labels"] = labels_of(options["labels"], *volumes)
+        for role, volume in zip(ROLES, volumes, strict=True):
+            name = f"{role}_mask"
+            if options.get(name) is not None:
+                options[name] = mask_of(options[name], volume, role)
 
 
 def _agrees_less(found):
@@ -137,6 +147,11 @@ def _found_in(
         return heads, heads
     brains = _each(_brain_in, _brain_in_last, several)
     if None in brains:  # a head beside something else stays a head
+        pairs = zip(scans, brains, strict=True)
+        others = [name_of(scan) for scan, one in pairs if one is None and has_slices(scan)]
+        if others:
+            names = " and ".join(map(str, others))
+            note(f"no whole head in {names}: both scans are registered as they are; {ADVICE}")
         return brains, [None, None]
     return brains, [None if one is None or one.was_stripped else one for one in brains]
 

@@ -6,12 +6,13 @@ import nibabel
 import numpy as np
 
 from cifl_tf.images.grid import grid_of
+from cifl_tf.images.volumes import read_grid
 from cifl_tf.models import shipped
 from cifl_tf.segmentation.refinement import refine_image
 from cifl_tf.segmentation.result import Segmentation
 from cifl_tf.segmentation.segmenter import Segmenter
 from cifl_tf.stripping.automatic import Brain, brain_of
-from cifl_tf.stripping.stripper import Stripper, doubt_of_size, refuse_slice
+from cifl_tf.stripping.stripper import Stripper, refuse_slice
 from cifl_tf.tissues.network import TISSUES
 
 # Of 96 images that got worse in 5 ways, those below this had a mean Dice of 0.66 or less.
@@ -60,24 +61,19 @@ class TissueResult:
         return {name: volume / total if total else 0.0 for name, volume in volumes.items()}
 
     @property
-    def _doubt_of_stripped(self) -> str:
-        return doubt_of_size(
-            self.brain.volume / 1000,
-            "brain",
-            "the image shows skull and scalp, or a part of the brain, or has a wrong voxel size",
+    def uncertainty(self) -> str:
+        """That the network is uncertain, in words; empty where it is not."""
+        if self.certainty >= LEAST_CERTAINTY:
+            return ""
+        return (
+            f"the network is uncertain: its mean probability is {self.certainty:.3f}, and scans "
+            f"that it handles have {LEAST_CERTAINTY} or more"
         )
 
     @property
     def doubts(self) -> list[str]:
         """Why the labels are likely wrong, in words; empty where nothing says so."""
-        size = self.brain.head.doubt if self.brain.head else self._doubt_of_stripped
-        found = [size] if size else []
-        if self.certainty < LEAST_CERTAINTY:
-            found.append(
-                f"the network is uncertain: its mean probability is "
-                f"{self.certainty:.3f}, and scans that it handles have {LEAST_CERTAINTY} or more"
-            )
-        return found
+        return [doubt for doubt in (self.brain.doubt, self.uncertainty) if doubt]
 
 
 def segment_tissues(
@@ -117,7 +113,10 @@ def segment_tissues(
     segmenter = model if isinstance(model, Segmenter) else Segmenter.from_pretrained(model)
     check_tissues(segmenter)
     refuse_slice(
-        image, "tissues are found", "or train a segmenter for slices with `cifl segment train`"
+        read_grid(image).shape,
+        image,
+        "tissues are found",
+        "or train a segmenter for slices with `cifl segment train`",
     )
     brain = brain_of(image, stripped, stripper, volume_index, window)
     found = segmenter.segment(brain.image, window=window, memory=memory)

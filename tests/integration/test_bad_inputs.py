@@ -128,13 +128,18 @@ def files_of(world):
     return {path: path.lstat().st_mtime_ns for path in world["image"].parent.rglob("*")}
 
 
+def without_notes(stderr):
+    """The lines of standard error that are no notes."""
+    return [line for line in stderr.splitlines() if not line.startswith("Note: ")]
+
+
 def check_refusal(done, fragment=""):
     """One line of the command, or a usage, that holds a part; without a traceback."""
     assert type(done.exception) is SystemExit, done.exception
     assert done.exit_code in (1, 2)
     assert "Traceback" not in done.output
     if done.exit_code == 1:
-        (line,) = done.stderr.splitlines()
+        (line,) = without_notes(done.stderr)
         assert line.startswith("cifl: ")
     assert fragment in done.stderr
 
@@ -176,7 +181,7 @@ def test_bad_images_do_not_cost_the_good_one(command, world, images, tmp_path):
     done = run_here(*parts, *given, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "Traceback" not in done.output
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("Note: ")]
+    lines = without_notes(done.stderr)
     for (path, message), line in zip(bad, lines, strict=True):
         assert line.startswith("cifl: ")
         assert " ".join(path.name.split()) in line

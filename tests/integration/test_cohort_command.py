@@ -121,7 +121,7 @@ def test_a_scan_that_fails_does_not_stop_the_others(bids, encoder, tmp_path, rng
     assert foreign.read_bytes() == b"of the user"
     group = features(bids, out, encoder, level="group")
     assert group.exit_code == 0, group.output
-    assert "of 6 scans, 1 failed and 1 not reached;" in group.stderr
+    assert "scans: 6, of these 1 failed, 1 not reached;" in group.stderr
     rows = [line.split("\t") for line in (out / "cohort.tsv").read_text().splitlines()]
     outcomes = {Path(row[2]).name: row[3] for row in rows[1:]}
     assert outcomes.pop("sub-1_FLAIR.nii.gz") == "failed"

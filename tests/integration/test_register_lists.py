@@ -228,3 +228,31 @@ def test_labels_beside_a_table_are_of_one_moving_image(made, tmp_path):
     assert {Path(options["labels"]).name for *_, options in made} == {"labels.nii"}
     done = run_here("register", tmp_path / "two.csv", *options[:-1], tmp_path / "other")
     assert_one_line_error(done, "--labels is of one moving image, but")
+
+
+def test_files_of_one_image_may_stand_beside_a_table_that_names_those_of_the_others(made, tmp_path):
+    touch(tmp_path, "a.nii", "b.nii", "c.nii", "own.nii", "shared.nii")
+    rows = "moving,fixed,labels,\na.nii,b.nii,own.nii,\nc.nii,b.nii,,\n"
+    (tmp_path / "pairs.csv").write_text(rows)
+    options = ["--labels", tmp_path / "shared.nii", "--out", tmp_path / "out"]
+    done = run_here("register", tmp_path / "pairs.csv", *options)
+    assert done.exit_code == 0, done.output
+    assert "not used" not in done.stderr
+    assert [Path(options["labels"]).name for *_, options in made] == ["own.nii", "shared.nii"]
+
+
+def test_the_scan_that_shows_no_whole_head_is_noted_for_every_pair(tmp_path, monkeypatch):
+    def register(*_, **__):
+        raise ValueError("it is too early")
+
+    monkeypatch.setattr("cifl_tf.registration.stages.register", register)
+    for name in ("a", "b", "fixed"):
+        array = np.random.default_rng(0).random((12, 10, 8)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii")
+    table = tmp_path / "pairs.csv"
+    table.write_text("moving,fixed\na.nii,fixed.nii\nb.nii,fixed.nii\n")
+    done = run_here("register", table, "--out", tmp_path / "out", "--fast")
+    notes = [line for line in done.stderr.splitlines() if line.startswith("Note: no whole head in")]
+    for name, note in zip("ab", notes, strict=True):
+        assert f"{name}.nii and " in note
+        assert "fixed.nii: both scans are registered as they are" in note

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 import cifl_tf
+from balls import ball_head, ball_stripper
 from cifl_tf.images.preprocessing import Preprocessing, exact_voxel_size
 from cifl_tf.stripping.network import build_stripper
 from command_runner import run_here
@@ -73,3 +74,22 @@ def test_a_real_head_that_training_has_not_seen(contrast, tmp_path):
     volume = np.abs(np.linalg.det(labels.affine[:3, :3])) * len(voxels) / 1000
     size = np.abs(np.linalg.det(mask.affine[:3, :3])) * np.sum(np.asarray(mask.dataobj)) / 1000
     assert volume < size < 1.35 * volume
+
+
+def test_a_label_map_and_a_brain_without_skull_are_noted(tmp_path, monkeypatch):
+    head, mask = ball_head()
+    brain = nibabel.Nifti1Image(np.asarray(head.dataobj) * np.asarray(mask.dataobj), head.affine)
+    for name, image in {"head": head, "brain": brain, "labels": mask}.items():
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+    ball = ball_stripper()
+    monkeypatch.setattr(cifl_tf.Stripper, "from_pretrained", lambda *_: ball)
+    images = [tmp_path / f"{name}.nii.gz" for name in ("head", "brain", "labels")]
+    done = run_here("strip", *images, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    notes = [line for line in done.stderr.splitlines() if "brains of adults" not in line]
+    assert [("labels.nii" in line, "looks like a label map" in line) for line in notes] == [
+        (False, False),
+        (True, True),
+        (True, False),
+    ]
+    assert ["brain without skull already" in line for line in notes] == [True, False, True]

@@ -34,7 +34,7 @@ def test_notes_name_what_they_are_on():
         assert texts == [text]
         return str(found[0].message)
 
-    assert shown("too coarse", "/a/x.nii", "/b/y.nii") == "/a/x.nii: too coarse"
+    assert shown("too coarse", "/a/x.nii", "/b/y.nii") == "/a/x.nii to /b/y.nii: too coarse"
     assert shown("y.nii is too coarse", "/a/x.nii", "/b/y.nii") == "y.nii is too coarse"
     assert shown("too coarse", "/a/two\nlines.nii") == "/a/two lines.nii: too coarse"
     assert shown("too coarse") == "too coarse"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cifl_tf._notes import note
+from cifl_tf._notes import listed, note
 from cifl_tf.cli.cohort.dataset import IGNORE_FILE, claim_dataset
 from cifl_tf.cli.cohort.names import Scan
 from cifl_tf.cli.cohort.work import Job, failed_subject, write_json
@@ -49,7 +49,7 @@ def write_group(job: Job, subjects: Sequence[str]) -> list[Path]:
     _write_page(job, rows, numbers, counts)
     others = [f"{count} {what}" for what, count in counts.items() if what != MEANINGS[DONE]]
     if others:
-        note(f"of {len(rows)} scans, {' and '.join(others)}; {job.out / TABLE_FILE} says which")
+        note(f"scans: {len(rows)}, of these {listed(others)}; {job.out / TABLE_FILE} says which")
     return [job.out / name for name in (HTML_FILE, TABLE_FILE)]
 
 

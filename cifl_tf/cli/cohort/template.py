@@ -13,7 +13,13 @@ from cifl_tf.cli.parsing import with_home
 from cifl_tf.datasets.remappings import checked_remappings
 from cifl_tf.features.pretrained import pretrained_encoders
 from cifl_tf.images.atomic import absolute_path
-from cifl_tf.registration.config import DEFORMABLE, MOST_VOXELS, STAGES, checked_stages
+from cifl_tf.registration.config import (
+    DEFORMABLE,
+    MOST_VOXELS,
+    STAGES,
+    check_tissues_stage,
+    checked_stages,
+)
 
 MNI152 = "MNI152NLin2009aSym"  # the name that BIDS has for the template of nilearn
 WARP, INVERSE, MATRIX = "warp", "inverse warp", "matrix"
@@ -74,6 +80,7 @@ class ToTemplate(Analysis):
     def __post_init__(self):
         check_fields(self, resolution=COUNT)
         object.__setattr__(self, "stages", checked_stages(self.stages))
+        check_tissues_stage(self.tissues, self.stages)
         checked_remappings(self.remappings)
         if self.model is not None:
             object.__setattr__(self, "model", checked_model(self.model, pretrained_encoders()))
@@ -140,11 +147,13 @@ class ToTemplate(Analysis):
     def write(self, scan, files, entry, memory):
         """See ``Analysis.write``."""
         from cifl_tf.cli.registration_run import describe_registration
+        from cifl_tf.cli.scan_work import note_labels
         from cifl_tf.figures.panels import save_figure
         from cifl_tf.figures.registration import registration_figure
         from cifl_tf.images.volumes import save_image
         from cifl_tf.tissues.registration import register_brains
 
+        note_labels(scan.path)
         found = register_brains(
             scan.path,
             self._fixed,

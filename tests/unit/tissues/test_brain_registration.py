@@ -104,16 +104,16 @@ def forgotten():
 
 @pytest.fixture
 def given(monkeypatch, forgotten):
-    """The options of registrations of brains that would be done, and doubts of their tissues."""
+    """The options of registrations of brains that would be done, and their tissues."""
     options = []
     brain = SimpleNamespace(was_stripped=True)
     monkeypatch.setattr(registration, "plausible_brain", lambda *_: brain)
-    doubts, after = [], [0.9]
+    after = [0.9]
     register = record(options, lambda pair, options: options, after)
     monkeypatch.setattr(stages, "register", register)
-    found = SimpleNamespace(doubts=doubts, channels="tissues", certainty=0.9)
+    found = SimpleNamespace(uncertainty="", channels="tissues", certainty=0.9)
     monkeypatch.setattr(registration, "segment_tissues", lambda brain, **_: found)
-    return SimpleNamespace(options=options, doubts=doubts, after=after)
+    return SimpleNamespace(options=options, tissues=found, after=after)
 
 
 def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, given):
@@ -132,7 +132,7 @@ def test_tissues_of_brains_are_compared_where_nothing_else_is_asked_for(head, gi
     assert compared(encoder="shapes-3d") == {}
     assert compared(stripped=True) == {}
     assert compared(stripped=True, tissues=True) == tissues
-    given.doubts.append("the network is uncertain")
+    given.tissues.uncertainty = "the network is uncertain"
     with pytest.warns(Note, match="registered by features; moving scan: the network is uncertain"):
         assert compared() == {}
     assert compared(tissues=True) == tissues
@@ -154,7 +154,7 @@ def test_tissues_that_make_the_features_agree_less_give_way_to_features(head, gi
 def test_the_matrix_of_scans_that_are_deformed_again_is_found_once(head, monkeypatch, forgotten):
     """The stages are real; what they find is made up."""
     brain = image(np.where((head == 70) | (head == 10), 0, head))
-    known = SimpleNamespace(doubts=[], channels=image(head[..., None]), certainty=0.9)
+    known = SimpleNamespace(uncertainty="", channels=image(head[..., None]), certainty=0.9)
     monkeypatch.setattr(
         registration, "plausible_brain", lambda *_: SimpleNamespace(was_stripped=True)
     )
