@@ -41,7 +41,8 @@ def test_version_and_help(run_cifl):
 
 
 def test_features(model_folder, head, tmp_path):
-    done = run_here("features", head, "--model", model_folder, "--out", tmp_path / "new")
+    options = ["--model", model_folder, "--out", tmp_path / "new"]
+    done = run_here("features", head, *options, "--stripped")
     target = tmp_path / "new" / "head_features.nii.gz"
     assert done.stdout == f"{target}\n"
     assert done.stderr == ""
@@ -65,7 +66,7 @@ def test_features_of_an_ensemble(model_folder, head, tmp_path):
 
 
 def test_features_in_bounded_memory(model_folder, head, tmp_path):
-    options = ["--model", model_folder, "--out", tmp_path / "new"]
+    options = ["--model", model_folder, "--out", tmp_path / "new", "--stripped"]
     done = run_here("features", head, *options, "--memory", "50M")
     assert_one_line_error(done, "memory is 50.0 MB, but the program, the image and what is made")
     assert run_here("features", head, *options, "--memory", "900G").exit_code == 0
@@ -309,7 +310,7 @@ def _broken_images(folder):
 
 def test_bad_images(model_folder, tmp_path):
     for name, message in _broken_images(tmp_path).items():
-        options = ["--model", model_folder, "--out", tmp_path / "out"]
+        options = ["--model", model_folder, "--out", tmp_path / "out", "--stripped"]
         done = run_here("features", tmp_path / name, *options)
         assert_one_line_error(done, message)
         assert name in done.stderr

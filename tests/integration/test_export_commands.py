@@ -40,5 +40,5 @@ def test_register_export(tmp_path):
 
 
 def test_folders_that_are_no_saved_model(tmp_path):
-    assert_one_line_error(run_here("info", tmp_path), "export the model again")
+    assert_one_line_error(run_here("info", tmp_path), "give the folder of a SavedModel")
     assert_one_line_error(run_here("info", tmp_path / "none"), "choose from")

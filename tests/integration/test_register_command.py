@@ -114,8 +114,10 @@ def test_volumes_are_optimized_in_three_dimensions(
         raise ValueError("seen")
 
     monkeypatch.setattr("cifl_tf.registration.images.register_images", register)
-    nibabel.save(fixed, tmp_path / "fixed.nii")
-    arguments = ["optimize", "moving.nii", tmp_path / "fixed.nii", "--out", tmp_path / "out"]
+    for name in ("moving", "fixed"):
+        nibabel.save(fixed, tmp_path / f"{name}.nii")
+    images = [tmp_path / f"{name}.nii" for name in ("moving", "fixed")]
+    arguments = ["optimize", *images, "--out", tmp_path / "out"]
     done = run(*arguments, *options)
     assert done.stderr == "cifl: seen\n"
     ((method, found),) = seen

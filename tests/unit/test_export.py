@@ -160,12 +160,16 @@ def test_a_folder_tells_what_it_takes(tmp_path):
     )
 
 
-@pytest.mark.parametrize("content", [None, "no JSON", "[1]", '{"kind": "encoder"}'])
-def test_other_folders_are_refused(content, tmp_path):
-    if content is not None:
-        (tmp_path / "assets").mkdir()
-        (tmp_path / "assets" / "cifl_model.json").write_text(content)
-    with pytest.raises(ValueError, match=r"0\.8 or later describes itself.*again"):
+def test_other_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"give the folder of a SavedModel of cifl_tf 0\.8"):
+        read_description(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[1]", '{"kind": "encoder"}'])
+def test_damaged_descriptions_are_refused(content, tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "cifl_model.json").write_text(content)
+    with pytest.raises(ValueError, match=r"cifl_model\.json cannot be read .*again"):
         read_description(tmp_path)
 
 
