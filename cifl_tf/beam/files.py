@@ -1,5 +1,6 @@
 """Images from and to every file system that Beam reaches: local, HDFS, S3, Google Cloud, Azure."""
 
+import contextlib
 import shutil
 import uuid
 from pathlib import PurePosixPath
@@ -11,6 +12,7 @@ from apache_beam.io import fileio
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from cifl_tf.images.file_names import is_leftover
 from cifl_tf.images.volumes import read_volume, save_image
 
 AS_THEY_ARE = CompressionTypes.UNCOMPRESSED  # NIfTI files are packed by nibabel
@@ -50,6 +52,7 @@ class ReadNifti(beam.PTransform):
         return (
             begin
             | "Match" >> fileio.MatchFiles(self._pattern, fileio.EmptyMatchTreatment.DISALLOW)
+            | "Leave out" >> beam.Filter(lambda file: not is_leftover(file.path))
             | "Share" >> beam.Reshuffle()
             | "Read" >> beam.Map(lambda file: (file.path, read_image(file.path)))
         )
@@ -105,8 +108,8 @@ def read_image(path: str) -> nibabel.Nifti1Image:
             shutil.copyfileobj(source, target)
         try:
             volume = read_volume(local)
-        except ValueError as error:
-            raise ValueError(str(error).replace(local, path)) from error
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(str(error).replace(local, path)) from error
     return nibabel.Nifti1Image(volume.data, volume.affine)
 
 
@@ -121,12 +124,17 @@ def write_image(path: str, image: nibabel.Nifti1Image) -> str:
     """
     parent, name = FileSystems.split(path)
     temporary = FileSystems.join(parent, f".{uuid.uuid4().hex}.{name}")
-    with TemporaryDirectory() as folder:
-        save_image(image, f"{folder}/{name}")
-        target = FileSystems.create(temporary, compression_type=AS_THEY_ARE)
-        with target, open(f"{folder}/{name}", "rb") as source:
-            shutil.copyfileobj(source, target)
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.rename([temporary], [path])
+    try:
+        with TemporaryDirectory() as folder:
+            save_image(image, f"{folder}/{name}")
+            target = FileSystems.create(temporary, compression_type=AS_THEY_ARE)
+            with target, open(f"{folder}/{name}", "rb") as source:
+                shutil.copyfileobj(source, target)
+        if FileSystems.exists(path):
+            FileSystems.delete([path])
+        FileSystems.rename([temporary], [path])
+    except BaseException:
+        with contextlib.suppress(Exception):
+            FileSystems.delete([temporary])
+        raise
     return path

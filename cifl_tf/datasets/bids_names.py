@@ -1,10 +1,11 @@
 """File names of BIDS: what they say, and which of several files is meant."""
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cifl_tf.images.file_names import is_leftover
+from cifl_tf.images.file_names import WRITABLE, is_leftover, suffix_of
 
 # Entities whose values are numbers, so that run-1 is run-01 (BIDS 1.10, "index").
 INDICES = ("run", "echo", "flip", "inv", "split", "chunk")
@@ -28,20 +29,42 @@ def parse_name(path) -> tuple[dict[str, str], str, str]:
 
     ``sub-01_desc-brain_T1w.nii.gz`` is ({"sub": "01", "desc": "brain"}, "T1w", ".nii.gz").
     """
-    stem, dot, extension = Path(path).name.partition(".")
-    *pairs, suffix = stem.split("_")
+    name = Path(path).name
+    extension = suffix_of(name) or name[len(name.partition(".")[0]) :]
+    *pairs, suffix = name[: len(name) - len(extension)].split("_")
     split = (pair.partition("-") for pair in pairs)
-    return {key: value for key, _, value in split}, suffix, dot + extension
+    return {key: value for key, _, value in split}, suffix, extension
 
 
 def images_in(anat) -> list[BidsImage]:
-    """Every image in a folder anat, in the order of the names."""
+    """Every image in a folder anat, in the order of the names; none where there is no folder.
+
+    Raises:
+        ValueError: a file lies in the folder of another subject or session.
+        OSError: the folder cannot be read.
+    """
+    try:  # not by glob, for which a locked folder is empty
+        names = sorted(os.listdir(anat))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     images = []
-    for path in sorted(anat.glob("sub-*_*.nii*")):
+    for path in (anat / name for name in names):
         entities, suffix, extension = parse_name(path)
-        if extension in (".nii", ".nii.gz") and not is_leftover(path):
+        if "sub" in entities and extension in WRITABLE and not is_leftover(path):
+            _check_folders(path, entities)
             images.append(BidsImage(entities, suffix, path))
     return images
+
+
+def _check_folders(path, entities):
+    """Refuse a file in the folder of another subject or session."""
+    inner, outer = (folder.name for folder in path.absolute().parents[1:3])
+    for name in (inner, outer) if inner.startswith("ses-") else (inner,):
+        key, _, value = name.partition("-")
+        if key in ("sub", "ses") and entities.get(key, value) != value:
+            raise ValueError(
+                f"{path} lies in {name}, but its name says {key}-{entities[key]}; move or rename it"
+            )
 
 
 def matching(

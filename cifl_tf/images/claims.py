@@ -57,12 +57,20 @@ def read_claim(path) -> Claim | None:
         return None
     # Not by the reader of the class, which also reads extensions and seeks behind the voxels.
     files = kind.filespec_to_file_map(path)
-    length = kind.header_class.template_dtype.itemsize
+    template = getattr(kind.header_class, "template_dtype", None)
+    if template is None:  # as CIFTI, which is no volume
+        return None
+    length = template.itemsize
     with nibabel.openers.ImageOpener(files.get("header", files["image"]).filename) as stream:
         header = kind.header_class(stream.read(length).ljust(length, b"\0"), check=False)
     file = Path(files["image"].filename)
     shape = tuple(int(size) for size in header.get_data_shape())
     offset = int(header.get_data_offset())
+    single = getattr(header, "is_single", False)
+    if single and offset < header.single_vox_offset:
+        raise ValueError(
+            f"its header says that the voxels begin at byte {offset}, which is within the header"
+        )
     return Claim(file, shape, header.get_data_dtype(), offset, _voxel_size(header))
 
 

@@ -6,6 +6,7 @@ READABLE = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr", ".img")
 WRITABLE = (".nii", ".nii.gz")
 PAIR = {".hdr": ".img", ".img": ".hdr"}
 COMPRESSED = {".nii": ".nii.gz", ".mgh": ".mgz"}
+LFS = b"version https://git-lfs"
 ANNEX = b"annex/objects/"  # in what stands for a file whose content git-annex has elsewhere
 
 
@@ -45,6 +46,8 @@ def missing_content(path) -> str | None:
     if path.is_file():
         if path.stat().st_size == 0:
             return f"{path} is empty"
+        if beginning_of(path).startswith(LFS):
+            return f"{path} is a pointer of Git LFS, without content: `git lfs pull` it"
         if ANNEX in beginning_of(path)[:256]:
             return f"{path} is a pointer of git-annex, without content: `datalad get` it"
     return None

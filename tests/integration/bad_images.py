@@ -144,6 +144,8 @@ CONTENTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "complex": (NII, lambda: nifti(brain().astype(np.complex64)), "one real number"),
     "colors": (NII, lambda: nifti(colors()), "colors (RGB)"),
     "no axis": (NII, lambda: nifti(dim=dims(0, 14, 16, 12)), "has 1 axes"),
+    "voxels within the header": (NII, lambda: nifti(vox_offset=0), "begin at byte 0"),
+    "pointer of Git LFS": (NII, lambda: b"version https://git-lfs.github.com/spec/v1\n", "git lfs"),
     "one axis": (NII, lambda: nifti(dim=dims(1, 14)), "axes"),
     "nine axes": (NII, lambda: nifti(dim=dims(9, 14, 16, 12)), "damaged"),
     "negative number of axes": (NII, lambda: nifti(dim=dims(-3, 14, 16, 12)), "damaged"),

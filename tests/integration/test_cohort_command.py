@@ -295,3 +295,28 @@ def test_what_cannot_be_done_is_refused(bids, encoder, tmp_path):
     assert done.exit_code == 1
     assert "has no such scan" in done.stderr
     assert features(bids, out, encoder, "--shard", "9/9").exit_code == 0
+
+
+def test_results_that_are_outdated_are_told(bids, encoder, tmp_path, rng):
+    out, link = tmp_path / "out", tmp_path / "link"
+    assert features(bids, out, encoder).exit_code == 0
+    link.symlink_to(bids)  # another way to the same dataset
+    described = (out / "dataset_description.json").read_bytes()
+
+    def outcomes():
+        group = features(link, out, encoder, level="group")
+        assert group.exit_code == 0, group.output
+        rows = [line.split("\t") for line in (out / "cohort.tsv").read_text().splitlines()]
+        return {Path(row[2]).name: row[3] for row in rows[1:]}
+
+    assert {*outcomes().values()} == {"done"}
+    write_scan(bids / "sub-2" / "anat" / "sub-2_T1w.nii.gz", rng)
+    next((out / "sub-3").rglob("*_features.nii.gz")).unlink()
+    found = outcomes()
+    assert {name for name, outcome in found.items() if outcome == "outdated"} == {
+        "sub-2_T1w.nii.gz",
+        "sub-3_T1w.nii.gz",
+    }
+    assert (out / "dataset_description.json").read_bytes() == described
+    assert features(link, out, encoder).exit_code == 0
+    assert {*outcomes().values()} == {"done"}

@@ -105,6 +105,7 @@ def _run(ctx, bids, out, level, options: CohortOptions, analysis: Analysis):
     from cifl_tf.cli.cohort.selection import subjects_in
     from cifl_tf.cli.cohort.work import Job
 
+    bids = bids.resolve()  # a scan is the same, whatever way leads to the dataset
     subjects = subjects_in(bids, options.participants, options.share)
     job = Job(
         _request(ctx, analysis),

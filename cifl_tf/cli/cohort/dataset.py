@@ -24,7 +24,7 @@ def bids_uri(path: str) -> str:
     return f"bids:{SOURCE}:{quote(path)}"
 
 
-def claim_dataset(out: Path, bids: Path, about: str, request: Request) -> None:
+def claim_dataset(out: Path, bids: Path, about: str, request: Request, write: bool = True) -> None:
     """Write what describes a dataset, or see that it describes the same.
 
     Args:
@@ -32,6 +32,7 @@ def claim_dataset(out: Path, bids: Path, about: str, request: Request) -> None:
         bids: the dataset of the scans.
         about: the results, in words.
         request: what the command was asked for.
+        write: the description, where it differs in the version or may be overwritten.
 
     Raises:
         ValueError: the folder holds another dataset, or one that was made with other options.
@@ -57,15 +58,17 @@ def claim_dataset(out: Path, bids: Path, about: str, request: Request) -> None:
         there = _description(file)
         if there == content:
             return
-        if there is not None and not request.overwrite:
+        if there is not None and not (request.overwrite and write):
             _check_same(out, there, content)
+        if not write:
+            return
         texts = {
             IGNORE_FILE: "".join(f"{pattern}\n" for pattern in IGNORED),
             README_FILE: _readme(about, made_by),
             DESCRIPTION_FILE: json.dumps(content, indent=2, ensure_ascii=False) + "\n",
         }
         for name, text in texts.items():
-            if name == DESCRIPTION_FILE or not (out / name).exists():
+            if name == DESCRIPTION_FILE or request.overwrite or not (out / name).exists():
                 with atomic_path(out / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
 

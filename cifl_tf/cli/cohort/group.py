@@ -10,17 +10,20 @@ from cifl_tf.cli.cohort.dataset import IGNORE_FILE, claim_dataset
 from cifl_tf.cli.cohort.names import Scan
 from cifl_tf.cli.cohort.work import Job, failed_subject, write_json
 from cifl_tf.cli.html_report import HTML_FILE, MEANINGS, check_html, environment
+from cifl_tf.cli.output_folder import done_before
 from cifl_tf.cli.run_report import DONE, Entry, read_runs
 from cifl_tf.images.atomic import atomic_path
 
 TABLE_FILE, SIDECAR_FILE = "cohort.tsv", "cohort.json"
 COSTS = ("(s)", "(MB)")  # endings of numbers that differ from run to run
+OUTDATED = "outdated"
 UNKNOWN = "n/a"  # as BIDS writes it
 COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session; n/a where the subject has none",
     "scan": "Path of the scan in the dataset of the scans",
-    "outcome": "done, failed, not finished (a run was killed), or not reached",
+    "outcome": "done, failed, not finished (a run was killed), not reached, or outdated (of other "
+    "options, another scan, or another version, or its files are gone)",
     "error": "Why it failed; n/a else",
 }
 
@@ -40,7 +43,7 @@ def write_group(job: Job, subjects: Sequence[str]) -> list[Path]:
     """
     if not (job.out / IGNORE_FILE).exists():
         raise ValueError(f"{job.out} has no results yet; run the level 'participant' first")
-    claim_dataset(job.out, job.bids, job.analysis.about, job.request)
+    claim_dataset(job.out, job.bids, job.analysis.about, job.request, write=False)
     check_html(job.out, job.request.overwrite)
     rows = [row for subject in subjects for row in _rows_or_error(job, subject)]
     numbers = list(dict.fromkeys(name for row in rows for name in row["numbers"]))
@@ -57,18 +60,24 @@ def _rows_or_error(job, subject) -> list[dict]:
     """What became of the scans of a subject; one row with the error where this cannot be told."""
     try:
         return [*_rows(job, subject)]
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return [_row(subject, failed_subject(subject, error))]
 
 
 def _rows(job, subject) -> Iterator[dict]:
     """What became of the scans of a subject, also of those that no run has reached."""
     last: dict[tuple, Entry] = {}
-    for run in read_runs(job.out / subject):
+    runs = read_runs(job.out / subject)
+    for run in runs:
         if run["command"] == job.request.command:
             last |= {tuple(entry["input"].items()): Entry(**entry) for entry in run["inputs"]}
     for scan, planned in job.entries(subject):
-        yield _row(subject, last.get(tuple(planned.input.items())), scan)
+        entry = last.get(tuple(planned.input.items()))
+        row = _row(subject, entry, scan)
+        if entry and entry.outcome == DONE:
+            same = done_before(job.out / subject, job.request, planned, runs, contents=False)
+            row["outcome"] = row["outcome"] if same else OUTDATED
+        yield row
 
 
 def _row(subject: str, entry: Entry | None, scan: Scan | None = None) -> dict:

@@ -77,10 +77,6 @@ class Segment(Analysis):
         from cifl_tf.images.atomic import atomic_path
 
         segmenter = self._segmenter
-        names = segmenter.names_by_value
-        with atomic_path(files["table"]) as temporary:
-            rows = "".join(f"{value}\t{name}\n" for value, name in names.items())
-            temporary.write_text("index\tname\n" + rows, encoding="utf-8")
         if self.model == TISSUES:
             options = self.stripped, self.volume_index, self.window, memory
             write_tissues(scan.path, segmenter, files, entry, *options)
@@ -96,6 +92,10 @@ class Segment(Analysis):
                 memory=memory,
                 refined=self.refine,
             )
+        names = segmenter.names_by_value
+        with atomic_path(files["table"]) as temporary:  # after the labels, which may fail
+            rows = "".join(f"{value}\t{name}\n" for value, name in names.items())
+            temporary.write_text("index\tname\n" + rows, encoding="utf-8")
 
     def sidecar(self, scan, what):
         """See ``Analysis.sidecar``."""

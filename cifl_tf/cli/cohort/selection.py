@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cifl_tf._notes import listed
-from cifl_tf.cli.cohort.names import Scan
-from cifl_tf.datasets.bids_names import SUFFIXES, images_in, same_value
+from cifl_tf.cli.cohort.names import ORDER, Scan
+from cifl_tf.datasets.bids_names import SUFFIXES, images_in, parse_name, same_value
 from cifl_tf.images.file_names import is_leftover
 
 # As pybids, and so the filter files of fMRIPrep, name entities.
@@ -19,6 +19,8 @@ LONG_NAMES = {
     **{"density": "den", "description": "desc"},
 }
 IMAGE, SUFFIX = "image", "suffix"
+ANATOMICAL = "anat"
+NO_MAGNITUDE = ("phase", "real", "imag")  # parts of complex images, in which no brain shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Selection:
     Attributes:
         contrasts: endings of their names; none for all anatomical images.
         sessions: folders, as "ses-01"; none for all, and for subjects without sessions.
-        entities: values that each of these must have; None stands for a name without it.
+        entities: values that each of these must have; None stands for a name without it. Images of
+            phase, and real and imaginary parts, are wanted where "part" is among these only.
     """
 
     contrasts: tuple[str, ...] = ()
@@ -55,7 +58,9 @@ class Selection:
         ]
 
     def _wanted(self, image):
-        said = {**image.entities, SUFFIX: image.suffix}
+        said = {**image.entities, SUFFIX: image.suffix, "extension": parse_name(image.path)[2]}
+        if "part" not in self.entities and said.get("part") in NO_MAGNITUDE:
+            return False
         if image.suffix not in (self.contrasts or self.entities.get(SUFFIX, SUFFIXES)):
             return False
         return all(
@@ -84,12 +89,22 @@ def read_filter(file: Path) -> dict[str, list[str | None]]:
     if len(content) > 1:
         others = sorted({*content} - {IMAGE})
         raise ValueError(f"{file} has {', '.join(others)} beside {IMAGE!r}; {advice}")
-    found = {}
+    found: dict[str, list[str | None]] = {}
     for key, value in content[IMAGE].items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(one, str | int | None) for one in values):
             raise ValueError(f"{file}: {key} is {value!r}; give text, a number or null, or a list")
-        found[LONG_NAMES.get(key, key)] = [None if one is None else str(one) for one in values]
+        texts = [None if one is None else str(one) for one in values]
+        name = LONG_NAMES.get(key, key)
+        if name == "datatype":
+            if ANATOMICAL not in texts:
+                raise ValueError(f"{file}: {key} is {value!r}; only {ANATOMICAL!r} can be read")
+        elif name == "extension":
+            found[name] = [one and "." + one.lstrip(".") for one in texts]
+        elif name in (*ORDER, SUFFIX):
+            found[name] = texts
+        else:
+            raise ValueError(f"{file}: there is no entity {key!r}; {advice}")
     return found
 
 

@@ -58,6 +58,16 @@ def test_filter_files(bids, tmp_path, wanted, found):
     assert names(bids, "sub-2", Selection(entities=read_filter(file))) == found
 
 
+def test_filters_of_fmriprep_name_the_datatype_and_the_ending(bids, tmp_path):
+    file = tmp_path / "filter.json"
+    wanted = {"datatype": "anat", "suffix": "T1w", "extension": [".nii", "nii.gz"]}
+    file.write_text(json.dumps({"image": wanted}))
+    assert len(names(bids, "sub-2", Selection(entities=read_filter(file)))) == 2
+    file.write_text(json.dumps({"image": {**wanted, "extension": ".nii"}}))
+    found = names(bids, "sub-2", Selection(entities=read_filter(file)))
+    assert found == ["sub-2_ses-a_run-2_T1w.nii"]
+
+
 def test_contrasts_within_a_filter(bids):
     entities = {"suffix": ["T1w", "PDw"]}
     assert names(bids, "sub-1", Selection(("T1w", "FLAIR"), (), entities)) == ["sub-1_T1w.nii.gz"]
@@ -99,3 +109,41 @@ def test_subjects_that_are_wanted(bids, tmp_path_factory):
         subjects_in(bids, ["sub-3", "sub-1"])
     with pytest.raises(FileNotFoundError, match="holds no folders sub-"):
         subjects_in(tmp_path_factory.mktemp("empty"))
+
+
+def test_parts_of_complex_images_are_wanted_by_name_only(bids):
+    for part in ("mag", "phase", "real", "imag"):
+        (bids / "sub-1" / "anat" / f"sub-1_part-{part}_T2starw.nii.gz").touch()
+    contrast = Selection(("T2starw",))
+    assert names(bids, "sub-1", contrast) == ["sub-1_part-mag_T2starw.nii.gz"]
+    phase = Selection(("T2starw",), (), {"part": ["phase"]})
+    assert names(bids, "sub-1", phase) == ["sub-1_part-phase_T2starw.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-1/anat/sub-2_T1w.nii.gz",
+        "sub-2/ses-a/anat/sub-2_ses-b_T1w.nii.gz",
+        "sub-2/ses-a/anat/sub-1_ses-a_T1w.nii.gz",
+    ],
+)
+def test_a_file_in_the_folder_of_another_is_refused(bids, name):
+    (bids / name).touch()
+    with pytest.raises(ValueError, match=f"{name} lies in .* but its name says .*move or rename"):
+        Selection().scans(bids, name.split("/")[0])
+
+
+def test_a_locked_folder_is_told_from_an_empty_one(bids, monkeypatch):
+    def locked(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.listdir", locked)
+    with pytest.raises(PermissionError):
+        Selection().scans(bids, "sub-1")
+
+
+def test_names_with_dots(bids):
+    (bids / "sub-1" / "anat" / "sub-1_acq-1.5T_T2w.NII.GZ").touch()
+    (scan,) = Selection(("T2w",)).scans(bids, "sub-1")
+    assert (scan.entities["acq"], scan.stem) == ("1.5T", "sub-1_acq-1.5T_T2w")
