@@ -57,11 +57,11 @@ def table_entries(file: Path, shared: Mapping[str, Path], with_matrix: bool) -> 
             raise ValueError(f"{file} has a pair {name!r}; give the name of a folder, without /")
         found[name] = registration_entry(files, with_matrix or "initial" in files, name)
     for role in OF_ONE:
-        taken = os.path.abspath(shared[role]) if role in shared else None
-        pairs = [one.input for one in found.values() if taken and one.input.get(role) == taken]
-        of = {pair["moving"] for pair in pairs}
-        if len(of) > 1:
-            raise ValueError(_of_one(role, f"{len(of)} in {file} would take it"))
+        if role in shared:
+            taken = os.path.abspath(shared[role])
+            of = {one.input["moving"] for one in found.values() if one.input.get(role) == taken}
+            if len(of) > 1:
+                raise ValueError(_of_one(role, f"{len(of)} in {file} would take it"))
     return found
 
 

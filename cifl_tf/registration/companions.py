@@ -16,11 +16,11 @@ MOST_PLACES = 100_000  # that are looked at, about
 SAME_PLACE = 1e-3  # mm, of affines of one grid
 
 
-def labels_of(labels, moving: Volume, fixed: Volume) -> Volume:
+def labels_of(labels, moving: Volume, fixed: Volume) -> Volume | None:
     """The label map of a moving scan.
 
     Args:
-        labels: file or nibabel image, on any grid; or what this function gave.
+        labels: file or nibabel image, on any grid; None, or what this function gave, stays.
         moving: the scan to which they belong.
         fixed: the scan to which they do not belong.
 
@@ -28,7 +28,7 @@ def labels_of(labels, moving: Volume, fixed: Volume) -> Volume:
         ValueError: the map is 0 wherever the moving scan lies.
         ValueError, FileNotFoundError: as ``read_typed_labels``.
     """
-    if isinstance(labels, Volume):
+    if labels is None or isinstance(labels, Volume):
         return labels
     read, name = read_typed_labels(labels), _name("label map", labels)
     _check_place(read, name, moving, "moving")
@@ -37,11 +37,12 @@ def labels_of(labels, moving: Volume, fixed: Volume) -> Volume:
     return read
 
 
-def mask_of(mask, scan: Volume, role: str) -> Volume:
+def mask_of(mask, scan: Volume, role: str) -> Volume | None:
     """The mask of a scan.
 
     Args:
-        mask: file or nibabel image, on any grid, not 0 inside; or what this function gave.
+        mask: file or nibabel image, on any grid, not 0 inside; None, or what this function gave,
+            stays.
         scan: to which it belongs.
         role: of the scan: "moving" or "fixed".
 
@@ -49,7 +50,7 @@ def mask_of(mask, scan: Volume, role: str) -> Volume:
         ValueError: the mask is 0 wherever the scan lies.
         ValueError, FileNotFoundError: as ``read_mask``.
     """
-    if isinstance(mask, Volume):
+    if mask is None or isinstance(mask, Volume):
         return mask
     read = read_mask(mask)
     _check_place(read, _name(f"{role} mask", mask), scan, role)

@@ -95,7 +95,7 @@ def register_images(
     return register_read(
         *volumes,
         method,
-        None if labels is None else labels_of(labels, *volumes),
+        labels_of(labels, *volumes),
         voxel_size,
         moving_window,
         fixed_window,

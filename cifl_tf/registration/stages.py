@@ -133,13 +133,9 @@ def register(
     volumes = read_volume(moving, moving_volume_index), read_volume(fixed, fixed_volume_index)
     if initial is not None and not isinstance(initial, Affine):
         initial = Affine.from_file(initial, *(volume.original for volume in volumes))
-    label_volume = None if labels is None else labels_of(labels, *volumes)
-    moving_mask, fixed_mask = (
-        None if mask is None else mask_of(mask, volume, role)
-        for mask, volume, role in zip(
-            (moving_mask, fixed_mask), volumes, ("moving", "fixed"), strict=True
-        )
-    )
+    label_volume = labels_of(labels, *volumes)
+    moving_mask = mask_of(moving_mask, volumes[0], "moving")
+    fixed_mask = mask_of(fixed_mask, volumes[1], "fixed")
     if voxel_size is not None:  # refused before the work of the first stage, not after
         resized(volumes[1].affine, volumes[1].data.shape, voxel_size)
     report: dict[str, float] = {}

@@ -150,15 +150,12 @@ def plausible_brain(
         None where the field of view is too small for a head, or where nothing has the size of a
         brain.
     """
-    if not has_slices(image):
-        return None
     grid = read_grid(image)
-    if np.min(three_axes(grid.shape) * voxel_sizes(grid.affine)) < LEAST_FIELD:
+    shape = three_axes(grid.shape)
+    if min(shape) == 1 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
         return None
     try:
-        head = (stripper or shipped_stripper()).strip(
-            image, volume_index=volume_index, window=window
-        )
+        head = _found_in(image, stripper, volume_index, window)
     except NoBrainError:
         return None
     return None if head.doubt else head

@@ -38,7 +38,7 @@ def head_window(image: np.ndarray, voxel_size: float) -> tuple[slice, ...]:
 
 def shown(image: np.ndarray) -> np.ndarray:
     """Voxels of an image in [0, 1] that are no air, without specks."""
-    return ndimage.binary_opening((image > LEAST_OF_HEAD) & ~air_mask(image))
+    return ndimage.binary_opening(_no_air(image))
 
 
 def share_around(image: np.ndarray, distance: np.ndarray) -> float:
@@ -50,8 +50,11 @@ def share_around(image: np.ndarray, distance: np.ndarray) -> float:
     """
     nearest, farthest = AROUND_MM
     around = (distance > nearest) & (distance < farthest)
-    shows = (image > LEAST_OF_HEAD) & ~air_mask(image)
-    return float(np.mean(shows[around])) if around.any() else 0.0
+    return float(np.mean(_no_air(image)[around])) if around.any() else 0.0
+
+
+def _no_air(image):
+    return (image > LEAST_OF_HEAD) & ~air_mask(image)
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

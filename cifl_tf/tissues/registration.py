@@ -5,9 +5,9 @@ import functools
 
 from cifl_tf._notes import note
 from cifl_tf.images.contents import Content
-from cifl_tf.images.grid import resized, three_axes
+from cifl_tf.images.grid import resized
 from cifl_tf.images.nifti import name_of
-from cifl_tf.images.volumes import read_grid, read_volume
+from cifl_tf.images.volumes import read_volume
 from cifl_tf.registration import stages as any_scans
 from cifl_tf.registration.affine import Affine
 from cifl_tf.registration.companions import labels_of, mask_of
@@ -19,7 +19,7 @@ from cifl_tf.stripping.stripper import StrippedHead
 from cifl_tf.tissues.segment import segment_tissues
 
 ROLES = "moving", "fixed"
-COMPANIONS = "labels", "moving_mask", "fixed_mask"
+READ_FIRST = "initial", "voxel_size", "labels", "moving_mask", "fixed_mask"
 WINDOWS = "moving_window", "fixed_window"
 MATRIX_SIMILARITIES = "similarity before", "similarity after the matrix"  # in reports
 
@@ -95,23 +95,20 @@ def register_brains(
 def _refuse_early(moving, fixed, tissues, options):
     """Refuse what ``register`` would refuse after minutes of other work; read files once."""
     check_tissues_stage(tissues, checked_stages(options.get("stages", STAGES)))
-    grids = read_grid(moving), read_grid(fixed)
+    if all(options.get(name) is None for name in READ_FIRST):
+        return
+    volumes = [
+        read_volume(scan, options.get(f"{role}_volume_index"))
+        for scan, role in zip((moving, fixed), ROLES, strict=True)
+    ]
     initial, voxel_size = options.get("initial"), options.get("voxel_size")
     if initial is not None and not isinstance(initial, Affine):
-        options["initial"] = Affine.from_file(initial, *grids)
+        options["initial"] = Affine.from_file(initial, *(one.original for one in volumes))
     if voxel_size is not None:
-        resized(grids[1].affine, three_axes(grids[1].shape), voxel_size)
-    if any(options.get(name) is not None for name in COMPANIONS):
-        volumes = [
-            read_volume(scan, options.get(f"{role}_volume_index"))
-            for scan, role in zip((moving, fixed), ROLES, strict=True)
-        ]
-        if options.get("labels") is not None:
-            options["labels"] = labels_of(options["labels"], *volumes)
-        for role, volume in zip(ROLES, volumes, strict=True):
-            name = f"{role}_mask"
-            if options.get(name) is not None:
-                options[name] = mask_of(options[name], volume, role)
+        resized(volumes[1].affine, volumes[1].data.shape, voxel_size)
+    options["labels"] = labels_of(options.get("labels"), *volumes)
+    for role, volume in zip(ROLES, volumes, strict=True):
+        options[f"{role}_mask"] = mask_of(options.get(f"{role}_mask"), volume, role)
 
 
 def _agrees_less(found):

@@ -76,7 +76,8 @@ def _rows(job, subject) -> Iterator[dict]:
         row = _row(subject, entry, scan)
         if entry and entry.outcome == DONE:
             same = done_before(job.out / subject, job.request, planned, runs, contents=False)
-            row["outcome"] = row["outcome"] if same else OUTDATED
+            if not same:
+                row["outcome"] = OUTDATED
         yield row
 
 

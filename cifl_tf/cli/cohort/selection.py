@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cifl_tf._notes import listed
 from cifl_tf.cli.cohort.names import ORDER, Scan
-from cifl_tf.datasets.bids_names import SUFFIXES, images_in, parse_name, same_value
-from cifl_tf.images.file_names import is_leftover
+from cifl_tf.datasets.bids_names import SUFFIXES, images_in, same_value
+from cifl_tf.images.file_names import is_leftover, suffix_of
 
 # As pybids, and so the filter files of fMRIPrep, name entities.
 LONG_NAMES = {
@@ -58,7 +58,7 @@ class Selection:
         ]
 
     def _wanted(self, image):
-        said = {**image.entities, SUFFIX: image.suffix, "extension": parse_name(image.path)[2]}
+        said = {**image.entities, SUFFIX: image.suffix, "extension": suffix_of(image.path)}
         if "part" not in self.entities and said.get("part") in NO_MAGNITUDE:
             return False
         if image.suffix not in (self.contrasts or self.entities.get(SUFFIX, SUFFIXES)):

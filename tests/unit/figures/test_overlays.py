@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -24,17 +25,9 @@ def shells(shape=(60, 60, 60), sizes=(2.0, 2.0, 2.0)):
 
 
 @pytest.fixture
-def draw(monkeypatch):
-    """The panels that show something, row by row, of an overlay."""
-
-    def run(*arguments):
-        figures = []
-        monkeypatch.setattr(segmentation, "save_figure", lambda figure, *_: figures.append(figure))
-        save_overlay(*arguments)
-        figures[0].canvas.draw()
-        return [panel for panel in figures[0].axes if panel.images]
-
-    return run
+def draw(drawn):
+    """The panels of an overlay."""
+    return partial(drawn, segmentation, save_overlay)
 
 
 def outlines(panel):

@@ -54,20 +54,6 @@ def ball_with(codes, marked=(), tilt=0.0):
     return image, nibabel.Nifti1Image(ball.astype(np.uint8), affine)
 
 
-@pytest.fixture
-def draw(monkeypatch, tmp_path):
-    """The panels of the figure that a function saves."""
-
-    def run(module, function, *arguments):
-        figures = []
-        monkeypatch.setattr(module, "save_figure", lambda figure, *_: figures.append(figure))
-        function(*arguments)
-        figures[0].canvas.draw()
-        return [panel for panel in figures[0].axes if panel.images]
-
-    return run
-
-
 def letters(panel):
     """What is written on the left and on the right of a panel."""
     found = {}
@@ -98,13 +84,13 @@ def check_sides(panels, letter):
 
 @pytest.mark.parametrize("letter", ["L", "A"])
 @pytest.mark.parametrize("codes", [*GRIDS])
-def test_letters_tell_the_side_of_a_mark(draw, codes, letter):
+def test_letters_tell_the_side_of_a_mark(drawn, codes, letter):
     image, mask = ball_with(codes, letter, tilt=0.3)
-    check_sides(draw(masks, masks.save_mask_picture, image, mask, "file.png"), letter)
-    check_sides(draw(segmentation, segmentation.save_overlay, image, mask, "file.png"), letter)
+    check_sides(drawn(masks, masks.save_mask_picture, image, mask, "file.png"), letter)
+    check_sides(drawn(segmentation, segmentation.save_overlay, image, mask, "file.png"), letter)
     volume = cifl_tf.read_volume(image)
     channels = np.repeat(volume.data[..., None], 2, axis=-1)
-    panels = draw(features, features.save_feature_picture, volume, channels, "file.png")
+    panels = drawn(features, features.save_feature_picture, volume, channels, "file.png")
     check_sides(panels[::3], letter)  # beside the channels
 
 
@@ -129,8 +115,8 @@ def test_slices_of_unknown_sides_bear_no_letters(rng):
     ("module", "function"),
     [(masks, masks.save_mask_picture), (segmentation, segmentation.save_overlay)],
 )
-def test_a_ball_is_round_whatever_the_voxels(draw, module, function, codes):
-    panels = draw(module, function, *ball_with(codes), "file.png")
+def test_a_ball_is_round_whatever_the_voxels(drawn, module, function, codes):
+    panels = drawn(module, function, *ball_with(codes), "file.png")
     outlined = [panel for panel in panels if panel.collections]
     assert len(outlined) >= 6
     for panel in outlined:
