@@ -152,7 +152,7 @@ def plausible_brain(
     """
     grid = read_grid(image)
     shape = three_axes(grid.shape)
-    if min(shape) == 1 or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
+    if not _is_volume(shape) or np.min(shape * voxel_sizes(grid.affine)) < LEAST_FIELD:
         return None
     try:
         head = _found_in(image, stripper, volume_index, window)
@@ -163,7 +163,11 @@ def plausible_brain(
 
 def has_slices(image) -> bool:
     """Whether an image is a volume, and no single slice."""
-    return min(three_axes(read_grid(image).shape)) > 1
+    return _is_volume(three_axes(read_grid(image).shape))
+
+
+def _is_volume(shape):
+    return len(shape) == 3 and min(shape) > 1  # a file may have one axis
 
 
 @lru_cache(maxsize=1)
